@@ -1,0 +1,154 @@
+"""Channels to Hydro's services: retries, deadlines, Hydro's own errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, cast
+
+import grpc
+from hydro.kit.errors import from_rpc_error
+
+DEFAULT_DEADLINE_SECONDS = 30.0
+
+# UNAVAILABLE alone is retried: the request has not been answered, and every mutating call carries a request_id.
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "2s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A service that was down is looked for again at once, not after two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """An asynchronous channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none."""
+    interceptors = [_AsyncUnaryErrors(), _AsyncStreamErrors(), _AsyncStreamInErrors(), _AsyncDuplexErrors()]
+    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+
+
+def open_sync_channel(address: str) -> grpc.Channel:
+    """A blocking channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none."""
+    return grpc.intercept_channel(grpc.insecure_channel(address, options=_OPTIONS), _SyncErrors())
+
+
+def _with_deadline(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+    if details.timeout is not None:
+        return details
+    return grpc.aio.ClientCallDetails(
+        details.method, DEFAULT_DEADLINE_SECONDS, details.metadata, details.credentials, details.wait_for_ready
+    )
+
+
+class _AsyncUnaryErrors(grpc.aio.UnaryUnaryClientInterceptor):
+    async def intercept_unary_unary(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        call = await continuation(_with_deadline(client_call_details), request)
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+
+async def _raising(responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    try:
+        async for response in responses:
+            yield response
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+
+
+class _AsyncStreamErrors(grpc.aio.UnaryStreamClientInterceptor):
+    async def intercept_unary_stream(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return _raising(await continuation(client_call_details, request))
+
+
+class _AsyncStreamInErrors(grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        call = await continuation(client_call_details, request_iterator)
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+
+class _AsyncDuplexErrors(grpc.aio.StreamStreamClientInterceptor):
+    async def intercept_stream_stream(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request_iterator: Any
+    ) -> Any:
+        return _raising(await continuation(client_call_details, request_iterator))
+
+
+class _RaisingResponses(Iterator[Any]):
+    """A stream's answers; keeps the call's `cancel`."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._call)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+class _SyncErrors(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return _checked(continuation(_with_sync_deadline(client_call_details), request))
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return _checked(continuation(client_call_details, request_iterator))
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return _RaisingResponses(continuation(client_call_details, request))
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        return _RaisingResponses(continuation(client_call_details, request_iterator))
+
+
+def _checked(call: Any) -> Any:
+    # A call that failed at once is the error itself, without `exception`.
+    if isinstance(call, grpc.RpcError) and not hasattr(call, "exception"):
+        raise from_rpc_error(call)
+    error = call.exception()
+    if error is None:
+        return call
+    raise from_rpc_error(error) from error
+
+
+def _with_sync_deadline(details: Any) -> Any:
+    if details.timeout is not None:
+        return details
+    return cast(Any, details)._replace(timeout=DEFAULT_DEADLINE_SECONDS)

@@ -1,0 +1,188 @@
+"""One tree of errors, the same classes on both sides of the wire.
+
+HydroError
+├── InvalidArgument      wrong fields, each named in `violations`
+├── NotFound
+├── AlreadyExists
+├── FailedPrecondition   the state forbids it; `reason` says which ("LEASE_LOST", "WRONG_STATE", ...)
+├── Aborted              the resource changed meanwhile: read it again
+├── OutOfRange
+├── ResourceExhausted    overload: try again later
+├── Unavailable          a service does not answer: try again
+├── DeadlineExceeded
+├── Cancelled
+└── Internal             a fault of ours
+
+A server's interceptor turns them into a google.rpc.Status with one ErrorInfo and, for wrong fields, a BadRequest; a
+client's interceptor turns that back into the same class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self, cast
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+DOMAIN = "hydro"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A wrong field: its path in the request, and what is wrong with which value and what to do."""
+
+    field: str
+    description: str
+
+
+class HydroError(Exception):
+    """What went wrong, with which value, and what to do."""
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
+    default_reason: ClassVar[str] = "FAULT"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        violations: Iterable[FieldViolation] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+
+
+class InvalidArgument(HydroError):
+    """Fields of the request are wrong."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    default_reason = "INVALID_FIELDS"
+
+    @classmethod
+    def of(cls, violations: Iterable[FieldViolation]) -> Self:
+        """An error whose message lists every violation on a line of its own."""
+        found = tuple(violations)
+        return cls("\n".join(f"{each.field}: {each.description}" for each in found), violations=found)
+
+
+class NotFound(HydroError):
+    """There is no resource of that name."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    default_reason = "RESOURCE_NOT_FOUND"
+
+
+class AlreadyExists(HydroError):
+    """Another request made a resource, or gave a value, of that name before."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    default_reason = "RESOURCE_EXISTS"
+
+
+class FailedPrecondition(HydroError):
+    """The state of a resource forbids the call; `reason` says how."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    default_reason = "WRONG_STATE"
+
+
+class Aborted(HydroError):
+    """The resource changed meanwhile: read it again."""
+
+    code = grpc.StatusCode.ABORTED
+    default_reason = "ETAG_MISMATCH"
+
+
+class OutOfRange(HydroError):
+    """A token points to what is no longer kept."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    default_reason = "RESUME_TOKEN_EXPIRED"
+
+
+class ResourceExhausted(HydroError):
+    """Overload: try again later."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    default_reason = "OVERLOADED"
+
+
+class Unavailable(HydroError):
+    """A service that is needed does not answer: try again."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    default_reason = "SERVICE_UNAVAILABLE"
+
+
+class DeadlineExceeded(HydroError):
+    """No answer came in time; whether the call took effect is not known."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    default_reason = "SERVICE_UNAVAILABLE"
+
+
+class Cancelled(HydroError):
+    """The caller gave the call up."""
+
+    code = grpc.StatusCode.CANCELLED
+    default_reason = "SERVICE_UNAVAILABLE"
+
+
+class Internal(HydroError):
+    """A fault of ours: see the service's log."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+_CLASSES: dict[grpc.StatusCode, type[HydroError]] = {each.code: each for each in HydroError.__subclasses__()}
+
+
+def to_status(error: HydroError) -> status_pb2.Status:
+    """The error as it crosses the wire."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    details = [_packed(info)]
+    if error.violations:
+        bad_request = error_details_pb2.BadRequest()
+        for each in error.violations:
+            bad_request.field_violations.add(field=each.field, description=each.description)
+        details.append(_packed(bad_request))
+    number = code_pb2.Code.Value(error.code.name)
+    return status_pb2.Status(code=number, message=error.message, details=details)
+
+
+def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> HydroError:
+    """The class that the server raised, or the one of the status code where no Hydro server answered."""
+    code: grpc.StatusCode = error.code()
+    error_class = _CLASSES.get(code, HydroError)
+    message = error.details() or code.name
+    status = _status_of(error)
+    if status is None:
+        return error_class(message)
+    info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    for detail in status.details:
+        detail.Unpack(info)
+        detail.Unpack(bad_request)
+    violations = [FieldViolation(each.field, each.description) for each in bad_request.field_violations]
+    return error_class(message, reason=info.reason or None, metadata=info.metadata, violations=violations)
+
+
+def _status_of(error: grpc.RpcError | grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    metadata = cast("Iterable[tuple[str, bytes | str]]", error.trailing_metadata() or ())
+    for key, value in metadata:
+        if key == rpc_status.GRPC_DETAILS_METADATA_KEY:
+            return status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode("latin-1"))
+    return None
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,81 @@
+"""What happens around every call to a service: errors become statuses, calls are logged and counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+from hydro.kit.errors import HydroError, Internal, to_status
+from prometheus_client import Counter, Histogram
+
+_log = structlog.get_logger()
+_CALLS = Counter("hydro_calls", "Calls answered", ["method", "code"])
+_SECONDS = Histogram("hydro_call_seconds", "Seconds to answer a unary call", ["method"])
+
+
+class ServerCalls(grpc.aio.ServerInterceptor):
+    """Maps HydroErrors to statuses and everything else to INTERNAL, logs each call that fails, counts all."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wraps the method's handler."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = str(handler_call_details.method)
+        kind = (
+            ("stream" if handler.request_streaming else "unary")
+            + "_"
+            + ("stream" if handler.response_streaming else "unary")
+        )
+        wrap = _wrapped_stream if handler.response_streaming else _wrapped_unary
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(wrap(method, getattr(handler, kind)), handler.request_deserializer, handler.response_serializer)
+
+
+def _wrapped_unary(method: str, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        start = time.perf_counter()
+        try:
+            response = await behaviour(request, context)
+        except Exception as error:  # noqa: BLE001 the edge of the service
+            await _abort(method, context, error)
+        _CALLS.labels(method, "OK").inc()
+        _SECONDS.labels(method).observe(time.perf_counter() - start)
+        _log.debug("call", method=method, seconds=round(time.perf_counter() - start, 4))
+        return response
+
+    return answer
+
+
+def _wrapped_stream(method: str, behaviour: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+    async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:  # noqa: BLE001 the edge of the service
+            await _abort(method, context, error)
+        _CALLS.labels(method, "OK").inc()
+
+    return answers
+
+
+async def _abort(method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, HydroError):
+        _log.info("call refused", method=method, code=error.code.name, reason=error.reason, message=error.message)
+        failure = error
+    else:
+        _log.error("call failed", method=method, exc_info=error)
+        failure = Internal(f"{type(error).__name__} in {method}: see the service's log")
+    _CALLS.labels(method, failure.code.name).inc()
+    status = cast(Any, rpc_status.to_status(to_status(failure)))
+    await context.abort(failure.code, failure.message, status.trailing_metadata)

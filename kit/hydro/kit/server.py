@@ -1,0 +1,75 @@
+"""A service's process: gRPC server, health, reflection, metrics, and an end without lost calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from hydro.kit.interceptors import ServerCalls
+from hydro.kit.settings import ServerSettings
+from prometheus_client import start_http_server
+
+_log = structlog.get_logger()
+
+
+async def serve(
+    settings: ServerSettings,
+    register: Callable[[grpc.aio.Server], None],
+    *,
+    service_names: Sequence[str],
+    run: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then drains: health says NOT_SERVING, running calls end, new ones are refused.
+
+    `run` goes on beside the server and is cancelled after it; when it ends with an error, so does the process.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port)
+    server = grpc.aio.server(interceptors=[ServerCalls()])
+    register(server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection([*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    port = _listen(server, settings.listen_address)
+    await server.start()
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    _log.info("serving", port=port)
+    try:
+        await _until_signal_or_end(run)
+    finally:
+        await checks.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+
+
+def _listen(server: grpc.aio.Server, address: str) -> int:
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise OSError(f"listen_address: cannot listen on {address!r}: {error}; is another process there?") from error
+    return port
+
+
+async def _until_signal_or_end(run: Callable[[], Awaitable[None]] | None) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    waiting: set[asyncio.Future[object]] = {asyncio.ensure_future(stopped.wait())}
+    if run is not None:
+        waiting.add(asyncio.ensure_future(run()))
+    done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    for task in done:
+        task.result()
