@@ -1,0 +1,152 @@
+"""A study: what is searched, how, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from hydro.coordinator.names import StudyName, SurrogateName, TrialName
+from hydro.coordinator.search_space import SearchSpace
+from hydro.coordinator.transition import transition
+
+
+class StudyState(Enum):
+    """PREPARING > SEARCHING <> PAUSED > SUCCEEDED, any > FAILED | CANCELLED."""
+
+    PREPARING = "PREPARING"
+    SEARCHING = "SEARCHING"
+    PAUSED = "PAUSED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the search is over for good."""
+        return self in (StudyState.SUCCEEDED, StudyState.FAILED, StudyState.CANCELLED)
+
+
+_OPEN = (StudyState.PREPARING, StudyState.SEARCHING, StudyState.PAUSED)
+START_SEARCH = transition("start the search of", [StudyState.PREPARING], StudyState.SEARCHING)
+PAUSE_STUDY = transition("pause", [StudyState.SEARCHING], StudyState.PAUSED)
+RESUME_STUDY = transition("resume", [StudyState.PAUSED], StudyState.SEARCHING)
+SUCCEED_STUDY = transition("finish", [StudyState.SEARCHING], StudyState.SUCCEEDED)
+FAIL_STUDY = transition("fail", _OPEN, StudyState.FAILED)
+CANCEL_STUDY = transition("cancel", _OPEN, StudyState.CANCELLED)
+
+TRANSITIONS = (START_SEARCH, PAUSE_STUDY, RESUME_STUDY, SUCCEED_STUDY, FAIL_STUDY, CANCEL_STUDY)
+
+
+class Goal(Enum):
+    """Which way is better."""
+
+    MINIMIZE = "MINIMIZE"
+    MAXIMIZE = "MAXIMIZE"
+
+
+class Sampler(Enum):
+    """How trials are suggested."""
+
+    RANDOM = "RANDOM"
+    TPE = "TPE"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a study optimizes: a metric that every measurement carries."""
+
+    metric: str
+    goal: Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The user's training code: "module:Class", the folder it is imported from, and the digest of its source."""
+
+    entry_point: str
+    source_path: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoPruning:
+    """Every trial is trained to the end. Units: optimizer steps; 0 measures at the end alone."""
+
+    measurement_interval_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MedianPruning:
+    """A trial worse than the median of the others at the same step ends."""
+
+    measurement_interval_steps: int
+    warmup_steps: int = 0
+    startup_trials: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AshaPruning:
+    """A trial pauses at each rung; the best 1 / eta of a rung are promoted."""
+
+    min_steps: int
+    eta: int
+
+
+Pruning = NoPruning | MedianPruning | AshaPruning
+
+
+@dataclass(frozen=True, slots=True)
+class StudySpec:
+    """What the caller chose."""
+
+    task: Task | None
+    search_space: SearchSpace
+    objective: Objective
+    sampler: Sampler
+    pruning: Pruning
+    max_steps: int
+    surrogate_width: float
+    max_trials: int
+    parallelism: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStatistics:
+    """Counts over the study's search trials. Units: seconds of device time, optimizer steps."""
+
+    trials_by_state: Mapping[str, int] = field(default_factory=dict)
+    bundles: int = 0
+    max_fusion_count: int = 0
+    device_seconds: float = 0.0
+    trial_steps: int = 0
+    slot_trial_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study as it is stored.
+
+    `version` changes with the study itself, `revision` with it or any of its trials.
+    """
+
+    name: StudyName
+    spec: StudySpec
+    state: StudyState
+    state_reason: str
+    warnings: tuple[str, ...]
+    surrogate: SurrogateName | None
+    best_trial: TrialName | None
+    version: int
+    revision: int
+    uid: str
+    create_time: datetime
+    end_time: datetime | None
+    statistics: StudyStatistics = StudyStatistics()
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the study itself."""
+        return f"{self.uid[:8]}-{self.version}"

@@ -1,0 +1,116 @@
+"""A trial: one training with one choice of hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from hydro.coordinator.names import TrialName
+from hydro.coordinator.transition import transition
+
+Value = float | int | str | bool
+Hyperparameters = Mapping[str, Value]
+
+
+class TrialKind(Enum):
+    """What a trial is for: the search, or training the target."""
+
+    SEARCH = "SEARCH"
+    TARGET = "TARGET"
+
+
+class TrialState(Enum):
+    """PENDING > RUNNING > PAUSED > PENDING ... > SUCCEEDED | PRUNED | FAILED | CANCELLED."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    SUCCEEDED = "SUCCEEDED"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no transition leads on."""
+        return self not in _OPEN
+
+
+_OPEN = (TrialState.PENDING, TrialState.RUNNING, TrialState.PAUSED)
+START_TRIAL = transition("start", [TrialState.PENDING], TrialState.RUNNING)
+PAUSE_TRIAL = transition("pause", [TrialState.RUNNING], TrialState.PAUSED)
+PROMOTE_TRIAL = transition("promote", [TrialState.PAUSED], TrialState.PENDING)
+RETURN_TRIAL = transition("return", [TrialState.RUNNING], TrialState.PENDING)
+SUCCEED_TRIAL = transition("complete", [TrialState.RUNNING], TrialState.SUCCEEDED)
+PRUNE_TRIAL = transition("prune", [TrialState.RUNNING, TrialState.PAUSED], TrialState.PRUNED)
+FAIL_TRIAL = transition("fail", [TrialState.PENDING, TrialState.RUNNING], TrialState.FAILED)
+CANCEL_TRIAL = transition("cancel", _OPEN, TrialState.CANCELLED)
+
+TRANSITIONS = (
+    START_TRIAL, PAUSE_TRIAL, PROMOTE_TRIAL, RETURN_TRIAL, SUCCEED_TRIAL, PRUNE_TRIAL, FAIL_TRIAL, CANCEL_TRIAL,
+)  # fmt: skip
+
+
+class Verdict(Enum):
+    """What a lane does after a measurement. All but CONTINUE free the lane."""
+
+    CONTINUE = "CONTINUE"
+    PAUSE = "PAUSE"
+    PRUNE = "PRUNE"
+    STOP = "STOP"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A stored file: a URI that fsspec opens, "sha256:..." and its size in bytes."""
+
+    uri: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The metrics after `step` optimizer steps. Keyed by (trial, step): the first one accepted stands."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial as it is stored.
+
+    `steps` are acknowledged optimizer steps, `checkpoint_steps` those that the checkpoint holds; `failures` counts the
+    bundles that a worker gave up with it inside; `bundle` is the bundle it is planned into or runs in.
+    """
+
+    name: TrialName
+    kind: TrialKind
+    state: TrialState
+    hyperparameters: Hyperparameters
+    seed: int
+    create_time: datetime
+    revision: int = 0
+    state_reason: str = ""
+    measurements: tuple[Measurement, ...] = ()
+    value: float | None = None
+    steps: int = 0
+    device_seconds: float = 0.0
+    checkpoint: Artifact | None = None
+    checkpoint_steps: int = 0
+    failures: int = 0
+    bundle: int | None = None
+    end_time: datetime | None = None
+    log: str = ""
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the trial."""
+        return str(self.revision)
+
+
+MAX_FAILURES = 3
+"""A trial whose bundles its workers gave up so often has failed; a lost lease does not count."""
