@@ -1,0 +1,1 @@
+"""Attention: what they do to dimensions, and how they run over lanes."""

@@ -1,0 +1,1 @@
+"""Convolutions: what they do to dimensions, and how they run over lanes."""

@@ -1,0 +1,1 @@
+"""New tensors: what they do to dimensions, and how they run over lanes."""

@@ -1,0 +1,1 @@
+"""Dropout: what they do to dimensions, and how they run over lanes."""

@@ -1,0 +1,1 @@
+"""Element by element, with broadcasting: what they do to dimensions, and how they run over lanes."""

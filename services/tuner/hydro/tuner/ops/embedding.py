@@ -1,0 +1,1 @@
+"""Look-ups: what they do to dimensions, and how they run over lanes."""

@@ -1,0 +1,1 @@
+"""Parts of tensors: what they do to dimensions, and how they run over lanes."""

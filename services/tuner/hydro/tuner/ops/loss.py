@@ -1,0 +1,1 @@
+"""Losses: what they do to dimensions, and how they run over lanes."""

@@ -1,0 +1,1 @@
+"""Normalizations: what they do to dimensions, and how they run over lanes."""

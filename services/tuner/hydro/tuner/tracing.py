@@ -1,0 +1,203 @@
+"""From a module to its exported ATen graph, or a diagnosis of why there is none.
+
+The graph is the one of `torch.export` (non-strict) before any decomposition: one node per ATen call, in-place ones
+included, with parameters and buffers lifted to placeholders.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+from torch.fx import Graph, Node
+
+from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
+
+_NOT_USER_CODE = tuple(
+    str(Path(folder).resolve())
+    for folder in (Path(torch.__file__).parent, Path(__file__).parents[1], sysconfig.get_path("stdlib"))
+)
+
+
+class NotTraceable(FailedPrecondition):
+    """The module cannot be exported: `location` is the user's line ("digits.py:12"), "" when it is not known."""
+
+    default_reason = "NOT_TRACEABLE"
+
+    def __init__(self, message: str, location: str = "") -> None:
+        super().__init__(f"{message} (at {location})" if location else message)
+        self.location = location
+
+
+class LazilyTraced(nn.Module):
+    """A module that builds its program at its first eager call with inputs of new shapes.
+
+    `trace` makes such a call before it exports, since a program cannot be built in the middle of an export.
+    """
+
+
+class LossModule(nn.Module):
+    """The task's loss with the model inside it: parameters are named `model.<name in the model>`."""
+
+    def __init__(self, task: TrainingTask, model: nn.Module, hyperparameters: Hyperparameters) -> None:
+        super().__init__()
+        self.model = model
+        self._task = task
+        self._hyperparameters = hyperparameters
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of one batch, a scalar."""
+        return self._task.loss(self.model, batch, self._hyperparameters)
+
+
+class MetricsModule(LossModule):
+    """The task's validation metrics with the model inside them, by name."""
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:  # type: ignore[override]
+        """`validation_loss` and the task's own metrics, each a scalar."""
+        loss = self._task.loss(self.model, batch, self._hyperparameters)
+        return {"validation_loss": loss, **self._task.metrics(self.model, batch, self._hyperparameters)}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """An exported module: its graph, and what each placeholder stands for."""
+
+    program: ExportedProgram
+    train: bool
+    parameters: Mapping[str, str]
+    """Placeholder name to parameter name. Tied parameters have a placeholder each."""
+    buffers: Mapping[str, str]
+    """Placeholder name to buffer name."""
+    constants: Mapping[str, Tensor]
+    """Placeholder name to the tensor that the module holds without having registered it."""
+    inputs: tuple[str, ...]
+    """Placeholder names of the inputs, flattened, in order."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Every parameter and buffer name to the first name of the same tensor."""
+
+    @property
+    def graph(self) -> Graph:
+        """The ATen graph."""
+        graph: Graph = self.program.graph
+        return graph
+
+    @property
+    def in_spec(self) -> Any:
+        """The pytree of `(args, kwargs)`."""
+        return self.program.call_spec.in_spec
+
+    @property
+    def out_spec(self) -> Any:
+        """The pytree of the output."""
+        return self.program.call_spec.out_spec
+
+
+def trace(
+    module: nn.Module,
+    example_inputs: Sequence[Any],
+    *,
+    train: bool,
+    example_keywords: Mapping[str, Any] | None = None,
+) -> Trace:
+    """Exports a module in train or eval mode; its parameters, buffers, mode and the random state stay as they are.
+
+    Raises:
+        NotTraceable: with the user's line.
+    """
+    with _in_mode(module, train), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _prepare_lazy_modules(module, example_inputs, example_keywords or {})
+        try:
+            program = torch.export.export(module, tuple(example_inputs), dict(example_keywords or {}), strict=False)
+        except Exception as error:  # noqa: BLE001 - the user's code and the exporter may raise anything
+            raise NotTraceable(f"the model cannot be exported: {_first_line(error)}", _user_line(error)) from error
+    return _signed(program, module, train)
+
+
+def location(node: Node) -> str:
+    """The user's line that a node comes from: "digits.py:12", or "" when it is not known."""
+    frames = [
+        line for line in str(node.meta.get("stack_trace") or "").splitlines() if line.lstrip().startswith("File ")
+    ]
+    for line in reversed(frames):
+        path, number = line.split('"')[1], line.split(", line ")[1].split(",")[0]
+        if _is_user_code(path):
+            return f"{Path(path).name}:{number}"
+    return ""
+
+
+def _signed(program: ExportedProgram, module: nn.Module, train: bool) -> Trace:
+    parameters, buffers, constants, inputs = {}, {}, {}, []
+    for each in program.graph_signature.input_specs:
+        name = getattr(each.arg, "name", "")
+        match each.kind:
+            case InputKind.PARAMETER:
+                parameters[name] = str(each.target)
+            case InputKind.BUFFER:
+                buffers[name] = str(each.target)
+            case InputKind.USER_INPUT:
+                inputs.append(name)
+            case _:
+                constants[name] = program.constants[str(each.target)]
+    return Trace(program, train, parameters, buffers, constants, tuple(inputs), tensor_aliases(module))
+
+
+def tensor_aliases(module: nn.Module) -> dict[str, str]:
+    """Every parameter and buffer name to the first name of the same tensor."""
+    first: dict[int, str] = {}
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    return {name: first.setdefault(id(tensor), name) for name, tensor in named}
+
+
+@contextmanager
+def _in_mode(module: nn.Module, train: bool) -> Iterator[None]:
+    modes = [(each, each.training) for each in module.modules()]
+    module.train(train)
+    try:
+        yield
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+def _prepare_lazy_modules(module: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    if not any(isinstance(each, LazilyTraced) for each in module.modules()):
+        return
+    # The call must leave no trace: batch norms update their buffers in train mode, dropout draws.
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        module(*inputs, **keywords)
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
+def _user_line(error: BaseException) -> str:
+    found = ""
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame in traceback.extract_tb(seen.__traceback__):
+            if _is_user_code(frame.filename):
+                found = f"{Path(frame.filename).name}:{frame.lineno}"
+        seen = seen.__cause__
+    return found
+
+
+def _is_user_code(path: str) -> bool:
+    return not path.startswith("<") and not str(Path(path).resolve()).startswith(_NOT_USER_CODE)
