@@ -1,0 +1,132 @@
+"""Trials to bundles: which ones are trained together, how, and how far each bundle may grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from math import ceil
+
+from hydro.tuner.planning.profile import Profile
+from hydro.tuner.planning.role import Role
+from hydro.tuner.planning.sizing import Execution, PlannedDevice, Sizing, choose_sizing, separate_sizing
+
+Value = bool | int | float | str
+
+SPLIT_KEEPS = 0.75
+"""A bundle is split for an idle device while each part keeps this share of the whole one's throughput: then the two are
+at least one and a half times as fast together. Below, splitting burns device time for little."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedTrial:
+    """A trial that waits for a bundle."""
+
+    trial: str
+    hyperparameters: Mapping[str, Value]
+    steps: int = 0
+    """Optimizer steps it has done."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBundle:
+    """Trials to train together, and what that needs of a device when the bundle has grown to `max_lanes`."""
+
+    trials: tuple[str, ...]
+    execution: Execution
+    max_lanes: int
+    memory_bytes: int
+    segment_seconds: float
+    structure: Mapping[str, Value]
+    """Values of the structural hyperparameters that the lanes share: only such trials may be inserted."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Trials of one structure that have no bundle yet."""
+
+    structure: Mapping[str, Value]
+    trials: list[str]
+    bundles: int = 1
+
+    @property
+    def share(self) -> int:
+        """Lanes of each bundle when those that are left are spread evenly."""
+        return ceil(len(self.trials) / self.bundles)
+
+    def take(self, count: int) -> tuple[str, ...]:
+        taken, self.trials = tuple(self.trials[:count]), self.trials[count:]
+        self.bundles = max(1, self.bundles - 1)
+        return taken
+
+
+def plan_bundles(
+    profile: Profile, roles: Mapping[str, Role], trials: Sequence[PlannedTrial], devices: Sequence[PlannedDevice]
+) -> list[PlannedBundle]:
+    """Puts each trial into exactly one bundle.
+
+    Lanes of one structure stay together up to the best fusion count of their device; a group is split further only for
+    a device that would be idle, and while that pays. Bundles are sized for the devices in the order given, and round
+    again when there are more bundles than devices. Trials that fit no device are planned as separate models.
+
+    Args:
+        profile: What a step costs.
+        roles: What each hyperparameter changes; one that is not listed counts as structural.
+        trials: In the order in which they should start.
+        devices: The idle ones, exclusive ones first; none means that nothing limits a bundle.
+    """
+    sizings = _sizings(profile, devices)
+    groups = _group_by_structure(roles, trials)
+    _count_bundles(groups, sizings)
+    return list(_cut(groups, sizings))
+
+
+def _sizings(profile: Profile, devices: Sequence[PlannedDevice]) -> list[Sizing]:
+    fitting = [choose_sizing(profile, device) for device in devices or [PlannedDevice("devices/any")]]
+    return [sizing for sizing in fitting if sizing] or [separate_sizing(profile)]
+
+
+def _group_by_structure(roles: Mapping[str, Role], trials: Sequence[PlannedTrial]) -> list[_Group]:
+    # Trials that have done the same steps are neighbours: lanes at one step share each batch.
+    groups: dict[object, _Group] = {}
+    for trial in sorted(trials, key=lambda trial: trial.steps):
+        structure = {
+            name: value
+            for name, value in sorted(trial.hyperparameters.items())
+            if roles.get(name, Role.STRUCTURAL) is Role.STRUCTURAL
+        }
+        # With the type, because True == 1 == 1.0 and a model may tell them apart.
+        key = tuple((name, type(value), value) for name, value in structure.items())
+        groups.setdefault(key, _Group(structure, [])).trials.append(trial.trial)
+    return list(groups.values())
+
+
+def _count_bundles(groups: list[_Group], sizings: list[Sizing]) -> None:
+    sizing = sizings[0]
+    for group in groups:
+        group.bundles = ceil(len(group.trials) / sizing.lanes)
+    for _ in range(len(sizings) - sum(group.bundles for group in groups)):
+        widest = max((group for group in groups if _split_pays(group, sizing)), key=lambda g: g.share, default=None)
+        if widest is None:
+            break
+        widest.bundles += 1
+
+
+def _split_pays(group: _Group, sizing: Sizing) -> bool:
+    smaller = ceil(len(group.trials) / (group.bundles + 1))
+    return smaller < group.share and sizing.rate(smaller) >= SPLIT_KEEPS * sizing.rate(group.share)
+
+
+def _cut(groups: list[_Group], sizings: list[Sizing]) -> Iterator[PlannedBundle]:
+    for sizing in cycle(sizings):
+        group = max(groups, key=lambda group: group.share, default=None)
+        if group is None or not group.trials:
+            return
+        yield PlannedBundle(
+            trials=group.take(min(group.share, sizing.lanes)),
+            execution=sizing.execution,
+            max_lanes=sizing.lanes,
+            memory_bytes=sizing.memory_bytes,
+            segment_seconds=sizing.segment_seconds,
+            structure=group.structure,
+        )

@@ -1,0 +1,51 @@
+"""What a step of a surrogate costs at each fusion count, as measured on one machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePoint:
+    """The cost of a bundle of so many lanes, run as one program."""
+
+    lanes: int
+    step_seconds: float
+    """Of the whole bundle."""
+    memory_bytes: int
+    segment_seconds: float
+    """The longest part of a step that runs undivided, 99th percentile: what has to fit into a bubble."""
+
+    @property
+    def rate(self) -> float:
+        """Lane-steps per second."""
+        return self.lanes / self.step_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Fused bundles at ascending fusion counts, against separate surrogates and the target.
+
+    Zero stands for what was not measured.
+    """
+
+    fused: tuple[ProfilePoint, ...] = ()
+    separate_step_seconds: float = 0.0
+    """Separate surrogates, one after the other: of one of them."""
+    separate_memory_bytes: int = 0
+    separate_segment_seconds: float = 0.0
+    target_step_seconds: float = 0.0
+    target_memory_bytes: int = 0
+
+    def fused_step_seconds(self, lanes: int) -> float:
+        """Gives the step seconds of a fused bundle, on the line between the two nearest measured counts.
+
+        Outside the measured range the nearest count's seconds per lane hold.
+        """
+        for below, above in pairwise(self.fused):
+            if below.lanes <= lanes <= above.lanes:
+                share = (lanes - below.lanes) / (above.lanes - below.lanes)
+                return below.step_seconds + share * (above.step_seconds - below.step_seconds)
+        nearest = min(self.fused, key=lambda point: abs(point.lanes - lanes))
+        return lanes / nearest.rate
