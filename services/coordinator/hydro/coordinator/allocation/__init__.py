@@ -1,0 +1,1 @@
+"""Allocation: which bundle runs where."""

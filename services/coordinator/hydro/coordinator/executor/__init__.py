@@ -1,0 +1,1 @@
+"""Executors: the processes of workers on devices."""

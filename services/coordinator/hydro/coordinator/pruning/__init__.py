@@ -1,0 +1,1 @@
+"""Pruning: which trials go on."""

@@ -1,0 +1,1 @@
+"""Search: what the next trials should be."""

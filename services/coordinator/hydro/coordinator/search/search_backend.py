@@ -1,0 +1,80 @@
+"""The port of search: from a space and what is known of its trials to the next trials' hyperparameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from hydro.coordinator.search_space import SearchSpace
+from hydro.coordinator.study import Goal, Sampler
+from hydro.coordinator.trial import Hyperparameters, Value
+
+
+class Outcome(Enum):
+    """How far a trial of the history has come."""
+
+    OPEN = "OPEN"
+    """Pending or running: its value is not known yet, so its neighbourhood need not be tried again now."""
+    SUCCEEDED = "SUCCEEDED"
+    """Trained to the end."""
+    PRUNED = "PRUNED"
+    """Pruned, or paused at a rung: `value` is its last one, at `steps`."""
+    FAILED = "FAILED"
+    """No value will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTrial:
+    """One trial of the history. `number` is its number in the study; `value` the objective after `steps` steps."""
+
+    number: int
+    hyperparameters: Hyperparameters
+    outcome: Outcome
+    value: float | None = None
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """Everything an ask depends on.
+
+    Attributes:
+        sampler: How to suggest.
+        space: A valid search space.
+        goal: Which way is better.
+        history: The trials so far, in any order.
+        count: How many suggestions to give, >= 1.
+        seed: The study's seed.
+        first_index: The number that the first suggestion will have as a trial; the next ones follow.
+    """
+
+    sampler: Sampler
+    space: SearchSpace
+    goal: Goal
+    history: tuple[KnownTrial, ...]
+    count: int
+    seed: int
+    first_index: int
+
+
+class SearchBackend(Protocol):
+    """Suggests trials. It owns no state: the request has everything.
+
+    Laws, checked by the conformance suite for every backend:
+        An ask is a function of its request: the same one gives the same answer, also in another process.
+        The order of the history does not matter.
+        Suggestion i of a request is seeded by (seed, first_index + i).
+        A suggestion has a value for each active parameter, constants among them, each in its domain, and nothing else.
+        Suggestions of one request see those before them as open trials.
+    """
+
+    async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:
+        """Gives `request.count` suggestions.
+
+        Raises:
+            DeadlineExceeded: The search took too long.
+            Unavailable: The search cannot be reached; asking again is safe.
+            Internal: The search failed on this request.
+        """
+        ...
