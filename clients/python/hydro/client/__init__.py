@@ -1,0 +1,68 @@
+"""Hydro's Python SDK: create studies, follow them, train the target, drive the search from a loop of one's own."""
+
+from hydro.client.client import Client
+from hydro.client.objectives import Goal, Objective, maximize, minimize
+from hydro.client.pruning import Asha, Median, NoPruning, Pruner, asha, median, no_pruning
+from hydro.client.snapshots import (
+    DeviceKind,
+    DeviceSnapshot,
+    DeviceState,
+    Measurement,
+    StudyChange,
+    StudySettings,
+    StudySnapshot,
+    StudyState,
+    StudyStatistics,
+    TrialKind,
+    TrialSnapshot,
+    TrialState,
+)
+from hydro.client.spaces import Domain, SearchSpace, choice, constant, integer, logint, loguniform, uniform
+from hydro.client.study import Study
+from hydro.client.surrogates import Profile, ProfilePoint, Surrogate, SurrogateWidth, surrogate
+from hydro.client.target import Target
+from hydro.client.trials import Trial, TrialPruned
+
+__all__ = [
+    "Asha",
+    "Client",
+    "DeviceKind",
+    "DeviceSnapshot",
+    "DeviceState",
+    "Domain",
+    "Goal",
+    "Measurement",
+    "Median",
+    "NoPruning",
+    "Objective",
+    "Profile",
+    "ProfilePoint",
+    "Pruner",
+    "SearchSpace",
+    "Study",
+    "StudyChange",
+    "StudySettings",
+    "StudySnapshot",
+    "StudyState",
+    "StudyStatistics",
+    "Surrogate",
+    "SurrogateWidth",
+    "Target",
+    "Trial",
+    "TrialKind",
+    "TrialPruned",
+    "TrialSnapshot",
+    "TrialState",
+    "asha",
+    "choice",
+    "constant",
+    "integer",
+    "logint",
+    "loguniform",
+    "maximize",
+    "median",
+    "minimize",
+    "no_pruning",
+    "surrogate",
+    "uniform",
+]

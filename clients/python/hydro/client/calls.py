@@ -1,0 +1,171 @@
+"""The services' methods, with values in and out: what a servicer is on the other side."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+
+from hydro.api.coordinator.v1 import (
+    device_service_pb2,
+    device_service_pb2_grpc,
+    study_service_pb2,
+    study_service_pb2_grpc,
+    trial_pb2,
+)
+from hydro.api.tuner.v1 import tuner_service_pb2, tuner_service_pb2_grpc
+from hydro.client import convert
+from hydro.client.names import StudyName, TrialName
+from hydro.client.snapshots import DeviceSnapshot, StudyChange, StudySettings, StudySnapshot, TrialKind, TrialSnapshot
+from hydro.client.spaces import Scalar
+from hydro.client.surrogates import Surrogate
+from hydro.kit.channel import open_sync_channel
+
+_PAGE_SIZE = 1000
+_KINDS = {None: trial_pb2.TRIAL_KIND_UNSPECIFIED, TrialKind.SEARCH: trial_pb2.TRIAL_KIND_SEARCH,
+          TrialKind.TARGET: trial_pb2.TRIAL_KIND_TARGET}  # fmt: skip
+
+
+class CoordinatorCalls:
+    """StudyService and DeviceService. Every method raises `hydro.kit.errors`."""
+
+    def __init__(self, address: str) -> None:
+        self._channel: grpc.Channel = open_sync_channel(address)
+        self._studies = study_service_pb2_grpc.StudyServiceStub(self._channel)
+        self._devices = device_service_pb2_grpc.DeviceServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def create_study(self, name: StudyName, settings: StudySettings) -> StudySnapshot:
+        """CreateStudy."""
+        request = study_service_pb2.CreateStudyRequest(
+            parent=f"projects/{name.project}",
+            study_id=name.study,
+            study=convert.study_message(settings),
+            request_id=_request_id(),
+        )
+        return convert.study_snapshot(self._studies.CreateStudy(request))
+
+    def get_study(self, name: StudyName) -> StudySnapshot:
+        """GetStudy."""
+        return convert.study_snapshot(self._studies.GetStudy(study_service_pb2.GetStudyRequest(name=str(name))))
+
+    def list_studies(self, project: str) -> Iterator[StudySnapshot]:
+        """ListStudies, page by page."""
+        request = study_service_pb2.ListStudiesRequest(parent=f"projects/{project}", page_size=_PAGE_SIZE)
+        for page in _pages(self._studies.ListStudies, request):
+            yield from (convert.study_snapshot(each) for each in page.studies)
+
+    def cancel_study(self, name: StudyName) -> StudySnapshot:
+        """CancelStudy, in whatever state it is."""
+        return convert.study_snapshot(self._studies.CancelStudy(study_service_pb2.CancelStudyRequest(name=str(name))))
+
+    def pause_study(self, name: StudyName) -> StudySnapshot:
+        """PauseStudy."""
+        return convert.study_snapshot(self._studies.PauseStudy(study_service_pb2.PauseStudyRequest(name=str(name))))
+
+    def resume_study(self, name: StudyName) -> StudySnapshot:
+        """ResumeStudy."""
+        return convert.study_snapshot(self._studies.ResumeStudy(study_service_pb2.ResumeStudyRequest(name=str(name))))
+
+    def delete_study(self, name: StudyName) -> None:
+        """DeleteStudy."""
+        self._studies.DeleteStudy(study_service_pb2.DeleteStudyRequest(name=str(name)))
+
+    def watch_study(self, name: StudyName, resume_token: str = "") -> Iterator[StudyChange]:
+        """WatchStudy: one stream, which ends or breaks with the connection."""
+        request = study_service_pb2.WatchStudyRequest(name=str(name), resume_token=resume_token)
+        for message in self._studies.WatchStudy(request):
+            yield convert.study_change(message)
+
+    def train_target(
+        self, name: StudyName, hyperparameters: Mapping[str, Scalar], defaults: bool, seed: int | None
+    ) -> TrialSnapshot:
+        """TrainTarget."""
+        request = study_service_pb2.TrainTargetRequest(
+            name=str(name),
+            hyperparameters=convert.values_message(hyperparameters, "hyperparameters"),
+            defaults=defaults,
+            seed=seed,
+            request_id=_request_id(),
+        )
+        return convert.trial_snapshot(self._studies.TrainTarget(request))
+
+    def get_trial(self, name: TrialName) -> TrialSnapshot:
+        """GetTrial: the only one that carries the log."""
+        return convert.trial_snapshot(self._studies.GetTrial(study_service_pb2.GetTrialRequest(name=str(name))))
+
+    def list_trials(self, name: StudyName, kind: TrialKind | None = None) -> Iterator[TrialSnapshot]:
+        """ListTrials, page by page."""
+        request = study_service_pb2.ListTrialsRequest(parent=str(name), page_size=_PAGE_SIZE, kind=_KINDS[kind])
+        for page in _pages(self._studies.ListTrials, request):
+            yield from (convert.trial_snapshot(each) for each in page.trials)
+
+    def suggest_trials(self, name: StudyName, count: int) -> list[TrialSnapshot]:
+        """SuggestTrials: fewer than asked for at the study's limits."""
+        request = study_service_pb2.SuggestTrialsRequest(parent=str(name), count=count, request_id=_request_id())
+        return [convert.trial_snapshot(each) for each in self._studies.SuggestTrials(request).trials]
+
+    def report_measurement(self, name: TrialName, step: int, metrics: Mapping[str, float]) -> bool:
+        """ReportMeasurement: whether the trial should stop."""
+        measurement = convert.measurement_message(step, metrics)
+        request = study_service_pb2.ReportMeasurementRequest(name=str(name), measurement=measurement)
+        return self._studies.ReportMeasurement(request).should_stop
+
+    def complete_trial(self, name: TrialName, value: float) -> TrialSnapshot:
+        """CompleteTrial with the final objective."""
+        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), value=value))
+
+    def fail_trial(self, name: TrialName, failure: str) -> TrialSnapshot:
+        """CompleteTrial with a failure."""
+        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), failure=failure))
+
+    def prune_trial(self, name: TrialName) -> TrialSnapshot:
+        """CompleteTrial as pruned."""
+        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), pruned=True))
+
+    def list_devices(self) -> Iterator[DeviceSnapshot]:
+        """ListDevices, page by page."""
+        request = device_service_pb2.ListDevicesRequest(page_size=_PAGE_SIZE)
+        for page in _pages(self._devices.ListDevices, request):
+            yield from (convert.device_snapshot(each) for each in page.devices)
+
+    def drain_device(self, name: str) -> DeviceSnapshot:
+        """DrainDevice."""
+        return convert.device_snapshot(self._devices.DrainDevice(device_service_pb2.DrainDeviceRequest(name=name)))
+
+    def _complete(self, request: study_service_pb2.CompleteTrialRequest) -> TrialSnapshot:
+        return convert.trial_snapshot(self._studies.CompleteTrial(request))
+
+
+class TunerCalls:
+    """TunerService, as far as the SDK needs it."""
+
+    def __init__(self, address: str) -> None:
+        self._channel: grpc.Channel = open_sync_channel(address)
+        self._tuner = tuner_service_pb2_grpc.TunerServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def get_surrogate(self, name: str) -> Surrogate:
+        """GetSurrogate."""
+        return convert.surrogate_value(self._tuner.GetSurrogate(tuner_service_pb2.GetSurrogateRequest(name=name)))
+
+
+def _request_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _pages(method: Any, request: Any) -> Iterator[Any]:
+    while True:
+        page = method(request)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

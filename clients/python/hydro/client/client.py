@@ -1,0 +1,179 @@
+"""The way in."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from hydro.client.calls import CoordinatorCalls, TunerCalls
+from hydro.client.names import StudyName
+from hydro.client.objectives import Objective
+from hydro.client.pruning import NoPruning, Pruner
+from hydro.client.snapshots import DeviceSnapshot, StudySettings, StudySnapshot
+from hydro.client.spaces import SearchSpace
+from hydro.client.study import Study
+from hydro.client.surrogates import SurrogateWidth
+from hydro.client.task_source import entry_point_of, source_path_of
+from hydro.kit.errors import FieldViolation, InvalidArgument
+
+if TYPE_CHECKING:
+    from hydro.client.suite.local import LocalSuite
+
+COORDINATOR_PORT = 7400
+TUNER_PORT = 7401
+
+
+class Client:
+    """A connection to the suite. Its methods raise the errors of `hydro.kit.errors`.
+
+    Example::
+
+        client = Client("localhost:7400")
+        study = client.create_study(
+            "digits", task="digits:Digits", search_space={"lr": loguniform(1e-3, 1)},
+            objective=minimize("validation_loss"), pruner=asha(min_steps=50, max_steps=800), trials=64,
+        )
+        study.wait(progress=True)
+    """
+
+    def __init__(
+        self, address: str | None = None, *, tuner_address: str | None = None, project: str = "default"
+    ) -> None:
+        """Connects when it is first needed.
+
+        Args:
+            address: host:port of the coordinator. None: HYDRO_COORDINATOR_ADDRESS, else localhost:7400.
+            tuner_address: host:port of the tuner. None: HYDRO_TUNER_ADDRESS, else port 7401 of the coordinator's host.
+            project: The project of all studies of this client.
+        """
+        self.address = address or os.environ.get("HYDRO_COORDINATOR_ADDRESS") or f"localhost:{COORDINATOR_PORT}"
+        host = self.address.rpartition(":")[0]
+        self.tuner_address = tuner_address or os.environ.get("HYDRO_TUNER_ADDRESS") or f"{host}:{TUNER_PORT}"
+        self.project = project
+        self._coordinator = CoordinatorCalls(self.address)
+        self._tuner = TunerCalls(self.tuner_address)
+        self._suite: LocalSuite | None = None
+
+    @classmethod
+    def local(cls, *, project: str = "default") -> Self:
+        """Starts the suite for this process, on free ports and in a folder of its own.
+
+        `close` stops it, and so does the end of this process.
+
+        Raises:
+            Unavailable: the suite does not start; the message has the end of its log.
+        """
+        from hydro.client.suite.local import LocalSuite
+
+        suite = LocalSuite.start()
+        client = cls(suite.coordinator_address, tuner_address=suite.tuner_address, project=project)
+        client._suite = suite
+        return client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections, and stops the suite that `local` started."""
+        self._coordinator.close()
+        self._tuner.close()
+        if self._suite is not None:
+            self._suite.stop()
+
+    def create_study(
+        self,
+        study_id: str,
+        *,
+        search_space: SearchSpace,
+        objective: Objective,
+        task: str | type | None = None,
+        source_path: str | None = None,
+        sampler: str = "tpe",
+        pruner: Pruner | None = None,
+        surrogate: SurrogateWidth | None = None,
+        trials: int = 64,
+        parallelism: int = 32,
+        seed: int = 0,
+    ) -> Study:
+        """Creates a study; it starts at once.
+
+        Args:
+            study_id: Lower-case letters, digits and dashes.
+            search_space: Name of each hyperparameter to its domain.
+            objective: `minimize(metric)` or `maximize(metric)`.
+            task: "module:Class" of a TrainingTask, or the class. None: the caller drives the study, by `Study.ask` and
+                `Study.optimize`.
+            source_path: Folder that the task's module is imported from, the same on every machine. None: where it is
+                found from here; "": it is installed.
+            sampler: "tpe" or "random".
+            pruner: Also says how long a trial trains. A study with a task needs one.
+            surrogate: None: the target itself is tuned.
+            trials: Search trials.
+            parallelism: Search trials that may run at once.
+            seed: Of the search, the data order and the trials.
+
+        Raises:
+            InvalidArgument: names each wrong field; nothing is stored.
+            AlreadyExists: the id is taken.
+        """
+        entry_point = entry_point_of(task) if task is not None else ""
+        settings = StudySettings(
+            search_space=search_space,
+            objective=objective,
+            sampler=sampler,
+            pruner=_pruner(pruner, entry_point),
+            surrogate_width=surrogate.width if surrogate else 1.0,
+            max_trials=trials,
+            parallelism=parallelism,
+            seed=seed,
+            entry_point=entry_point,
+            source_path=source_path if source_path is not None else source_path_of(entry_point),
+        )
+        return self._study(self._coordinator.create_study(self.study_name(study_id), settings))
+
+    def get_study(self, study_id: str) -> Study:
+        """A study of this project.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        return self._study(self._coordinator.get_study(self.study_name(study_id)))
+
+    def list_studies(self) -> list[Study]:
+        """All studies of this project."""
+        return [self._study(each) for each in self._coordinator.list_studies(self.project)]
+
+    def list_devices(self) -> list[DeviceSnapshot]:
+        """Every device that bundles may run on."""
+        return list(self._coordinator.list_devices())
+
+    def drain_device(self, name: str) -> DeviceSnapshot:
+        """No bundle starts on the device any more; running ones are asked to release.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        return self._coordinator.drain_device(name)
+
+    def study_name(self, study_id: str) -> StudyName:
+        """The resource name of a study of this project; a full name is read as it is."""
+        return StudyName.parse(study_id) if "/" in study_id else StudyName(self.project, study_id)
+
+    def _study(self, snapshot: StudySnapshot) -> Study:
+        return Study(snapshot, self._coordinator, self._tuner)
+
+
+def _pruner(pruner: Pruner | None, entry_point: str) -> Pruner:
+    if pruner is not None:
+        return pruner
+    if entry_point:
+        raise InvalidArgument.of(
+            [FieldViolation("study.pruner", "is missing; give asha(...), median(...), or no_pruning(max_steps)")]
+        )
+    return NoPruning(max_steps=0, interval_steps=0)

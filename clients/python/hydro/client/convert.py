@@ -1,0 +1,319 @@
+"""Between the contract's messages and the SDK's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import assert_never
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hydro.api.coordinator.v1 import device_service_pb2, study_pb2, study_service_pb2, trial_pb2
+from hydro.api.tuner.v1 import surrogate_pb2
+from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2
+from hydro.client import snapshots
+from hydro.client.names import StudyName, TrialName
+from hydro.client.objectives import Goal, Objective
+from hydro.client.pruning import Asha, Median, NoPruning, Pruner
+from hydro.client.spaces import (
+    CategoricalDomain,
+    Condition,
+    ConstantDomain,
+    Domain,
+    FloatDomain,
+    IntDomain,
+    Scalar,
+)
+from hydro.client.surrogates import Profile, ProfilePoint, Surrogate
+from hydro.kit.errors import FieldViolation, InvalidArgument
+
+_SAMPLERS = {"random": study_pb2.SAMPLER_RANDOM, "tpe": study_pb2.SAMPLER_TPE}
+_SAMPLER_NAMES = {number: name for name, number in _SAMPLERS.items()}
+_GOALS = {Goal.MINIMIZE: metric_pb2.GOAL_MINIMIZE, Goal.MAXIMIZE: metric_pb2.GOAL_MAXIMIZE}
+
+
+# From values to messages.
+
+
+def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
+    """What CreateStudy takes.
+
+    Raises:
+        InvalidArgument: something that no message can hold; everything else is for the service to judge.
+    """
+    message = study_pb2.Study(
+        search_space=search_space_message(settings.search_space),
+        objective=metric_pb2.Objective(metric=settings.objective.metric, goal=_GOALS[settings.objective.goal]),
+        sampler=_sampler(settings.sampler),
+        pruner=_pruner_message(settings.pruner),
+        max_steps=settings.pruner.max_steps,
+        surrogate_width=settings.surrogate_width,
+        max_trials=settings.max_trials,
+        parallelism=settings.parallelism,
+        seed=settings.seed,
+    )
+    if settings.entry_point:
+        message.task.CopyFrom(task_pb2.Task(entry_point=settings.entry_point, source_path=settings.source_path))
+    return message
+
+
+def search_space_message(space: Mapping[str, Domain]) -> search_space_pb2.SearchSpace:
+    """The search space, its parameters in the order of the dict."""
+    return search_space_pb2.SearchSpace(parameters=[_parameter_message(name, domain) for name, domain in space.items()])
+
+
+def value_message(value: Scalar, field: str) -> search_space_pb2.Value:
+    """A hyperparameter's value.
+
+    Raises:
+        InvalidArgument: it is no scalar; the error names `field`.
+    """
+    match value:
+        case bool():
+            return search_space_pb2.Value(bool_value=value)
+        case int():
+            return search_space_pb2.Value(int_value=value)
+        case float():
+            return search_space_pb2.Value(double_value=value)
+        case str():
+            return search_space_pb2.Value(string_value=value)
+    raise InvalidArgument.of(
+        [FieldViolation(field, f"{value!r} is a {type(value).__name__}; give a bool, an int, a float or a str")]
+    )
+
+
+def values_message(values: Mapping[str, Scalar], field: str) -> dict[str, search_space_pb2.Value]:
+    """Hyperparameters by name."""
+    return {name: value_message(value, f"{field}[{name}]") for name, value in values.items()}
+
+
+def measurement_message(step: int, metrics: Mapping[str, float]) -> metric_pb2.Measurement:
+    """Metrics after a number of optimizer steps."""
+    return metric_pb2.Measurement(step=step, metrics=dict(metrics))
+
+
+def _sampler(name: str) -> study_pb2.Sampler.ValueType:
+    if name not in _SAMPLERS:
+        known = ", ".join(sorted(_SAMPLERS))
+        raise InvalidArgument.of([FieldViolation("study.sampler", f"{name!r} is not known; choose one of {known}")])
+    return _SAMPLERS[name]
+
+
+def _pruner_message(pruner: Pruner) -> study_pb2.Pruner:
+    match pruner:
+        case Asha():
+            rung = study_pb2.AshaPruner(min_steps=pruner.min_steps, eta=pruner.eta)
+            return study_pb2.Pruner(asha=rung)
+        case Median():
+            return study_pb2.Pruner(
+                median=study_pb2.MedianPruner(
+                    measurement_interval_steps=pruner.interval_steps,
+                    warmup_steps=pruner.warmup_steps,
+                    startup_trials=pruner.startup_trials,
+                )
+            )
+        case NoPruning():
+            return study_pb2.Pruner(none=study_pb2.NoPruner(measurement_interval_steps=pruner.interval_steps))
+    assert_never(pruner)
+
+
+def _parameter_message(name: str, domain: Domain) -> search_space_pb2.Parameter:
+    field = f"study.search_space.parameters[{name}]"
+    message = search_space_pb2.Parameter(name=name, not_transferable=not domain.transfer)
+    for condition in domain.conditions:
+        values = [value_message(value, f"{field}.conditions") for value in condition.values]
+        message.conditions.add(parent=condition.parent, values=values)
+    _set_domain(message, domain, field)
+    return message
+
+
+def _set_domain(message: search_space_pb2.Parameter, domain: Domain, field: str) -> None:
+    match domain:
+        case FloatDomain(min=low, max=high, log=log, step=step):
+            message.float_domain.CopyFrom(search_space_pb2.FloatDomain(min=low, max=high, log=log, step=step))
+        case IntDomain(min=low, max=high, log=log, step=step):
+            message.int_domain.CopyFrom(search_space_pb2.IntDomain(min=low, max=high, log=log, step=step))
+        case CategoricalDomain(values=values):
+            # An empty list has to arrive as an empty list, for the service to refuse it by name.
+            message.categorical_domain.SetInParent()
+            message.categorical_domain.values.extend(value_message(each, f"{field}.values") for each in values)
+        case ConstantDomain(value=value):
+            message.constant_domain.value.CopyFrom(value_message(value, f"{field}.value"))
+        case _:
+            raise InvalidArgument.of(
+                [FieldViolation(field, f"{domain!r} is no domain; use uniform, loguniform, integer, choice, constant")]
+            )
+
+
+# From messages to values.
+
+
+def study_snapshot(message: study_pb2.Study) -> snapshots.StudySnapshot:
+    """A study as the coordinator told it."""
+    return snapshots.StudySnapshot(
+        name=StudyName.parse(message.name),
+        etag=message.etag,
+        settings=_settings(message),
+        state=snapshots.StudyState[_short(study_pb2.StudyState.Name(message.state), "STUDY_STATE_")],
+        state_reason=message.state_reason,
+        warnings=tuple(message.warnings),
+        surrogate=message.surrogate,
+        best_trial=TrialName.parse(message.best_trial) if message.best_trial else None,
+        statistics=_statistics(message.statistics),
+        create_time=_time(message, "create_time", message.create_time),
+        end_time=_time(message, "end_time", message.end_time),
+    )
+
+
+def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
+    """A trial as the coordinator told it."""
+    return snapshots.TrialSnapshot(
+        name=TrialName.parse(message.name),
+        kind=snapshots.TrialKind[_short(trial_pb2.TrialKind.Name(message.kind), "TRIAL_KIND_")],
+        state=snapshots.TrialState[_short(trial_pb2.TrialState.Name(message.state), "TRIAL_STATE_")],
+        state_reason=message.state_reason,
+        hyperparameters=values(message.hyperparameters),
+        measurements=tuple(snapshots.Measurement(each.step, dict(each.metrics)) for each in message.measurements),
+        value=message.value if message.HasField("value") else None,
+        steps=message.steps,
+        seed=message.seed,
+        device_seconds=message.device_seconds,
+        checkpoint=_artifact(message.checkpoint) if message.HasField("checkpoint") else None,
+        create_time=_time(message, "create_time", message.create_time),
+        end_time=_time(message, "end_time", message.end_time),
+        log=message.log,
+    )
+
+
+def study_change(message: study_service_pb2.WatchStudyResponse) -> snapshots.StudyChange:
+    """One answer of a watch."""
+    trials = tuple(trial_snapshot(each) for each in message.trials)
+    return snapshots.StudyChange(study_snapshot(message.study), trials, message.resume_token)
+
+
+def device_snapshot(message: device_service_pb2.Device) -> snapshots.DeviceSnapshot:
+    """A device as the coordinator told it."""
+    return snapshots.DeviceSnapshot(
+        name=message.name,
+        kind=snapshots.DeviceKind[_short(device_service_pb2.DeviceKind.Name(message.kind), "DEVICE_KIND_")],
+        state=snapshots.DeviceState[_short(device_service_pb2.DeviceState.Name(message.state), "DEVICE_STATE_")],
+        model=message.model,
+        memory_bytes=message.memory_bytes,
+        cpu_cores=tuple(message.cpu_cores),
+        duty_cycle=message.duty_cycle,
+        bubble_seconds=message.bubble_seconds,
+        lease=message.lease,
+    )
+
+
+def surrogate_value(message: surrogate_pb2.Surrogate) -> Surrogate:
+    """A surrogate as the tuner told it."""
+    return Surrogate(
+        name=message.name,
+        state=_short(surrogate_pb2.SurrogateState.Name(message.state), "SURROGATE_STATE_"),
+        state_reason=message.state_reason,
+        requested_width=message.requested_width,
+        width=message.width,
+        warnings=tuple(message.warnings),
+        report=message.report,
+        parameters=message.parameters,
+        target_parameters=message.target_parameters,
+        profile=_profile(message.profile),
+    )
+
+
+def values(messages: Mapping[str, search_space_pb2.Value]) -> dict[str, Scalar]:
+    """Hyperparameters by name, in alphabetical order: a protobuf map has none."""
+    return {name: _scalar(messages[name]) for name in sorted(messages)}
+
+
+def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
+    return snapshots.StudySettings(
+        search_space={each.name: _domain(each) for each in message.search_space.parameters},
+        objective=_objective(message.objective),
+        sampler=_SAMPLER_NAMES.get(message.sampler, ""),
+        pruner=_pruner(message),
+        surrogate_width=message.surrogate_width,
+        max_trials=message.max_trials,
+        parallelism=message.parallelism,
+        seed=message.seed,
+        entry_point=message.task.entry_point,
+        source_path=message.task.source_path,
+    )
+
+
+def _objective(message: metric_pb2.Objective) -> Objective:
+    maximizes = message.goal == metric_pb2.GOAL_MAXIMIZE
+    return Objective(message.metric, Goal.MAXIMIZE if maximizes else Goal.MINIMIZE)
+
+
+def _pruner(message: study_pb2.Study) -> Pruner:
+    rule = message.pruner
+    match rule.WhichOneof("rule"):
+        case "asha":
+            return Asha(rule.asha.min_steps, message.max_steps, rule.asha.eta)
+        case "median":
+            found = rule.median
+            return Median(found.measurement_interval_steps, message.max_steps, found.warmup_steps, found.startup_trials)
+    return NoPruning(message.max_steps, rule.none.measurement_interval_steps)
+
+
+def _domain(message: search_space_pb2.Parameter) -> Domain:
+    conditions = tuple(
+        Condition(each.parent, tuple(_scalar(value) for value in each.values)) for each in message.conditions
+    )
+    transfer = not message.not_transferable
+    match message.WhichOneof("domain"):
+        case "float_domain":
+            real = message.float_domain
+            return FloatDomain(real.min, real.max, real.log, real.step, conditions=conditions, transfer=transfer)
+        case "int_domain":
+            whole = message.int_domain
+            step = whole.step or 1
+            return IntDomain(whole.min, whole.max, whole.log, step, conditions=conditions, transfer=transfer)
+        case "categorical_domain":
+            choices = tuple(_scalar(value) for value in message.categorical_domain.values)
+            return CategoricalDomain(choices, conditions=conditions, transfer=transfer)
+    return ConstantDomain(_scalar(message.constant_domain.value), conditions=conditions, transfer=transfer)
+
+
+def _scalar(message: search_space_pb2.Value) -> Scalar:
+    match message.WhichOneof("kind"):
+        case "bool_value":
+            return message.bool_value
+        case "int_value":
+            return message.int_value
+        case "string_value":
+            return message.string_value
+    return message.double_value
+
+
+def _statistics(message: study_pb2.StudyStatistics) -> snapshots.StudyStatistics:
+    return snapshots.StudyStatistics(
+        trials_by_state=dict(message.trials_by_state),
+        bundles=message.bundles,
+        max_fusion_count=message.max_fusion_count,
+        device_seconds=message.device_seconds,
+        trial_steps=message.trial_steps,
+        slot_trial_steps=message.slot_trial_steps,
+    )
+
+
+def _profile(message: surrogate_pb2.Profile) -> Profile:
+    points = (ProfilePoint(p.lanes, p.step_seconds, p.memory_bytes, p.segment_seconds) for p in message.fused)
+    return Profile(
+        tuple(points), message.separate_step_seconds, message.target_step_seconds, message.target_memory_bytes
+    )
+
+
+def _artifact(message: task_pb2.Artifact) -> snapshots.ArtifactReference:
+    return snapshots.ArtifactReference(message.uri, message.digest, message.size_bytes)
+
+
+def _time(owner: Message, field: str, moment: Timestamp) -> datetime | None:
+    return moment.ToDatetime(tzinfo=UTC) if owner.HasField(field) else None
+
+
+def _short(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix)

@@ -1,0 +1,181 @@
+"""What the services said at one moment: values that do not change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from hydro.client.names import StudyName, TrialName
+from hydro.client.objectives import Objective
+from hydro.client.pruning import Pruner
+from hydro.client.spaces import Domain, Scalar
+
+
+class StudyState(Enum):
+    """PREPARING > SEARCHING <> PAUSED > SUCCEEDED, any > FAILED | CANCELLED."""
+
+    PREPARING = "PREPARING"
+    SEARCHING = "SEARCHING"
+    PAUSED = "PAUSED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def has_ended(self) -> bool:
+        """No state follows."""
+        return self in (StudyState.SUCCEEDED, StudyState.FAILED, StudyState.CANCELLED)
+
+
+class TrialState(Enum):
+    """PENDING > RUNNING > PAUSED > PENDING ... > SUCCEEDED | PRUNED | FAILED | CANCELLED."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    SUCCEEDED = "SUCCEEDED"
+    PRUNED = "PRUNED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def has_ended(self) -> bool:
+        """No state follows."""
+        return self not in (TrialState.PENDING, TrialState.RUNNING, TrialState.PAUSED)
+
+
+class TrialKind(Enum):
+    """SEARCH trials train the surrogate, TARGET trials the target."""
+
+    SEARCH = "SEARCH"
+    TARGET = "TARGET"
+
+
+class DeviceKind(Enum):
+    """A slot is a GPU's recurring idle time."""
+
+    CPU = "CPU"
+    GPU = "GPU"
+    SLOT = "SLOT"
+
+
+class DeviceState(Enum):
+    """Whether bundles may start on it."""
+
+    READY = "READY"
+    DRAINING = "DRAINING"
+    GONE = "GONE"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Metrics after a number of optimizer steps."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactReference:
+    """Where a stored file is, and the digest of its bytes."""
+
+    uri: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStatistics:
+    """Counts over all search trials.
+
+    Units: `device_seconds` is time that devices worked, on a slot only inside bubbles; steps are optimizer steps.
+    """
+
+    trials_by_state: Mapping[str, int] = field(default_factory=dict)
+    bundles: int = 0
+    max_fusion_count: int = 0
+    device_seconds: float = 0.0
+    trial_steps: int = 0
+    slot_trial_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StudySettings:
+    """What the user of a study chose."""
+
+    search_space: Mapping[str, Domain]
+    objective: Objective
+    sampler: str
+    pruner: Pruner
+    surrogate_width: float
+    max_trials: int
+    parallelism: int
+    seed: int
+    entry_point: str = ""
+    source_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudySnapshot:
+    """A study at one moment. `surrogate` and `best_trial` are empty while there is none."""
+
+    name: StudyName
+    etag: str
+    settings: StudySettings
+    state: StudyState
+    state_reason: str
+    warnings: tuple[str, ...]
+    surrogate: str
+    best_trial: TrialName | None
+    statistics: StudyStatistics
+    create_time: datetime | None
+    end_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSnapshot:
+    """A trial at one moment."""
+
+    name: TrialName
+    kind: TrialKind
+    state: TrialState
+    state_reason: str
+    hyperparameters: Mapping[str, Scalar]
+    measurements: tuple[Measurement, ...]
+    value: float | None
+    steps: int
+    seed: int
+    device_seconds: float
+    checkpoint: ArtifactReference | None
+    create_time: datetime | None
+    end_time: datetime | None
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSnapshot:
+    """A device at one moment. `lease` is empty while it is idle.
+
+    Units: `duty_cycle` is the share of time that is bubble, in [0, 1].
+    """
+
+    name: str
+    kind: DeviceKind
+    state: DeviceState
+    model: str
+    memory_bytes: int
+    cpu_cores: tuple[int, ...]
+    duty_cycle: float
+    bubble_seconds: float
+    lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyChange:
+    """One answer of a watch: the study, and the trials that changed since the answer before."""
+
+    study: StudySnapshot
+    trials: tuple[TrialSnapshot, ...]
+    resume_token: str

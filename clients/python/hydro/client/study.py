@@ -1,0 +1,260 @@
+"""Studies, as a user holds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from hydro.client.calls import CoordinatorCalls, TunerCalls
+from hydro.client.names import StudyName
+from hydro.client.objectives import Objective
+from hydro.client.snapshots import StudyChange, StudySettings, StudySnapshot, StudyState, StudyStatistics, TrialKind
+from hydro.client.spaces import Scalar
+from hydro.client.surrogates import Surrogate
+from hydro.client.target import Target
+from hydro.client.trials import Trial, TrialPruned
+from hydro.client.watching import watch
+from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, NotFound, OutOfRange
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+ObjectiveFunction = Callable[[Trial], float]
+_FULL_SECONDS = 0.5
+
+
+class Study:
+    """A search for the best hyperparameters of one task. Its properties are read from the coordinator each time."""
+
+    def __init__(self, snapshot: StudySnapshot, coordinator: CoordinatorCalls, tuner: TunerCalls) -> None:
+        self._name = snapshot.name
+        self._settings = snapshot.settings
+        self._coordinator = coordinator
+        self._tuner = tuner
+
+    def __repr__(self) -> str:
+        return f"<Study {self._name}>"
+
+    @property
+    def name(self) -> StudyName:
+        """Its resource name."""
+        return self._name
+
+    @property
+    def settings(self) -> StudySettings:
+        """What its user chose."""
+        return self._settings
+
+    @property
+    def objective(self) -> Objective:
+        """What it optimizes."""
+        return self._settings.objective
+
+    @property
+    def state(self) -> StudyState:
+        """Its state now."""
+        return self.snapshot().state
+
+    @property
+    def statistics(self) -> StudyStatistics:
+        """Counts over all search trials, now."""
+        return self.snapshot().statistics
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know though the study goes on."""
+        return self.snapshot().warnings
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All search trials so far, by number."""
+        found = self._coordinator.list_trials(self._name, TrialKind.SEARCH)
+        return [Trial(each, self.objective, self._coordinator) for each in found]
+
+    @property
+    def targets(self) -> list[Target]:
+        """All trainings of the target so far."""
+        found = self._coordinator.list_trials(self._name, TrialKind.TARGET)
+        return [Target(Trial(each, self.objective, self._coordinator)) for each in found]
+
+    @property
+    def best_trial(self) -> Trial:
+        """The best search trial so far.
+
+        Raises:
+            NotFound: no trial has been measured to the end.
+        """
+        best = self.snapshot().best_trial
+        if best is None:
+            raise NotFound(f"{self._name} has no best trial yet: no trial has been measured to the end")
+        return Trial(self._coordinator.get_trial(best), self.objective, self._coordinator)
+
+    @property
+    def surrogate(self) -> Surrogate:
+        """What the tuner made of the task, with its report.
+
+        Raises:
+            NotFound: there is none yet, the study tunes no task, or the tuner has been restarted since.
+        """
+        name = self.snapshot().surrogate
+        if not name:
+            raise NotFound(f"{self._name} has no surrogate: it is being built, or the study has no task")
+        return self._tuner.get_surrogate(name)
+
+    def snapshot(self) -> StudySnapshot:
+        """Everything about it at this moment, as a value."""
+        return self._coordinator.get_study(self._name)
+
+    def changes(self) -> Iterator[StudyChange]:
+        """The current state, then every change, until it ends. Connections that break are taken up again."""
+        return watch(self._coordinator, self._name)
+
+    def wait(self, *, progress: bool = False, timeout_seconds: float | None = None) -> StudySnapshot:
+        """Waits for the study's end.
+
+        Args:
+            progress: Shows trials by state, the best so far, lanes, devices and the time left, while waiting.
+            timeout_seconds: None waits for ever.
+
+        Raises:
+            DeadlineExceeded: it takes longer than the timeout. The study goes on.
+            FailedPrecondition: the study failed; the message says why.
+        """
+        from hydro.client.progress import follow
+
+        last = follow(self.changes(), self._coordinator, show=progress, timeout_seconds=timeout_seconds)
+        if last is None:
+            raise DeadlineExceeded(f"{self._name} has not ended after {timeout_seconds} s; it goes on")
+        if last.state is StudyState.FAILED:
+            raise FailedPrecondition(f"{self._name} failed: {last.state_reason}")
+        return last
+
+    def cancel(self) -> None:
+        """Ends the study; its open trials become CANCELLED."""
+        self._coordinator.cancel_study(self._name)
+
+    def pause(self) -> None:
+        """No trial starts any more; running ones keep their checkpoint.
+
+        Raises:
+            FailedPrecondition: it is neither SEARCHING nor PAUSED.
+        """
+        self._coordinator.pause_study(self._name)
+
+    def resume(self) -> None:
+        """Goes on after a pause.
+
+        Raises:
+            FailedPrecondition: it is neither SEARCHING nor PAUSED.
+        """
+        self._coordinator.resume_study(self._name)
+
+    def delete(self) -> None:
+        """Deletes the study and its trials.
+
+        Raises:
+            FailedPrecondition: it has not ended.
+        """
+        self._coordinator.delete_study(self._name)
+
+    def train_target(
+        self,
+        hyperparameters: Mapping[str, Scalar] | None = None,
+        *,
+        defaults: bool = False,
+        seed: int | None = None,
+        wait: bool = True,
+    ) -> Target:
+        """Trains the target: full width, hyperparameters transferred from the surrogate's.
+
+        Args:
+            hyperparameters: As in the search space, before transfer. None: the best trial's.
+            defaults: Trains with the task's defaults instead, not transferred.
+            seed: None: the study's.
+            wait: Waits for the end of training; otherwise the target's results do.
+
+        Raises:
+            FailedPrecondition: there is no best trial yet, or the training failed.
+        """
+        snapshot = self._coordinator.train_target(self._name, hyperparameters or {}, defaults, seed)
+        target = Target(Trial(snapshot, self.objective, self._coordinator))
+        if wait:
+            target.wait()
+        return target
+
+    def ask(self) -> Trial:
+        """A new trial, for a loop that trains it itself.
+
+        Raises:
+            OutOfRange: the study gives no further trial: all of them were given, or `parallelism` of them are open.
+            FailedPrecondition: the study trains its trials itself, is paused or has ended.
+        """
+        trials = self._suggest(1)
+        if not trials:
+            raise OutOfRange(
+                f"{self._name} gives no further trial now: it has {self._settings.max_trials} in all, and "
+                f"{self._settings.parallelism} may be open at once; tell the open ones first"
+            )
+        return trials[0]
+
+    def optimize(self, objective: ObjectiveFunction, *, trials: int | None = None) -> None:
+        """Calls `objective(trial)` for one trial after the other and tells the values it returns.
+
+        An objective that raises TrialPruned ends its trial as pruned; another exception fails the trial and is raised.
+
+        Args:
+            objective: Trains with `trial.hyperparameters`; may call `trial.report`.
+            trials: Most trials to run. None: as many as the study has left.
+        """
+        done = 0
+        while trials is None or done < trials:
+            suggested = self._suggest(1)
+            if not suggested:
+                if not self._others_are_open():
+                    return
+                # Other loops hold all trials that may be open at once.
+                time.sleep(_FULL_SECONDS)
+                continue
+            _run(objective, suggested[0])
+            done += 1
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each search trial. Needs pandas (`pip install "hydro-client[dataframe]"`)."""
+        from hydro.client.dataframe import dataframe
+
+        return dataframe([each.snapshot for each in self.trials])
+
+    def to_optuna(self, storage: str | None = None) -> optuna.Study:
+        """The same study in Optuna, for its plots and its dashboard.
+
+        Needs optuna (`pip install "hydro-client[optuna]"`).
+
+        Args:
+            storage: An Optuna storage to put it in ("sqlite:///digits.db"). None: memory.
+        """
+        from hydro.client.optuna_export import optuna_study
+
+        return optuna_study(self.snapshot(), [each.snapshot for each in self.trials], storage)
+
+    def _suggest(self, count: int) -> list[Trial]:
+        suggested = self._coordinator.suggest_trials(self._name, count)
+        return [Trial(each, self.objective, self._coordinator) for each in suggested]
+
+    def _others_are_open(self) -> bool:
+        snapshot = self.snapshot()
+        given = sum(snapshot.statistics.trials_by_state.values())
+        return not snapshot.state.has_ended and given < self._settings.max_trials
+
+
+def _run(objective: ObjectiveFunction, trial: Trial) -> None:
+    try:
+        value = objective(trial)
+    except TrialPruned:
+        trial.prune()
+    except BaseException as error:
+        trial.fail(f"{type(error).__name__}: {error}")
+        raise
+    else:
+        trial.tell(value)

@@ -1,0 +1,138 @@
+"""Trials, as a user holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hydro.client.calls import CoordinatorCalls
+from hydro.client.names import TrialName
+from hydro.client.objectives import Objective
+from hydro.client.snapshots import Measurement, TrialKind, TrialSnapshot, TrialState
+from hydro.client.spaces import Scalar
+
+
+class TrialPruned(Exception):
+    """Raised by an objective function that follows the pruner's advice to stop its trial."""
+
+
+class Trial:
+    """One training with one choice of hyperparameters, as it was when it was read; `refresh` reads it again.
+
+    A trial that `Study.ask` gave is driven by its caller: `report` measurements, then `tell` the final value, or
+    `prune`, or `fail`.
+    """
+
+    def __init__(self, snapshot: TrialSnapshot, objective: Objective, coordinator: CoordinatorCalls) -> None:
+        self._snapshot = snapshot
+        self._objective = objective
+        self._coordinator = coordinator
+
+    def __repr__(self) -> str:
+        return f"<Trial {self.number} {self.state.name} value={self.value} {dict(self.hyperparameters)}>"
+
+    @property
+    def snapshot(self) -> TrialSnapshot:
+        """All that was read, as a value."""
+        return self._snapshot
+
+    @property
+    def name(self) -> TrialName:
+        """Its resource name."""
+        return self._snapshot.name
+
+    @property
+    def number(self) -> int:
+        """Its number in its study, from 0."""
+        return self._snapshot.name.number
+
+    @property
+    def kind(self) -> TrialKind:
+        """SEARCH: trains the surrogate; TARGET: trains the target."""
+        return self._snapshot.kind
+
+    @property
+    def state(self) -> TrialState:
+        """Its state when it was read."""
+        return self._snapshot.state
+
+    @property
+    def state_reason(self) -> str:
+        """Why it failed, with the traceback where there is one."""
+        return self._snapshot.state_reason
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Scalar]:
+        """Name to value."""
+        return self._snapshot.hyperparameters
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """Ascending by step."""
+        return self._snapshot.measurements
+
+    @property
+    def value(self) -> float | None:
+        """The objective at the last measured step; None before the first."""
+        return self._snapshot.value
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that are acknowledged."""
+        return self._snapshot.steps
+
+    @property
+    def seed(self) -> int:
+        """Seed of its initial values and of its random numbers."""
+        return self._snapshot.seed
+
+    @property
+    def device_seconds(self) -> float:
+        """Its share of the device time of its bundles."""
+        return self._snapshot.device_seconds
+
+    @property
+    def log(self) -> str:
+        """What its workers logged, the last 64 KiB. Read anew each time."""
+        return self._coordinator.get_trial(self.name).log
+
+    def refresh(self) -> Trial:
+        """Reads the trial again, and gives it."""
+        self._snapshot = self._coordinator.get_trial(self.name)
+        return self
+
+    def report(self, step: int, value: float | Mapping[str, float]) -> bool:
+        """Reports the objective (or several metrics by name, the objective among them) after `step` optimizer steps.
+
+        Returns:
+            True if the pruner advises to stop: end the trial with `prune`.
+
+        Raises:
+            AlreadyExists: another value was reported for this step before; the first stands.
+            FailedPrecondition: the trial has ended, or its study trains it itself.
+        """
+        metrics = value if isinstance(value, Mapping) else {self._objective.metric: float(value)}
+        return self._coordinator.report_measurement(self.name, step, metrics)
+
+    def tell(self, value: float) -> None:
+        """Ends the trial with its final objective. The same again is no error.
+
+        Raises:
+            FailedPrecondition: it has ended otherwise.
+        """
+        self._snapshot = self._coordinator.complete_trial(self.name, float(value))
+
+    def prune(self) -> None:
+        """Ends the trial as pruned.
+
+        Raises:
+            FailedPrecondition: it has ended otherwise.
+        """
+        self._snapshot = self._coordinator.prune_trial(self.name)
+
+    def fail(self, reason: str) -> None:
+        """Ends the trial as failed.
+
+        Raises:
+            FailedPrecondition: it has ended otherwise.
+        """
+        self._snapshot = self._coordinator.fail_trial(self.name, reason)
