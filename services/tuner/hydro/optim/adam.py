@@ -1,0 +1,104 @@
+"""Adam and AdamW over lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hydro.optim.grouped_rule import GroupedRule, Parameters, pick
+from hydro.optim.lane_numbers import Number
+
+
+class Adam(GroupedRule):
+    """Grouped twin of torch.optim.Adam: every number may be a vector over lanes, and so is the step count.
+
+    Source: torch/optim/adam.py (`_single_tensor_adam`).
+    """
+
+    numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize")
+    keeps_step = True
+    decays_weights_directly: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: Number = 1e-3,
+        betas: tuple[Number, Number] = (0.9, 0.999),
+        eps: Number = 1e-8,
+        weight_decay: Number = 0.0,
+        amsgrad: Number = False,
+        *,
+        maximize: Number = False,
+    ) -> None:
+        """Takes torch's arguments; each number is one value, or one per lane."""
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        super().__init__(params, {**defaults, "maximize": maximize})
+
+    def refresh(self) -> None:
+        """Writes the coefficients that do not depend on the step count."""
+        decay = self._numbers["weight_decay"]
+        self._decays = bool((decay != 0).any())
+        self._maximizes = bool((self._numbers["maximize"] != 0).any())
+        self._has_amsgrad = bool((self._numbers["amsgrad"] != 0).any())
+        self._sign = self.write("sign", 1 - 2 * self._numbers["maximize"])
+        self._decay = self.write("decay", 1 - self._numbers["lr"] * decay if self.decays_weights_directly else decay)
+        self._first_share = self.write("first_share", 1 - self._numbers["beta1"])
+        self._second_share = self.write("second_share", 1 - self._numbers["beta2"])
+        self._eps = self.write("eps", self._numbers["eps"])
+        self._amsgrad = self.write("amsgrad", self._numbers["amsgrad"])
+
+    def update(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
+        """Updates the parameters in these rows."""
+        parameters, gradients = pick(self._parameters, rows), list(gradients)
+        if self._maximizes:
+            gradients = list(torch._foreach_mul(gradients, pick(self._sign, rows)))
+        if self._decays and self.decays_weights_directly:
+            torch._foreach_mul_(parameters, pick(self._decay, rows))
+        elif self._decays:
+            gradients = list(torch._foreach_addcmul(gradients, parameters, pick(self._decay, rows)))
+        first = pick(self.slot("exp_avg"), rows)
+        torch._foreach_lerp_(first, gradients, pick(self._first_share, rows))
+        second = self._second_moment(rows, gradients)
+        step_size, inverse_correction = self._corrections()
+        scale = torch._foreach_sqrt(second)
+        torch._foreach_mul_(scale, pick(inverse_correction, rows))
+        torch._foreach_add_(scale, pick(self._eps, rows))
+        torch._foreach_addcdiv_(parameters, torch._foreach_mul(first, pick(step_size, rows)), scale)
+
+    def _second_moment(self, rows: Sequence[int], gradients: list[Tensor]) -> list[Tensor]:
+        second = pick(self.slot("exp_avg_sq"), rows)
+        torch._foreach_lerp_(second, torch._foreach_mul(gradients, gradients), pick(self._second_share, rows))
+        if not self._has_amsgrad:
+            return second
+        largest = pick(self.slot("max_exp_avg_sq"), rows)
+        torch._foreach_maximum_(largest, second)
+        chosen = zip(pick(self._amsgrad, rows), largest, second, strict=True)
+        return [torch.where(amsgrad != 0, maximum, current) for amsgrad, maximum, current in chosen]
+
+    def _corrections(self) -> tuple[list[Tensor], list[Tensor]]:
+        first = 1 - self._numbers["beta1"] ** self._steps
+        second = 1 - self._numbers["beta2"] ** self._steps
+        return self.write("step_size", -self._numbers["lr"] / first), self.write("correction", second.rsqrt())
+
+
+class AdamW(Adam):
+    """Grouped twin of torch.optim.AdamW: weight decay acts on the parameters, not through the gradient."""
+
+    decays_weights_directly = True
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: Number = 1e-3,
+        betas: tuple[Number, Number] = (0.9, 0.999),
+        eps: Number = 1e-8,
+        weight_decay: Number = 1e-2,
+        amsgrad: Number = False,
+        *,
+        maximize: Number = False,
+    ) -> None:
+        """Takes torch's arguments; each number is one value, or one per lane."""
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
