@@ -1,0 +1,140 @@
+"""Builds each surrogate in a child process of its own, watched and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+
+import structlog
+
+from hydro.tuner.building.limits import BuildLimits
+from hydro.tuner.building.process_tree import kill_group, resident_bytes
+from hydro.tuner.building.request import BuildRequest, BuildResult
+
+_log = structlog.get_logger()
+
+LAST_LINES = 20
+"""Lines of the child's output that a failure quotes."""
+
+_LOOK_SECONDS = 0.1
+
+# The user's code runs in the child: it gets what Python, torch and storage need, and no setting of the service.
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+_ENVIRONMENT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "TORCH_", "HF_", "AWS_", "GOOGLE_")
+
+
+class ProcessBuilder:
+    """Runs `python -m hydro.tuner.build` once per surrogate, a bounded number at a time.
+
+    The request goes in by standard input and the result comes out by standard output; nothing is left on disk, and the
+    child dies with this process.
+    """
+
+    def __init__(self, limits: BuildLimits, *, concurrent_builds: int = 1) -> None:
+        self._limits = limits
+        # Builds side by side would measure each other in their profiles.
+        self._places = asyncio.Semaphore(concurrent_builds)
+
+    async def build(self, request: BuildRequest) -> BuildResult:
+        """Builds one surrogate; waits for a place first."""
+        async with self._places:
+            return await self._build_in_child(request)
+
+    async def _build_in_child(self, request: BuildRequest) -> BuildResult:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hydro.tuner.build", str(os.getpid())),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=child_environment(os.environ, self._limits.threads),
+            start_new_session=True,
+        )
+        last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        _log.info("build started", entry_point=request.entry_point, width=request.width, process=child.pid)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                output = tasks.create_task(_read(child.stdout))
+                tasks.create_task(_keep_lines(child.stderr, last_lines))
+                tasks.create_task(_write(child.stdin, request.to_json()))
+                excess = await self._watch(child)
+        finally:
+            await _end(child)
+        return self._result(child.returncode, output.result(), excess, list(last_lines))
+
+    async def _watch(self, child: asyncio.subprocess.Process) -> str:
+        """Waits for the child's end, brings it about beyond a limit, and tells which limit that was."""
+        try:
+            async with asyncio.timeout(self._limits.timeout_seconds):
+                return await self._watch_memory(child)
+        except TimeoutError:
+            return (
+                f"the build did not end within {self._limits.timeout_seconds:g} seconds: make the task's model or its "
+                f"data loading faster, or raise HYDRO_TUNER_BUILD_TIMEOUT_SECONDS"
+            )
+        finally:
+            # What the child started holds its pipes open.
+            kill_group(child.pid)
+
+    async def _watch_memory(self, child: asyncio.subprocess.Process) -> str:
+        ended = asyncio.ensure_future(child.wait())
+        while not ended.done():
+            used, allowed = resident_bytes(child.pid), self._limits.memory_bytes
+            if used > allowed:
+                return (
+                    f"the build used {used / 2**20:.0f} MiB of memory and may use {allowed / 2**20:.0f}: "
+                    f"make the model smaller, or raise HYDRO_TUNER_BUILD_MEMORY_BYTES"
+                )
+            await asyncio.wait([ended], timeout=_LOOK_SECONDS)
+        return ""
+
+    def _result(self, status: int | None, output: bytes, excess: str, last_lines: list[str]) -> BuildResult:
+        if status == 0 and not excess:
+            return BuildResult.from_json(output.decode())
+        reason = excess or f"the build's process ended with status {status}"
+        _log.warning("build failed", reason=reason)
+        return BuildResult(failure="\n".join([reason, *last_lines]))
+
+
+def child_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:
+    """Gives the part of an environment that the user's code may see."""
+    allowed = {
+        name: value
+        for name, value in environment.items()
+        if name in _ENVIRONMENT or name.startswith(_ENVIRONMENT_PREFIXES)
+    }
+    return allowed | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+
+
+async def _read(stream: asyncio.StreamReader | None) -> bytes:
+    return await stream.read() if stream else b""
+
+
+async def _keep_lines(stream: asyncio.StreamReader | None, lines: deque[str]) -> None:
+    # In pieces, not by `readline`, which refuses lines of a progress bar's length.
+    rest = ""
+    while stream and (piece := await stream.read(2**16)):
+        *whole, rest = (rest + piece.decode(errors="replace"))[-(2**16) :].split("\n")
+        lines.extend(line for line in whole if line.strip())
+    if rest.strip():
+        lines.append(rest)
+
+
+async def _write(stream: asyncio.StreamWriter | None, text: str) -> None:
+    if not stream:
+        return
+    try:
+        stream.write(text.encode())
+        await stream.drain()
+        stream.close()
+        await stream.wait_closed()
+    except (BrokenPipeError, ConnectionResetError):
+        # The child ended before it had read its request; its status tells why.
+        return
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    kill_group(child.pid)
+    await child.wait()

@@ -1,0 +1,96 @@
+"""What goes into the child process that builds a surrogate, and what comes out: JSON both ways."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from hydro.tuner.planning.plan import Value
+from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.role import Role
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """Everything that a surrogate is made from."""
+
+    entry_point: str
+    """"module:Class"."""
+    source_path: str
+    """Folder that is put first on the import path; empty when the module is installed."""
+    width: float
+    values: Mapping[str, tuple[Value, ...]]
+    """By hyperparameter, values that stand for all it may take: the roles are found with them."""
+    objective_metric: str
+    artifact_uri: str
+    artifact_path: str
+    """Where under `artifact_uri` the surrogate's artifact goes."""
+    max_lanes: int
+
+    def to_json(self) -> str:
+        """Gives a text that `from_json` reads."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` gave."""
+        fields = json.loads(text)
+        fields["values"] = {name: tuple(values) for name, values in fields["values"].items()}
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltArtifact:
+    """Where the dimension solution and the factors are stored."""
+
+    uri: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A surrogate, or why there is none."""
+
+    failure: str = ""
+    """Why it failed; empty when it did not."""
+    fingerprint: str = ""
+    width: float = 0.0
+    """In effect: 1 when the model cannot be shrunk, 0 while it is not known."""
+    warnings: tuple[str, ...] = ()
+    report: str = ""
+    parameters: int = 0
+    target_parameters: int = 0
+    artifact: BuiltArtifact | None = None
+    """None when the width is 1."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    profile: Profile = field(default_factory=Profile)
+
+    def to_json(self) -> str:
+        """Gives a text that `from_json` reads."""
+        return json.dumps(asdict(self), default=_role_name)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Reads what `to_json` gave."""
+        fields: dict[str, Any] = json.loads(text)
+        profile = fields.pop("profile")
+        points = tuple(ProfilePoint(**point) for point in profile.pop("fused"))
+        artifact = fields.pop("artifact")
+        return cls(
+            **fields
+            | {
+                "warnings": tuple(fields["warnings"]),
+                "artifact": BuiltArtifact(**artifact) if artifact else None,
+                "roles": {name: Role(role) for name, role in fields["roles"].items()},
+                "profile": Profile(fused=points, **profile),
+            }
+        )
+
+
+def _role_name(role: object) -> str:
+    if not isinstance(role, Role):
+        raise TypeError(f"{role!r} is no value of a build's result")
+    return role.value

@@ -1,0 +1,1 @@
+"""TunerService over the wire."""

@@ -1,0 +1,183 @@
+"""Between the messages of TunerService and the tuner's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2
+from hydro.api.type.v1 import bundle_pb2, search_space_pb2, task_pb2
+from hydro.tuner.building.request import BuildRequest
+from hydro.tuner.building.surrogate import Surrogate
+from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
+from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.role import Role
+from hydro.tuner.planning.sizing import Execution, PlannedDevice
+
+
+def surrogate_name(request: tuner_service_pb2.CreateSurrogateRequest) -> str:
+    """Gives the name of the surrogate that a request asks for."""
+    return f"{request.parent}/surrogates/{request.surrogate_id}"
+
+
+def build_request(request: tuner_service_pb2.CreateSurrogateRequest) -> BuildRequest:
+    """Gives what the surrogate is built from."""
+    return BuildRequest(
+        entry_point=request.task.entry_point,
+        source_path=request.task.source_path,
+        width=request.width,
+        values={parameter.name: _extremes(parameter) for parameter in request.search_space.parameters},
+        objective_metric=request.objective_metric,
+        artifact_uri=request.artifact_uri,
+        artifact_path=f"{surrogate_name(request)}.json",
+        max_lanes=request.max_lanes,
+    )
+
+
+def _extremes(parameter: search_space_pb2.Parameter) -> tuple[Value, ...]:
+    """Gives values that stand for all of a domain: the ends of a range, every one of a list."""
+    match parameter.WhichOneof("domain"):
+        case "float_domain":
+            return _distinct([parameter.float_domain.min, parameter.float_domain.max])
+        case "int_domain":
+            return _distinct([parameter.int_domain.min, parameter.int_domain.max])
+        case "categorical_domain":
+            return _distinct(value(each) for each in parameter.categorical_domain.values)
+        case _:
+            return (value(parameter.constant_domain.value),)
+
+
+def _distinct(values: Iterable[Value]) -> tuple[Value, ...]:
+    return tuple({(type(each), each): each for each in values}.values())
+
+
+def value(message: search_space_pb2.Value) -> Value:
+    """Gives a hyperparameter's value; one that is not set is an empty text."""
+    kind = message.WhichOneof("kind")
+    found: Value = getattr(message, kind) if kind else ""
+    return found
+
+
+def value_to_message(value: Value) -> search_space_pb2.Value:
+    """Gives the message of a hyperparameter's value."""
+    match value:
+        case bool():  # before int, of which it is one
+            return search_space_pb2.Value(bool_value=value)
+        case int():
+            return search_space_pb2.Value(int_value=value)
+        case float():
+            return search_space_pb2.Value(double_value=value)
+        case str():
+            return search_space_pb2.Value(string_value=value)
+
+
+def _values(messages: Mapping[str, search_space_pb2.Value]) -> dict[str, Value]:
+    return {name: value(message) for name, message in messages.items()}
+
+
+def profile(message: surrogate_pb2.Profile) -> Profile:
+    """Gives a profile."""
+    return Profile(
+        fused=tuple(
+            ProfilePoint(point.lanes, point.step_seconds, point.memory_bytes, point.segment_seconds)
+            for point in message.fused
+        ),
+        separate_step_seconds=message.separate_step_seconds,
+        separate_memory_bytes=message.separate_memory_bytes,
+        separate_segment_seconds=message.separate_segment_seconds,
+        target_step_seconds=message.target_step_seconds,
+        target_memory_bytes=message.target_memory_bytes,
+    )
+
+
+def roles(messages: Iterable[surrogate_pb2.HyperparameterRole]) -> dict[str, Role]:
+    """Gives the role of each hyperparameter; one without a role is left out."""
+    return {
+        message.hyperparameter: Role(surrogate_pb2.Role.Name(message.role).removeprefix("ROLE_"))
+        for message in messages
+        if message.role
+    }
+
+
+def planned_trials(request: tuner_service_pb2.PlanBundlesRequest) -> list[PlannedTrial]:
+    """Gives the trials to plan."""
+    return [PlannedTrial(trial.trial, _values(trial.hyperparameters), trial.steps) for trial in request.trials]
+
+
+def planned_devices(request: tuner_service_pb2.PlanBundlesRequest) -> list[PlannedDevice]:
+    """Gives the idle devices."""
+    return [PlannedDevice(device.device, device.memory_bytes, device.bubble_seconds) for device in request.devices]
+
+
+def plan_to_message(bundles: Iterable[PlannedBundle]) -> tuner_service_pb2.PlanBundlesResponse:
+    """Gives the message of a plan."""
+    return tuner_service_pb2.PlanBundlesResponse(bundles=[_bundle_to_message(bundle) for bundle in bundles])
+
+
+def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle:
+    executions = {
+        Execution.FUSED: bundle_pb2.EXECUTION_FUSED,
+        Execution.SEPARATE: bundle_pb2.EXECUTION_SEPARATE,
+    }
+    return tuner_service_pb2.PlannedBundle(
+        trials=bundle.trials,
+        execution=executions[bundle.execution],
+        max_lanes=bundle.max_lanes,
+        memory_bytes=bundle.memory_bytes,
+        segment_seconds=bundle.segment_seconds,
+        structure={name: value_to_message(value) for name, value in bundle.structure.items()},
+    )
+
+
+def surrogate_to_message(surrogate: Surrogate) -> surrogate_pb2.Surrogate:
+    """Gives the message of a surrogate, as far as it is built."""
+    request, result = surrogate.request, surrogate.result
+    created = Timestamp()
+    created.FromDatetime(surrogate.create_time)
+    message = surrogate_pb2.Surrogate(
+        name=surrogate.name,
+        state=surrogate_pb2.SurrogateState.Value(f"SURROGATE_STATE_{surrogate.state.value}"),
+        state_reason=result.failure,
+        task=task_pb2.Task(
+            entry_point=request.entry_point, source_path=request.source_path, fingerprint=result.fingerprint
+        ),
+        requested_width=request.width,
+        width=result.width,
+        warnings=result.warnings,
+        report=result.report,
+        parameters=result.parameters,
+        target_parameters=result.target_parameters,
+        roles=[
+            surrogate_pb2.HyperparameterRole(hyperparameter=name, role=surrogate_pb2.Role.Value(f"ROLE_{role.value}"))
+            for name, role in result.roles.items()
+        ],
+        profile=_profile_to_message(result.profile),
+        create_time=created,
+    )
+    if result.artifact:
+        message.artifact.CopyFrom(
+            task_pb2.Artifact(
+                uri=result.artifact.uri, digest=result.artifact.digest, size_bytes=result.artifact.size_bytes
+            )
+        )
+    return message
+
+
+def _profile_to_message(profile: Profile) -> surrogate_pb2.Profile:
+    return surrogate_pb2.Profile(
+        fused=[
+            surrogate_pb2.ProfilePoint(
+                lanes=point.lanes,
+                step_seconds=point.step_seconds,
+                memory_bytes=point.memory_bytes,
+                segment_seconds=point.segment_seconds,
+            )
+            for point in profile.fused
+        ],
+        separate_step_seconds=profile.separate_step_seconds,
+        separate_memory_bytes=profile.separate_memory_bytes,
+        separate_segment_seconds=profile.separate_segment_seconds,
+        target_step_seconds=profile.target_step_seconds,
+        target_memory_bytes=profile.target_memory_bytes,
+    )

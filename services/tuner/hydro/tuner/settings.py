@@ -1,0 +1,28 @@
+"""Settings of the tuner: HYDRO_TUNER_* and the TOML file that HYDRO_CONFIG names."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from hydro.kit.settings import ServerSettings
+from hydro.tuner.building.limits import BuildLimits
+
+
+class TunerSettings(ServerSettings):
+    """What can be set of a tuner."""
+
+    model_config = SettingsConfigDict(env_prefix="HYDRO_TUNER_", extra="ignore", populate_by_name=True)
+
+    listen_address: str = "localhost:7401"
+    build_timeout_seconds: float = Field(default=600.0, gt=0)
+    """A build that takes longer is killed, and its surrogate fails."""
+    build_memory_bytes: int = Field(default=8 * 2**30, gt=0)
+    """Resident memory of a build; one that takes more is killed, and its surrogate fails."""
+    build_threads: int = Field(default=1, ge=1)
+    """Threads of torch in a build. The profile holds for workers with as many."""
+    concurrent_builds: int = Field(default=1, ge=1)
+    """Builds at once; the others wait. More than one measure each other in their profiles."""
+
+    @property
+    def build_limits(self) -> BuildLimits:
+        """What one build may use."""
+        return BuildLimits(self.build_timeout_seconds, self.build_memory_bytes, self.build_threads)
