@@ -38,8 +38,8 @@ class Device:
     """Where a bundle can run.
 
     `memory_bytes` is what bundles may use, 0: not known. `duty_cycle` (a share in [0, 1]) and `bubble_seconds` are a
-    slot's. `source` is the address of the squeezer that offers the slot. `lease` is the active lease on it, `bundle` the
-    bundle that is allocated to it or runs on it.
+    slot's. `source` is the address of the squeezer that offers the slot. `lease` is the active lease on it, `bundle`
+    the bundle that is allocated to it or runs on it.
     """
 
     name: DeviceName

@@ -28,8 +28,8 @@ TRANSITIONS = (FINISH_SURROGATE, FAIL_SURROGATE)
 class Surrogate:
     """What the tuner said of it.
 
-    `width` is the one in effect: 1 when the model cannot be shrunk. `record` is the tuner's whole answer, which only the
-    tuner's client reads: it goes back with every plan and transfer.
+    `width` is the one in effect: 1 when the model cannot be shrunk. `record` is the tuner's whole answer, which only
+    the tuner's client reads: it goes back with every plan and transfer.
     """
 
     name: SurrogateName

@@ -1,0 +1,84 @@
+"""Surrogates, and the answers of past requests, in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from hydro.coordinator.names import StudyName, SurrogateName
+from hydro.coordinator.storage import schema
+from hydro.coordinator.storage.documents import artifact_document, artifact_of, clean
+from hydro.coordinator.storage.postgres_session import PostgresSession
+from hydro.coordinator.surrogate import Surrogate, SurrogateState
+
+_SURROGATE = schema.surrogate
+_REQUEST = schema.request
+
+
+class PostgresSurrogates:
+    """The surrogates of one transaction."""
+
+    def __init__(self, session: PostgresSession) -> None:
+        self._session = session
+
+    async def put(self, study: StudyName, surrogate: Surrogate) -> None:
+        """Stores what the tuner said, unless the surrogate is already READY or FAILED."""
+        said = {
+            "state": surrogate.state.value,
+            "state_reason": clean(surrogate.state_reason),
+            "width": surrogate.width,
+            "warnings": list(surrogate.warnings),
+            "fingerprint": surrogate.fingerprint,
+            "artifact": artifact_document(surrogate.artifact),
+            "record": surrogate.record,
+        }
+        await self._session.execute(
+            insert(_SURROGATE)
+            .values(name=str(surrogate.name), study=str(study), **said)
+            .on_conflict_do_update(
+                index_elements=[_SURROGATE.c.name],
+                set_=said,
+                where=_SURROGATE.c.state == SurrogateState.BUILDING.value,
+            )
+        )
+
+    async def of_study(self, study: StudyName) -> Surrogate | None:
+        """Gives the study's surrogate."""
+        row = await self._session.row(select(_SURROGATE).where(_SURROGATE.c.study == str(study)))
+        if row is None:
+            return None
+        return Surrogate(
+            name=SurrogateName.parse(row.name),
+            state=SurrogateState(row.state),
+            state_reason=row.state_reason,
+            width=row.width,
+            warnings=tuple(row.warnings),
+            fingerprint=row.fingerprint,
+            artifact=artifact_of(row.artifact),
+            record=row.record,
+        )
+
+
+class PostgresRequests:
+    """Answers of the past, so that a call may be sent twice."""
+
+    def __init__(self, session: PostgresSession) -> None:
+        self._session = session
+
+    async def answer(self, method: str, request_id: str) -> Sequence[str] | None:
+        """Gives the resource names of the first answer; None when there was none."""
+        if not request_id:
+            return None
+        row = await self._session.row(
+            select(_REQUEST.c.answer).where(_REQUEST.c.method == method, _REQUEST.c.request_id == request_id)
+        )
+        return None if row is None else list(row.answer)
+
+    async def remember(self, method: str, request_id: str, answer: Sequence[str]) -> None:
+        """Stores the answer together with what the request did."""
+        if request_id:
+            await self._session.execute(
+                insert(_REQUEST).values(method=method, request_id=request_id, answer=list(answer))
+            )

@@ -1,0 +1,129 @@
+"""Storage in Postgres, by SQLAlchemy Core over asyncpg."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import structlog
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from hydro.coordinator.storage.migration import migrate
+from hydro.coordinator.storage.postgres_bundles import PostgresBundles
+from hydro.coordinator.storage.postgres_devices import PostgresDevices
+from hydro.coordinator.storage.postgres_leases import PostgresLeases
+from hydro.coordinator.storage.postgres_records import PostgresRequests, PostgresSurrogates
+from hydro.coordinator.storage.postgres_session import PostgresSession
+from hydro.coordinator.storage.postgres_studies import PostgresStudies
+from hydro.coordinator.storage.postgres_trials import PostgresTrials
+from hydro.coordinator.storage.storage import Result, Transaction
+from hydro.kit.errors import Unavailable
+
+_log = structlog.get_logger()
+
+# Classes 40 (another transaction won), 57P (the server is stopping or starting), 08 (the connection broke) and 53 (it
+# has no room): the same transaction may well succeed later.
+_PASSING = ("40", "57P", "08", "53")
+RETRY_SECONDS = 25.0
+
+
+class PostgresTransaction:
+    """One transaction's view of everything."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        session = PostgresSession(connection)
+        self.studies = PostgresStudies(session)
+        self.trials = PostgresTrials(session)
+        self.bundles = PostgresBundles(session)
+        self.leases = PostgresLeases(session)
+        self.devices = PostgresDevices(session)
+        self.surrogates = PostgresSurrogates(session)
+        self.requests = PostgresRequests(session)
+
+
+class PostgresStorage:
+    """Everything that the coordinator remembers, in one Postgres database."""
+
+    def __init__(self, engine: AsyncEngine, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._engine = engine
+        self._retry_seconds = retry_seconds
+
+    @classmethod
+    async def open(cls, url: str, retry_seconds: float = RETRY_SECONDS) -> PostgresStorage:
+        """Connects and brings the schema up to date. `url` is one that libpq takes: postgresql://..."""
+        storage = cls(_engine(url), retry_seconds)
+        await storage._retrying(lambda: migrate(storage._engine))
+        return storage
+
+    async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """Runs `work` in one transaction and gives its result once it is stored."""
+
+        async def once() -> Result:
+            async with self._engine.begin() as connection:
+                return await work(PostgresTransaction(connection))
+
+        return await self._retrying(once)
+
+    async def close(self) -> None:
+        """Gives every connection back."""
+        await self._engine.dispose()
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_passing),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_delay(self._retry_seconds),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        try:
+            return await retrying(attempt)
+        except Exception as error:
+            if _is_passing(error):
+                raise Unavailable(f"the database does not answer: {_cause(error)}; try again") from error
+            raise
+
+
+def _engine(url: str) -> AsyncEngine:
+    async def connect() -> Any:
+        return await asyncpg.connect(url, timeout=10, command_timeout=60)
+
+    # asyncpg reads the URL itself: SQLAlchemy's own parser takes no socket folder.
+    return create_async_engine(
+        "postgresql+asyncpg://", async_creator=connect, pool_size=8, max_overflow=8, pool_timeout=10
+    )
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, IntegrityError):
+        return False
+    if isinstance(error, (OSError, PoolTimeoutError)):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or _has_passing_code(error.orig)
+    return _has_passing_code(error)
+
+
+def _has_passing_code(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, (asyncpg.InterfaceError, OSError)):
+            return True
+        code = getattr(error, "sqlstate", None)
+        if isinstance(code, str) and code.startswith(_PASSING):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _cause(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return f"{type(cause).__name__}: {cause}"
+
+
+def _log_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    _log.warning("database transaction is tried again", attempt=state.attempt_number, error=_cause(error or OSError()))

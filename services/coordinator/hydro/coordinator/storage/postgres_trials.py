@@ -1,0 +1,282 @@
+"""Trials and their measurements in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, case, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from hydro.coordinator.names import StudyName, TrialName
+from hydro.coordinator.storage import schema
+from hydro.coordinator.storage.documents import artifact_document, artifact_of, clean
+from hydro.coordinator.storage.postgres_session import PostgresSession
+from hydro.coordinator.storage.storage import NewTrial
+from hydro.coordinator.transition import Transition
+from hydro.coordinator.trial import (
+    START_TRIAL,
+    Artifact,
+    Measurement,
+    Trial,
+    TrialKind,
+    TrialState,
+    Verdict,
+)
+from hydro.kit.errors import NotFound
+
+_TRIAL = schema.trial
+_MEASUREMENT = schema.measurement
+_OPEN = [state.value for state in TrialState if not state.has_ended]
+LOG_CHARACTERS = 64 * 1024
+
+
+class PostgresTrials:
+    """The trials of one transaction."""
+
+    def __init__(self, session: PostgresSession) -> None:
+        self._session = session
+
+    async def insert(self, study: StudyName, trials: Sequence[NewTrial]) -> Sequence[Trial]:
+        """Stores new trials under the study's next numbers."""
+        if not trials:
+            return []
+        revision = await self._session.touch(study)
+        counter = schema.study.c.next_trial
+        row = await self._session.row(
+            update(schema.study)
+            .where(schema.study.c.name == str(study))
+            .values(next_trial=counter + len(trials))
+            .returning((counter - len(trials)).label("first"))
+        )
+        if row is None:
+            raise NotFound(f"{study} does not exist")
+        rows = [_new_row(study, row.first + index, each, revision) for index, each in enumerate(trials)]
+        stored = await self._session.rows(insert(_TRIAL).values(rows).returning(_TRIAL))
+        return sorted((trial_of(each) for each in stored), key=lambda trial: trial.name)
+
+    async def get(self, name: TrialName) -> Trial:
+        """Gives the trial with its measurements and its log."""
+        row = await self._session.row(select(_TRIAL).where(_is(name)))
+        if row is None:
+            raise NotFound(f"{name} does not exist")
+        measurements = await self._measurements(name.study, _MEASUREMENT.c.number == name.number)
+        return trial_of(row, measurements.get(name.number, ()), row.log)
+
+    async def list(self, study: StudyName, after: int, limit: int, kind: TrialKind | None) -> Sequence[Trial]:
+        """Gives trials with their measurements in the order of their numbers."""
+        query = select(*_BARE).where(_TRIAL.c.study == str(study), _TRIAL.c.number > after).limit(limit)
+        return await self._with_measurements(study, query if kind is None else query.where(_TRIAL.c.kind == kind.value))
+
+    async def all(self, study: StudyName, kind: TrialKind | None = None) -> Sequence[Trial]:
+        """Gives the study's trials with their measurements in the order of their numbers."""
+        query = select(*_BARE).where(_TRIAL.c.study == str(study))
+        return await self._with_measurements(study, query if kind is None else query.where(_TRIAL.c.kind == kind.value))
+
+    async def open(self, study: StudyName) -> Sequence[Trial]:
+        """Gives the study's trials that have not ended, without measurements."""
+        query = select(*_BARE).where(_TRIAL.c.study == str(study), _TRIAL.c.state.in_(_OPEN))
+        return [trial_of(row) for row in await self._session.rows(query.order_by(_TRIAL.c.number))]
+
+    async def changed(self, study: StudyName, revision: int) -> Sequence[Trial]:
+        """Gives the trials changed after the revision, each with its last measurement."""
+        query = select(*_BARE).where(_TRIAL.c.study == str(study), _TRIAL.c.revision > revision)
+        rows = await self._session.rows(query.order_by(_TRIAL.c.number))
+        numbers = [row.number for row in rows]
+        last = (
+            select(_MEASUREMENT)
+            .where(_MEASUREMENT.c.study == str(study), _MEASUREMENT.c.number.in_(numbers))
+            .distinct(_MEASUREMENT.c.number)
+            .order_by(_MEASUREMENT.c.number, _MEASUREMENT.c.step.desc())
+        )
+        measured = {row.number: (_measurement_of(row),) for row in await self._session.rows(last)}
+        return [trial_of(row, measured.get(row.number, ())) for row in rows]
+
+    async def in_bundle(self, bundle: int) -> Sequence[Trial]:
+        """Gives the trials that are planned into the bundle or run in it."""
+        query = select(*_BARE).where(_TRIAL.c.bundle == bundle).order_by(_TRIAL.c.number)
+        return [trial_of(row) for row in await self._session.rows(query)]
+
+    async def inserted(self, bundle: int, sequence: int) -> Sequence[Trial]:
+        """Gives the running trials of the bundle that this report message's answer carried."""
+        query = select(*_BARE).where(
+            _TRIAL.c.bundle == bundle,
+            _TRIAL.c.inserted_sequence == sequence,
+            _TRIAL.c.state == TrialState.RUNNING.value,
+        )
+        return [trial_of(row) for row in await self._session.rows(query.order_by(_TRIAL.c.number))]
+
+    async def move(
+        self, study: StudyName, numbers: Sequence[int], step: Transition[TrialState], reason: str = ""
+    ) -> Sequence[int]:
+        """Takes the step with each trial that allows it, and gives their numbers."""
+        values: dict[str, Any] = {"state": step.target.value, "state_reason": clean(reason)}
+        if step.target is not TrialState.RUNNING:
+            values |= {"bundle": None, "inserted_sequence": 0}
+        if step.target.has_ended:
+            values["end_time"] = func.now()
+        sources = [source.value for source in step.sources]
+        return await self._change(study, numbers, [_TRIAL.c.state.in_(sources)], **values)
+
+    async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
+        """Starts PENDING trials that are in no bundle inside a running one."""
+        return await self._start(study, numbers, bundle=bundle, inserted_sequence=sequence)
+
+    async def start_alone(self, study: StudyName, numbers: Sequence[int]) -> Sequence[int]:
+        """Starts PENDING trials that their caller drives."""
+        return await self._start(study, numbers)
+
+    async def measure(self, name: TrialName, measurement: Measurement, value: float | None, verdict: Verdict) -> bool:
+        """Stores a measurement with the verdict on it; False when the step has one."""
+        stored = await self._session.row(
+            insert(_MEASUREMENT)
+            .values(
+                study=str(name.study),
+                number=name.number,
+                step=measurement.step,
+                metrics={key: _json_number(each) for key, each in measurement.metrics.items()},
+                value=value,
+                verdict=verdict.value,
+            )
+            .on_conflict_do_nothing()
+            .returning(_MEASUREMENT.c.step)
+        )
+        if stored is None:
+            return False
+        is_last = _TRIAL.c.steps <= measurement.step
+        await self._change(
+            name.study,
+            [name.number],
+            value=case((is_last, value), else_=_TRIAL.c.value) if value is not None else _TRIAL.c.value,
+            steps=func.greatest(_TRIAL.c.steps, measurement.step),
+        )
+        return True
+
+    async def measurement(self, name: TrialName, step: int) -> tuple[Measurement, Verdict] | None:
+        """Gives the measurement that stands at the step."""
+        row = await self._session.row(
+            select(_MEASUREMENT).where(
+                _MEASUREMENT.c.study == str(name.study),
+                _MEASUREMENT.c.number == name.number,
+                _MEASUREMENT.c.step == step,
+            )
+        )
+        return None if row is None else (_measurement_of(row), Verdict(row.verdict))
+
+    async def progress(
+        self, name: TrialName, steps: int, checkpoint: Artifact | None, log: str, *, on_slot: bool
+    ) -> None:
+        """Raises the trial's acknowledged steps, replaces an older checkpoint, appends to its log."""
+        values: dict[str, Any] = {"steps": func.greatest(_TRIAL.c.steps, steps)}
+        if on_slot:
+            values["slot_steps"] = _TRIAL.c.slot_steps + func.greatest(0, steps - _TRIAL.c.steps)
+        if log:
+            values["log"] = func.right(_TRIAL.c.log + clean(log), LOG_CHARACTERS)
+        await self._change(name.study, [name.number], **values)
+        if checkpoint is not None:
+            newer = [_TRIAL.c.checkpoint_steps <= steps]
+            document = artifact_document(checkpoint)
+            await self._change(name.study, [name.number], newer, checkpoint=document, checkpoint_steps=steps)
+
+    async def add_device_seconds(self, study: StudyName, numbers: Sequence[int], seconds: float) -> None:
+        """Adds to each trial's device time."""
+        await self._change(study, numbers, device_seconds=_TRIAL.c.device_seconds + seconds)
+
+    async def count_failure(self, study: StudyName, numbers: Sequence[int]) -> Sequence[tuple[int, int]]:
+        """Counts a bundle given up with these trials inside."""
+        await self._change(study, numbers, failures=_TRIAL.c.failures + 1)
+        query = select(_TRIAL.c.number, _TRIAL.c.failures).where(_of(study, numbers))
+        return [(row.number, row.failures) for row in await self._session.rows(query.order_by(_TRIAL.c.number))]
+
+    async def _start(self, study: StudyName, numbers: Sequence[int], **values: Any) -> Sequence[int]:
+        sources = [source.value for source in START_TRIAL.sources]
+        free = [_TRIAL.c.state.in_(sources), _TRIAL.c.bundle.is_(None)]
+        return await self._change(study, numbers, free, state=START_TRIAL.target.value, state_reason="", **values)
+
+    async def _change(
+        self, study: StudyName, numbers: Sequence[int], conditions: Sequence[ColumnElement[bool]] = (), **values: Any
+    ) -> Sequence[int]:
+        if not numbers:
+            return []
+        revision = await self._session.touch(study)
+        rows = await self._session.rows(
+            update(_TRIAL)
+            .where(_of(study, numbers), *conditions)
+            .values(revision=revision, **values)
+            .returning(_TRIAL.c.number)
+        )
+        return sorted(row.number for row in rows)
+
+    async def _with_measurements(self, study: StudyName, query: Any) -> Sequence[Trial]:
+        rows = await self._session.rows(query.order_by(_TRIAL.c.number))
+        if not rows:
+            return []
+        wanted = _MEASUREMENT.c.number.between(rows[0].number, rows[-1].number)
+        measurements = await self._measurements(study, wanted)
+        return [trial_of(row, measurements.get(row.number, ())) for row in rows]
+
+    async def _measurements(
+        self, study: StudyName, wanted: ColumnElement[bool]
+    ) -> Mapping[int, tuple[Measurement, ...]]:
+        query = select(_MEASUREMENT).where(_MEASUREMENT.c.study == str(study), wanted)
+        found: dict[int, list[Measurement]] = {}
+        for row in await self._session.rows(query.order_by(_MEASUREMENT.c.number, _MEASUREMENT.c.step)):
+            found.setdefault(row.number, []).append(_measurement_of(row))
+        return {number: tuple(each) for number, each in found.items()}
+
+
+# A list of trials does not carry their logs.
+_BARE = [column for column in _TRIAL.c if column.name != "log"]
+
+
+def _is(name: TrialName) -> ColumnElement[bool]:
+    return (_TRIAL.c.study == str(name.study)) & (_TRIAL.c.number == name.number)
+
+
+def _of(study: StudyName, numbers: Sequence[int]) -> ColumnElement[bool]:
+    return (_TRIAL.c.study == str(study)) & _TRIAL.c.number.in_(numbers)
+
+
+def _new_row(study: StudyName, number: int, trial: NewTrial, revision: int) -> dict[str, Any]:
+    return {
+        "study": str(study),
+        "number": number,
+        "kind": trial.kind.value,
+        "state": TrialState.PENDING.value,
+        "hyperparameters": dict(trial.hyperparameters),
+        "seed": trial.seed,
+        "revision": revision,
+    }
+
+
+def _json_number(value: float) -> float | str:
+    # JSON has no NaN and no infinity; float() reads them back from their names.
+    return value if abs(value) < float("inf") else str(value)
+
+
+def _measurement_of(row: Row[Any]) -> Measurement:
+    return Measurement(row.step, {name: float(value) for name, value in row.metrics.items()})
+
+
+def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str = "") -> Trial:
+    """The trial of a row."""
+    return Trial(
+        name=StudyName.parse(row.study).trial(row.number),
+        kind=TrialKind(row.kind),
+        state=TrialState(row.state),
+        hyperparameters=row.hyperparameters,
+        seed=row.seed,
+        create_time=row.create_time,
+        revision=row.revision,
+        state_reason=row.state_reason,
+        measurements=measurements,
+        value=row.value,
+        steps=row.steps,
+        device_seconds=row.device_seconds,
+        checkpoint=artifact_of(row.checkpoint),
+        checkpoint_steps=row.checkpoint_steps,
+        failures=row.failures,
+        bundle=row.bundle,
+        end_time=row.end_time,
+        log=log,
+    )

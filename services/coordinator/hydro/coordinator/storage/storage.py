@@ -1,0 +1,278 @@
+"""The port to where the coordinator's state is kept, and its laws.
+
+1.  `Storage.run(work)` runs `work` in one transaction: all of it is stored, or none. It has been stored for good when
+    `run` returns. When the database goes away meanwhile, `work` may run again from its start: it must not keep anything
+    outside the transaction. When the database stays away, `run` raises Unavailable.
+2.  A state changes only by a `Transition`, and only while the stored state is one of its sources: of two that compete,
+    one wins. `move` of one resource raises FailedPrecondition (WRONG_STATE); `move` of many gives those that moved.
+3.  Whatever a lease's worker writes is compared with the lease's fencing token by the statement that writes:
+    FailedPrecondition (LEASE_LOST) when the lease has ended.
+4.  The first measurement of a (trial, step) stands.
+5.  Only the database's clock counts: leases end by it, times come from it.
+6.  Every change of a study or of one of its trials gives the study a higher revision, which the changed trials carry. A
+    revision is seen only together with all the changes up to it.
+7.  A device has at most one live bundle, a bundle at most one active lease. Fencing tokens only grow.
+8.  Reading a resource that does not exist raises NotFound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from hydro.coordinator.bundle import Bundle, PlannedBundle
+from hydro.coordinator.device import Device, DeviceState
+from hydro.coordinator.lease import Lease, LeaseState
+from hydro.coordinator.names import DeviceName, LeaseName, StudyName, SurrogateName, TrialName
+from hydro.coordinator.study import Study, StudySpec, StudyState, StudyStatistics
+from hydro.coordinator.surrogate import Surrogate
+from hydro.coordinator.transition import Transition
+from hydro.coordinator.trial import (
+    Artifact,
+    Hyperparameters,
+    Measurement,
+    Trial,
+    TrialKind,
+    TrialState,
+    Verdict,
+)
+
+Result = TypeVar("Result")
+
+
+class Studies(Protocol):
+    """The studies of one transaction."""
+
+    async def insert(self, name: StudyName, spec: StudySpec, state: StudyState) -> Study:
+        """Stores a new study. Raises AlreadyExists."""
+
+    async def get(self, name: StudyName) -> Study:
+        """Gives the study without its statistics."""
+
+    async def lock(self, name: StudyName) -> Study:
+        """Gives the study, and keeps every other writer of it and of its trials waiting until the transaction ends."""
+
+    async def list(self, project: str, after: str, limit: int) -> Sequence[Study]:
+        """Gives studies of the project in the order of their ids, from the one behind the id `after`."""
+
+    async def in_states(self, states: Iterable[StudyState]) -> Sequence[Study]:
+        """Gives every study in one of the states."""
+
+    async def statistics(self, name: StudyName) -> StudyStatistics:
+        """Counts the study's search trials."""
+
+    async def move(self, name: StudyName, step: Transition[StudyState], reason: str = "") -> Study:
+        """Takes the step, stores the reason, and the end's time."""
+
+    async def add_warnings(self, name: StudyName, warnings: Sequence[str]) -> None:
+        """Adds those that the study does not have yet."""
+
+    async def set_surrogate(self, name: StudyName, surrogate: SurrogateName, fingerprint: str) -> None:
+        """Says which surrogate the study tunes, and the digest of the task's source."""
+
+    async def set_best_trial(self, name: StudyName, number: int) -> None:
+        """Says which trial is the best."""
+
+    async def delete(self, name: StudyName) -> None:
+        """Forgets the study and all that is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrial:
+    """A trial to be stored in PENDING."""
+
+    hyperparameters: Hyperparameters
+    seed: int
+    kind: TrialKind = TrialKind.SEARCH
+
+
+class Trials(Protocol):
+    """The trials of one transaction."""
+
+    async def insert(self, study: StudyName, trials: Sequence[NewTrial]) -> Sequence[Trial]:
+        """Stores new trials under the study's next numbers."""
+
+    async def get(self, name: TrialName) -> Trial:
+        """Gives the trial with its measurements and its log."""
+
+    async def list(self, study: StudyName, after: int, limit: int, kind: TrialKind | None) -> Sequence[Trial]:
+        """Gives trials with their measurements in the order of their numbers, from the one behind `after`."""
+
+    async def all(self, study: StudyName, kind: TrialKind | None = None) -> Sequence[Trial]:
+        """Gives the study's trials with their measurements in the order of their numbers."""
+
+    async def open(self, study: StudyName) -> Sequence[Trial]:
+        """Gives the study's trials that have not ended, without measurements, in the order of their numbers."""
+
+    async def changed(self, study: StudyName, revision: int) -> Sequence[Trial]:
+        """Gives the trials changed after the revision, each with its last measurement."""
+
+    async def in_bundle(self, bundle: int) -> Sequence[Trial]:
+        """Gives the trials that are planned into the bundle or run in it, without measurements, by number."""
+
+    async def inserted(self, bundle: int, sequence: int) -> Sequence[Trial]:
+        """Gives the running trials of the bundle that this report message's answer carried."""
+
+    async def move(
+        self, study: StudyName, numbers: Sequence[int], step: Transition[TrialState], reason: str = ""
+    ) -> Sequence[int]:
+        """Takes the step with each trial that allows it, and gives their numbers.
+
+        A trial that does not run any more, or is promoted, leaves its bundle.
+        """
+
+    async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
+        """Starts PENDING trials that are in no bundle inside a running one, and gives their numbers."""
+
+    async def start_alone(self, study: StudyName, numbers: Sequence[int]) -> Sequence[int]:
+        """Starts PENDING trials that their caller drives, outside of any bundle."""
+
+    async def measure(self, name: TrialName, measurement: Measurement, value: float | None, verdict: Verdict) -> bool:
+        """Stores a measurement with the verdict on it; False, and nothing happens, when the step has one."""
+
+    async def measurement(self, name: TrialName, step: int) -> tuple[Measurement, Verdict] | None:
+        """Gives the measurement that stands at the step."""
+
+    async def progress(
+        self, name: TrialName, steps: int, checkpoint: Artifact | None, log: str, *, on_slot: bool
+    ) -> None:
+        """Raises the trial's acknowledged steps, replaces an older checkpoint, appends to its log."""
+
+    async def add_device_seconds(self, study: StudyName, numbers: Sequence[int], seconds: float) -> None:
+        """Adds to each trial's device time."""
+
+    async def count_failure(self, study: StudyName, numbers: Sequence[int]) -> Sequence[tuple[int, int]]:
+        """Counts a bundle given up with these trials inside; gives (number, failures so far)."""
+
+
+class Bundles(Protocol):
+    """The bundles of one transaction."""
+
+    async def insert(self, plan: PlannedBundle, device: DeviceName) -> Bundle | None:
+        """Allocates the plan to the device, and its PENDING trials to the bundle.
+
+        None, and nothing is stored, when the device is not READY or has a live bundle, or a trial is not free any more.
+        """
+
+    async def get(self, number: int) -> Bundle:
+        """Gives the bundle."""
+
+    async def live(self, study: StudyName | None = None) -> Sequence[Bundle]:
+        """Gives the bundles that have not ended."""
+
+    async def note(self, number: int, fusion_count: int, device_seconds: float) -> None:
+        """Adds device time, and raises the largest fusion count."""
+
+    async def dissolve(self, number: int) -> bool:
+        """Ends an ALLOCATED bundle that no worker has taken; its trials are free again. False: it runs or has ended."""
+
+
+class Leases(Protocol):
+    """The leases of one transaction."""
+
+    async def acquire(self, device: DeviceName, worker: str, seconds: float) -> Lease | None:
+        """Starts the bundle that is allocated to the device, and its trials. None: there is none."""
+
+    async def get(self, name: LeaseName) -> Lease:
+        """Gives the lease, whatever its state."""
+
+    async def renew(self, name: LeaseName, fencing_token: int, seconds: float, sequence: int | None = None) -> Lease:
+        """Puts off the expiry, and notes the report message. Raises FailedPrecondition (LEASE_LOST)."""
+
+    async def end(self, name: LeaseName, fencing_token: int, step: Transition[LeaseState]) -> Lease | None:
+        """Ends an active lease and its bundle; running trials return to PENDING. None: it had ended."""
+
+    async def overdue(self) -> Sequence[Lease]:
+        """Gives the active leases whose time is over by the database's clock."""
+
+    async def active(self) -> Sequence[Lease]:
+        """Gives every active lease."""
+
+
+class Devices(Protocol):
+    """The devices of one transaction."""
+
+    async def put(self, device: Device) -> Device:
+        """Stores a new device, or what is said of a known one. A GONE one is READY again; a DRAINING one stays so."""
+
+    async def get(self, name: DeviceName) -> Device:
+        """Gives the device."""
+
+    async def list(self, after: str, limit: int) -> Sequence[Device]:
+        """Gives devices in the order of their names, from the one behind `after`."""
+
+    async def all(self) -> Sequence[Device]:
+        """Gives every device, in the order of their names."""
+
+    async def move(self, name: DeviceName, step: Transition[DeviceState]) -> Device:
+        """Takes the step."""
+
+
+class Surrogates(Protocol):
+    """The surrogates of one transaction."""
+
+    async def put(self, study: StudyName, surrogate: Surrogate) -> None:
+        """Stores what the tuner said, unless the surrogate is already READY or FAILED."""
+
+    async def of_study(self, study: StudyName) -> Surrogate | None:
+        """Gives the study's surrogate."""
+
+
+class Requests(Protocol):
+    """Answers of the past, so that a call may be sent twice."""
+
+    async def answer(self, method: str, request_id: str) -> Sequence[str] | None:
+        """Gives the resource names of the first answer; None when there was none."""
+
+    async def remember(self, method: str, request_id: str, answer: Sequence[str]) -> None:
+        """Stores the answer together with what the request did."""
+
+
+class Transaction(Protocol):
+    """One transaction's view of everything."""
+
+    @property
+    def studies(self) -> Studies:
+        """The studies."""
+        ...
+
+    @property
+    def trials(self) -> Trials:
+        """The trials."""
+        ...
+
+    @property
+    def bundles(self) -> Bundles:
+        """The bundles."""
+        ...
+
+    @property
+    def leases(self) -> Leases:
+        """The leases."""
+        ...
+
+    @property
+    def devices(self) -> Devices:
+        """The devices."""
+        ...
+
+    @property
+    def surrogates(self) -> Surrogates:
+        """The surrogates."""
+        ...
+
+    @property
+    def requests(self) -> Requests:
+        """The requests."""
+        ...
+
+
+class Storage(Protocol):
+    """Everything that the coordinator remembers."""
+
+    async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """Runs `work` in one transaction and gives its result once it is stored. See the laws above."""
+
+    async def close(self) -> None:
+        """Gives every connection back."""

