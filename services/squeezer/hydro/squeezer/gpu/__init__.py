@@ -1,0 +1,1 @@
+"""The GPU behind a port: NVML where there is one, a simulated one elsewhere."""

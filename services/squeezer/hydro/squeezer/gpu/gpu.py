@@ -1,0 +1,68 @@
+"""What the squeezer asks of a GPU.
+
+Laws that every adapter keeps: used and free bytes are not negative and together at most the total; a process that holds
+memory is listed; a failure of the device raises GpuUnavailable, and the next call may succeed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+_SMALLEST_HEADROOM_BYTES: Final = 1 << 30
+_HEADROOM_SHARE: Final = 0.05
+
+
+class GpuUnavailable(Exception):
+    """The GPU, or the library that speaks for it, does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuMemory:
+    """Memory of a GPU."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that holds memory of a GPU."""
+
+    pid: int
+    used_bytes: int
+
+
+class Gpu(Protocol):
+    """One GPU."""
+
+    @property
+    def model(self) -> str:
+        """Name of the hardware, "NVIDIA H200"."""
+
+    @property
+    def index(self) -> int | None:
+        """Index for CUDA_VISIBLE_DEVICES; None for a simulated one."""
+
+    def memory(self) -> GpuMemory:
+        """Gives the memory now.
+
+        Raises:
+            GpuUnavailable: the device does not answer.
+        """
+
+    def processes(self) -> tuple[GpuProcess, ...]:
+        """Gives the processes that hold memory now.
+
+        Raises:
+            GpuUnavailable: the device does not answer.
+        """
+
+
+def trial_memory_bytes(memory: GpuMemory, growth_bytes: int) -> int:
+    """Gives what trials may use: free now, less what the pipeline run will take again, less headroom.
+
+    Headroom is the larger of 1 GiB and 5 % of the total.
+    """
+    headroom_bytes = max(_SMALLEST_HEADROOM_BYTES, int(memory.total_bytes * _HEADROOM_SHARE))
+    return max(0, memory.free_bytes - growth_bytes - headroom_bytes)

@@ -1,0 +1,76 @@
+"""The real work of a replayed stage: forward and backward of a stack of layers on a microbatch, and an optimizer step."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from hydro.squeezer.pipeline import Operation, OperationKind
+
+_WIDTH: Final = 192
+_SAMPLES: Final = 64
+_TRIES: Final = 30
+
+
+class StageCompute:
+    """One stage's share of a model, trained for real on synthetic activations.
+
+    Args:
+        forward_seconds: about how long one microbatch's forward takes; the number of layers follows from it.
+        layers: the number itself, in place of measuring.
+        seed: of weights and data.
+    """
+
+    def __init__(self, forward_seconds: float, layers: int | None = None, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        self.layers = layers or max(1, round(forward_seconds / _layer_seconds()))
+        self._model = nn.Sequential(*(_layer() for _ in range(self.layers)))
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9)
+        self._activation = torch.randn(_SAMPLES, _WIDTH)
+        self._gradient = torch.randn(_SAMPLES, _WIDTH) / _SAMPLES
+        self._stashed: dict[int, Tensor] = {}
+        self.checksum = 0.0
+
+    def run(self, operation: Operation) -> None:
+        """Computes one operation."""
+        if operation.kind is OperationKind.FORWARD:
+            samples = (self._activation * (1 + operation.microbatch)).requires_grad_()
+            self._stashed[operation.microbatch] = self._model(samples)
+        else:
+            outputs = self._stashed.pop(operation.microbatch)
+            torch.autograd.backward(outputs, self._gradient)
+            self.checksum = float(outputs.detach().sum())
+
+    def optimizer_step(self) -> None:
+        """Updates the weights."""
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=False)
+
+    def measure(self, tries: int = 5) -> tuple[float, float]:
+        """Gives the shortest seconds of a forward and of a backward."""
+        forward, backward = Operation(OperationKind.FORWARD, 0), Operation(OperationKind.BACKWARD, 0)
+        seconds = [(self._timed(forward), self._timed(backward)) for _ in range(tries)]
+        self._optimizer.zero_grad(set_to_none=False)
+        return min(each[0] for each in seconds), min(each[1] for each in seconds)
+
+    def _timed(self, operation: Operation) -> float:
+        start = time.perf_counter()
+        self.run(operation)
+        return time.perf_counter() - start
+
+
+def _layer() -> nn.Module:
+    return nn.Sequential(nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, _WIDTH), nn.GELU())
+
+
+def _layer_seconds() -> float:
+    layer, samples = _layer(), torch.randn(_SAMPLES, _WIDTH).requires_grad_()
+    shortest = float("inf")
+    for _ in range(_TRIES):
+        start = time.perf_counter()
+        layer(samples)
+        shortest = min(shortest, time.perf_counter() - start)
+    return shortest
