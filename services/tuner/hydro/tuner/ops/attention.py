@@ -1,1 +1,42 @@
 """Attention: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+import torch
+
+from hydro.tuner.ops.registry import dimension_rule
+from hydro.tuner.shrinking.dimensions import Dim, Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(aten.scaled_dot_product_attention.default)
+def scaled_dot_product_attention(call: Call) -> Dims:
+    """Query [..., heads, L, D], key [..., heads, S, D], value [..., heads, S, E]; grouped queries share a key."""
+    query, key, value = call.dims("query"), call.dims("key"), call.dims("value")
+    call.unify(query[-1], key[-1])
+    call.unify(key[-2], value[-2])
+    for axis in range(len(query) - 2):
+        _meet(call, query[axis], key[axis], value[axis])
+    if call.is_given("attn_mask"):
+        _fit(call, call.dims("attn_mask"), (*query[:-1], key[-2]))
+    call.multiply_activations(query[-1], "scale")
+    return (*query[:-1], value[-1])
+
+
+def _meet(call: Call, query: Dim, key: Dim, value: Dim) -> None:
+    call.unify(key, value)
+    repeats = call.size(query) // max(call.size(key), 1)
+    if repeats == 1:
+        call.unify(query, key)
+    elif call.size(key) > 1:
+        shared, repeated = call.dimensions.divide(query, (call.size(key), repeats))
+        call.unify(shared, key)
+        call.pin(repeated)
+
+
+def _fit(call: Call, mask: Dims, logits: Dims) -> None:
+    for dim, other in zip(reversed(mask), reversed(logits), strict=False):
+        if call.size(dim) != 1:
+            call.unify(dim, other)

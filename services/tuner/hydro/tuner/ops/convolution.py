@@ -1,1 +1,59 @@
 """Convolutions: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+import torch
+
+from hydro.tuner.ops.registry import dimension_rule
+from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(
+    aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
+    aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding,
+)  # fmt: skip
+def convolution(call: Call) -> Dims:
+    """Weight [out, in / groups, kernel ...]; groups shrink only after what is inside them."""
+    inputs, weight, groups = call.dims("input"), call.dims("weight"), int(call["groups"])
+    call.pin(*weight[2:])
+    channels = inputs[-len(weight) + 1]
+    _meet(call, channels, weight[1], weight[0], groups)
+    call.contract(call["weight"], weight[1])
+    if call.is_given("bias"):
+        call.unify(call.dims("bias")[0], weight[0])
+    return _output(call, inputs, weight[0], len(weight) - 2)
+
+
+@dimension_rule(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
+def transposed_convolution(call: Call) -> Dims:
+    """Weight [in, out / groups, kernel ...]."""
+    inputs, weight, groups = call.dims("input"), call.dims("weight"), int(call["groups"])
+    call.pin(*weight[2:])
+    if groups != 1:
+        raise DimensionMismatch("a transposed convolution with groups")
+    call.unify(inputs[-len(weight) + 1], weight[0])
+    call.contract(call["weight"], weight[0])
+    if call.is_given("bias"):
+        call.unify(call.dims("bias")[0], weight[1])
+    return _output(call, inputs, weight[1], len(weight) - 2)
+
+
+def _meet(call: Call, channels: Dim, fan_in: Dim, fan_out: Dim, groups: int) -> None:
+    if groups == 1:
+        call.unify(channels, fan_in)
+        return
+    outer, inner = call.dimensions.divide(channels, (groups, call.size(fan_in)))
+    call.unify(inner, fan_in)
+    call.unify(call.dimensions.divide(fan_out, (groups, call.size(fan_out) // groups))[0], outer)
+    if inner:
+        call.dimensions.defer(outer, 2)
+    call.rewrite("groups", outer)
+
+
+def _output(call: Call, inputs: Dims, channels: Dim, spatial: int) -> Dims:
+    call.pin(*inputs[-spatial:])
+    grid = (call.new(size, pinned=True) for size in call.shape[-spatial:])
+    return (*inputs[: -spatial - 1], channels, *grid)

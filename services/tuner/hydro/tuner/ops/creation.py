@@ -1,1 +1,43 @@
 """New tensors: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+import torch
+
+from hydro.tuner.ops.registry import dimension_rule
+from hydro.tuner.shrinking.dimensions import Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(
+    aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format, aten.rand.default,
+    aten.randn.default, aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
+)  # fmt: skip
+def filled(call: Call) -> Dims:
+    """Any size: what the tensor meets decides."""
+    dims = tuple(call.new(size) for size in call.shape)
+    call.rewrite("size", *dims)
+    return dims
+
+
+@dimension_rule(
+    aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
+    aten.rand_like.default, aten.randn_like.default,
+)  # fmt: skip
+def filled_like(call: Call) -> Dims:
+    """The size of another tensor."""
+    return call.dims("self")
+
+
+@dimension_rule(aten.arange.default, aten.arange.start, aten.arange.start_step, aten.eye.default, aten.linspace.default)
+def numbered(call: Call) -> Dims:
+    """Values depend on the size, which stays."""
+    return tuple(call.new(size, pinned=True) for size in call.shape)
+
+
+@dimension_rule(aten.scalar_tensor.default)
+def scalar(call: Call) -> Dims:
+    """One number."""
+    return ()

@@ -1,1 +1,135 @@
 """Parts of tensors: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+import torch
+
+from hydro.tuner.ops.registry import dimension_rule
+from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(aten.split.Tensor, aten.chunk.default)
+def split(call: Call) -> tuple[Dims, ...]:
+    """Equal parts: an axis is [parts][size of a part]; the number of parts stays."""
+    inputs = call.dims("self")
+    axis = call.axis("dim", len(inputs))
+    sizes = [shape[axis] for shape in call.shapes]
+    if len(set(sizes)) > 1:
+        return _uneven(call, inputs, axis, sizes)
+    count, part = call.dimensions.divide(inputs[axis], (len(sizes), sizes[0]))
+    call.pin(count)
+    if "split_size" in call.arguments:
+        call.rewrite("split_size", part)
+    return ((*inputs[:axis], part, *inputs[axis + 1 :]),) * len(sizes)
+
+
+@dimension_rule(aten.split_with_sizes.default, aten.split.sizes)
+def split_with_sizes(call: Call) -> tuple[Dims, ...]:
+    """Parts of given sizes: an axis is their sum."""
+    inputs = call.dims("self")
+    axis = call.axis("dim", len(inputs))
+    sizes = [shape[axis] for shape in call.shapes]
+    parts = tuple(call.new(size) for size in sizes)
+    call.unify(inputs[axis], call.dimensions.total(parts))
+    call.rewrite("split_sizes" if "split_sizes" in call.arguments else "split_size", *parts)
+    return tuple((*inputs[:axis], part, *inputs[axis + 1 :]) for part in parts)
+
+
+@dimension_rule(aten.unbind.int)
+def unbind(call: Call) -> tuple[Dims, ...]:
+    """Every index of an axis, which keeps its size."""
+    inputs = call.dims("self")
+    axis = call.axis("dim", len(inputs))
+    call.pin(inputs[axis])
+    return ((*inputs[:axis], *inputs[axis + 1 :]),) * len(call.shapes)
+
+
+@dimension_rule(aten.select.int)
+def select(call: Call) -> Dims:
+    """One index of an axis, which keeps its size."""
+    inputs = call.dims("self")
+    axis = call.axis("dim", len(inputs))
+    call.pin(inputs[axis])
+    return (*inputs[:axis], *inputs[axis + 1 :])
+
+
+@dimension_rule(aten.slice.Tensor, aten.narrow.default)
+def slice_(call: Call) -> Dims:
+    """A part of an axis, which keeps its size; all of it changes nothing."""
+    inputs = call.dims("self")
+    axis = call.axis("dim", len(inputs))
+    if call.shape[axis] == call.size(inputs[axis]) and call.arguments.get("step", 1) == 1:
+        if "length" in call.arguments:
+            call.rewrite("length", inputs[axis])
+        return inputs
+    call.pin(inputs[axis])
+    return (*inputs[:axis], call.new(call.shape[axis], pinned=True), *inputs[axis + 1 :])
+
+
+@dimension_rule(aten.index.Tensor)
+def index(call: Call) -> Dims:
+    """Indices in one axis, which keeps its size; other axes are untouched."""
+    inputs = call.dims("self")
+    given = [axis for axis, each in enumerate(call["indices"]) if each is not None]
+    if len(given) != 1:
+        raise DimensionMismatch("indices in several axes")
+    call.pin(inputs[given[0]])
+    return (*inputs[: given[0]], *call.dims_of(call["indices"][given[0]]), *inputs[given[0] + 1 :])
+
+
+@dimension_rule(aten.index_select.default)
+def index_select(call: Call) -> Dims:
+    """Indices in one axis, which keeps its size."""
+    inputs = call.dims("self")
+    axis = call.axis("dim", len(inputs))
+    call.pin(inputs[axis])
+    return (*inputs[:axis], call.dims("index")[0], *inputs[axis + 1 :])
+
+
+@dimension_rule(aten.cat.default, aten.concat.default)
+def concatenate(call: Call) -> Dims:
+    """One axis is the sum of the parts', the others are equal."""
+    operands = [call.dims_of(each) for each in call["tensors"] if call.dims_of(each)]
+    first = operands[0]
+    axis = call.axis("dim", len(first))
+    for other in operands[1:]:
+        for place, dim in enumerate(first):
+            if place != axis:
+                call.unify(dim, other[place])
+    return (*first[:axis], call.dimensions.total([each[axis] for each in operands]), *first[axis + 1 :])
+
+
+@dimension_rule(aten.stack.default)
+def stack(call: Call) -> Dims:
+    """A new axis, whose size is the number of parts."""
+    first, *others = [call.dims_of(each) for each in call["tensors"]]
+    for other in others:
+        for dim, twin in zip(first, other, strict=True):
+            call.unify(dim, twin)
+    axis = call.axis("dim", len(first) + 1)
+    return (*first[:axis], call.new(len(others) + 1, pinned=True), *first[axis:])
+
+
+@dimension_rule(aten.pad.default, aten.constant_pad_nd.default)
+def pad(call: Call) -> Dims:
+    """Axes that are padded keep their size."""
+    inputs, shape = call.dims("self"), call.shape
+    padded = [axis for axis, dim in enumerate(inputs) if call.size(dim) != shape[axis]]
+    call.pin(*(inputs[axis] for axis in padded))
+    return tuple(call.new(shape[axis], pinned=True) if axis in padded else dim for axis, dim in enumerate(inputs))
+
+
+@dimension_rule(aten.roll.default, aten.flip.default, aten.tril.default, aten.triu.default)
+def same_but_ordered(call: Call) -> Dims:
+    """Positions matter in the axes they work on, which keep their size."""
+    inputs = call.dims("self")
+    call.pin(*(inputs[axis] for axis in call.axes("dims", len(inputs))) if "dims" in call.arguments else inputs[-2:])
+    return inputs
+
+
+def _uneven(call: Call, inputs: Dims, axis: int, sizes: list[int]) -> tuple[Dims, ...]:
+    call.pin(inputs[axis])
+    return tuple((*inputs[:axis], call.new(size, pinned=True), *inputs[axis + 1 :]) for size in sizes)

@@ -1,1 +1,98 @@
 """Linear maps and matrix products: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+import torch
+
+from hydro.tuner.ops.registry import dimension_rule
+from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(aten.linear.default)
+def linear(call: Call) -> Dims:
+    """The input's last axis meets the weight's."""
+    inputs, weight = call.dims("input"), call.dims("weight")
+    call.unify(inputs[-1], weight[-1])
+    if call.is_given("bias"):
+        call.unify(call.dims("bias")[0], weight[0])
+    _contract(call, "input", "weight", weight[-1])
+    return (*inputs[:-1], *weight[:-1])
+
+
+@dimension_rule(aten.matmul.default)
+def matmul(call: Call) -> Dims:
+    """Matrix products over broadcast batch axes; a vector is a row on the left and a column on the right."""
+    left, right = call.dims("self"), call.dims("other")
+    inner = right[-2] if len(right) > 1 else right[-1]
+    call.unify(left[-1], inner)
+    _contract(call, "self", "other", inner)
+    batch = _broadcast(call, left[:-2], right[:-2])
+    return (*batch, *left[-2:-1], *(right[-1:] if len(right) > 1 else ()))
+
+
+@dimension_rule(aten.mm.default, aten.bmm.default)
+def matrix_product(call: Call) -> Dims:
+    """Matrix products, over one batch axis or none."""
+    left, right = call.dims("self"), call.dims("mat2")
+    call.unify(left[-1], right[-2])
+    _contract(call, "self", "mat2", right[-2])
+    return (*_broadcast(call, left[:-2], right[:-2]), left[-2], right[-1])
+
+
+@dimension_rule(aten.addmm.default)
+def addmm(call: Call) -> Dims:
+    """A matrix product and a bias that broadcasts over its rows."""
+    left, right = call.dims("mat1"), call.dims("mat2")
+    call.unify(left[-1], right[-2])
+    _contract(call, "mat1", "mat2", right[-2])
+    return _broadcast(call, call.dims("self"), (left[-2], right[-1]))
+
+
+@dimension_rule(aten.baddbmm.default)
+def baddbmm(call: Call) -> Dims:
+    """Matrix products over a batch axis, and a term that broadcasts."""
+    left, right = call.dims("batch1"), call.dims("batch2")
+    call.unify(left[-1], right[-2])
+    call.unify(left[0], right[0])
+    _contract(call, "batch1", "batch2", right[-2])
+    return _broadcast(call, call.dims("self"), (left[0], left[-2], right[-1]))
+
+
+@dimension_rule(aten.einsum.default)
+def einsum(call: Call) -> Dims:
+    """Letters are dimensions; those that the output lacks are contracted. Equations with "..." have no rule."""
+    inputs, _, output = call["equation"].replace(" ", "").partition("->")
+    operands, terms = call["tensors"], inputs.split(",")
+    if "." in inputs or not output or any(len(set(term)) < len(term) for term in terms):
+        raise DimensionMismatch("an equation with an ellipsis, a repeated letter or no output")
+    letters: dict[str, Dim] = {}
+    for operand, term in zip(operands, terms, strict=True):
+        for letter, dim in zip(term, call.dims_of(operand), strict=True):
+            call.unify(letters.setdefault(letter, dim), dim)
+    summed = [letter for letter in letters if letter not in output]
+    for operand, term in zip(operands, terms, strict=True):
+        call.contract(operand, tuple(atom for letter in summed if letter in term for atom in letters[letter]))
+    if not any(call.is_static(operand) for operand in operands):
+        call.multiply_activations(tuple(atom for letter in summed for atom in letters[letter]))
+    return tuple(letters[letter] for letter in output)
+
+
+def _contract(call: Call, left: str, right: str, dim: Dim) -> None:
+    call.contract(call[left], dim)
+    call.contract(call[right], dim)
+    if not call.is_static(call[left]) and not call.is_static(call[right]):
+        call.multiply_activations(dim)
+
+
+def _broadcast(call: Call, left: Dims, right: Dims) -> Dims:
+    result: list[Dim] = []
+    rank = max(len(left), len(right))
+    for axis in range(-rank, 0):
+        present = [dims[axis] for dims in (left, right) if len(dims) >= -axis and call.size(dims[axis]) != 1]
+        if len(present) == 2:
+            call.unify(*present)
+        result.append(present[0] if present else ())
+    return tuple(result)

@@ -18,7 +18,8 @@ from torch.fx import Node
 import hydro.tuner.ops as rooms
 
 if TYPE_CHECKING:
-    from hydro.tuner.shrinking.propagation import Call, Dims
+    from hydro.tuner.shrinking.dimensions import Dims
+    from hydro.tuner.shrinking.propagation import Call
 
     DimensionRule = Callable[[Call], "Dims | tuple[Dims, ...]"]
     """What an op does to dimensions: joins what must stay equal, gives the dimensions of its output or outputs."""

@@ -1,1 +1,144 @@
 """Ops that move elements and change none: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+import torch
+
+from hydro.tuner.ops.registry import dimension_rule
+from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(aten.view.default, aten.reshape.default, aten._unsafe_view.default)
+def view(call: Call) -> Dims:
+    """The same elements in row-major order: dimensions are cut into factors and put together again."""
+    dims = _regroup(call, call.dims("self"), call.shape)
+    call.rewrite("size" if "size" in call.arguments else "shape", *dims)
+    return dims
+
+
+@dimension_rule(aten.flatten.using_ints, aten.view_as.default, aten.reshape_as.default)
+def flatten(call: Call) -> Dims:
+    """A view whose sizes the op finds itself."""
+    return _regroup(call, call.dims("self"), call.shape)
+
+
+@dimension_rule(aten.unflatten.int)
+def unflatten(call: Call) -> Dims:
+    """One axis into several."""
+    dims = _regroup(call, call.dims("self"), call.shape)
+    axis = call.axis("dim", len(call.dims("self")))
+    call.rewrite("sizes", *dims[axis : axis + len(call["sizes"])])
+    return dims
+
+
+@dimension_rule(aten.permute.default)
+def permute(call: Call) -> Dims:
+    """Axes in another order."""
+    inputs = call.dims("self")
+    return tuple(inputs[axis] for axis in call["dims"])
+
+
+@dimension_rule(aten.transpose.int)
+def transpose(call: Call) -> Dims:
+    """Two axes exchanged."""
+    inputs = list(call.dims("self"))
+    one, other = call.axis("dim0", len(inputs)), call.axis("dim1", len(inputs))
+    inputs[one], inputs[other] = inputs[other], inputs[one]
+    return tuple(inputs)
+
+
+@dimension_rule(aten.t.default, aten.numpy_T.default)
+def reverse(call: Call) -> Dims:
+    """All axes in reverse order."""
+    return call.dims("self")[::-1]
+
+
+@dimension_rule(aten.mT.default, aten.adjoint.default)
+def matrix_transpose(call: Call) -> Dims:
+    """The last two axes exchanged."""
+    inputs = call.dims("self")
+    return (*inputs[:-2], inputs[-1], inputs[-2])
+
+
+@dimension_rule(aten.movedim.int)
+def movedim(call: Call) -> Dims:
+    """One axis at another place."""
+    inputs = list(call.dims("self"))
+    source, destination = call.axis("source", len(inputs)), call.axis("destination", len(inputs))
+    inputs.insert(destination, inputs.pop(source))
+    return tuple(inputs)
+
+
+@dimension_rule(aten.unsqueeze.default)
+def unsqueeze(call: Call) -> Dims:
+    """An axis of size one more."""
+    inputs = call.dims("self")
+    axis = call.axis("dim", len(inputs) + 1)
+    return (*inputs[:axis], (), *inputs[axis:])
+
+
+@dimension_rule(aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims)
+def squeeze(call: Call) -> Dims:
+    """Axes of size one less."""
+    inputs = call.dims("self")
+    axes = call.axes("dim", len(inputs)) if "dim" in call.arguments else range(len(inputs))
+    return tuple(dim for axis, dim in enumerate(inputs) if axis not in axes or call.size(dim) != 1)
+
+
+@dimension_rule(aten.expand.default)
+def expand(call: Call) -> Dims:
+    """Axes of size one, and new ones in front, repeated: to any size, which what they meet decides."""
+    inputs, shape = call.dims("self"), call.shape
+    added = len(shape) - len(inputs)
+    dims = tuple(
+        inputs[axis - added] if axis >= added and call.size(inputs[axis - added]) == size else call.new(size)
+        for axis, size in enumerate(shape)
+    )
+    call.rewrite("size", *dims)
+    return dims
+
+
+@dimension_rule(aten.expand_as.default)
+def expand_as(call: Call) -> Dims:
+    """Broadcast to another tensor's shape."""
+    inputs, other = call.dims("self"), call.dims("other")
+    for dim, target in zip(reversed(inputs), reversed(other), strict=False):
+        if call.size(dim) != 1:
+            call.unify(dim, target)
+    return other
+
+
+@dimension_rule(aten.repeat.default)
+def repeat(call: Call) -> Dims:
+    """Tiles: an axis becomes [repeats][size]."""
+    inputs, repeats = call.dims("self"), call["repeats"]
+    padded = ((),) * (len(repeats) - len(inputs)) + inputs
+    counts = [call.new(int(count), pinned=call.size(dim) > 1) for count, dim in zip(repeats, padded, strict=True)]
+    call.rewrite("repeats", *counts)
+    return tuple(count + dim for count, dim in zip(counts, padded, strict=True))
+
+
+@dimension_rule(aten.repeat_interleave.self_int)
+def repeat_interleave(call: Call) -> Dims:
+    """Each element several times: an axis becomes [size][repeats]."""
+    inputs = call.dims("self")
+    if call["dim"] is None or call["output_size"] is not None:
+        raise DimensionMismatch("repeat_interleave over all axes, or with an output size")
+    axis = call.axis("dim", len(inputs))
+    return (*inputs[:axis], inputs[axis] + call.new(int(call["repeats"]), pinned=True), *inputs[axis + 1 :])
+
+
+@dimension_rule(aten.pixel_shuffle.default)
+def pixel_shuffle(call: Call) -> Dims:
+    """Channels [C][factor squared] into space."""
+    inputs, shape = call.dims("self"), call.shape
+    channels, block = call.dimensions.divide(inputs[-3], (shape[-3], call["upscale_factor"] ** 2))
+    call.pin(block, *inputs[-2:])
+    return (*inputs[:-3], channels, *(call.new(size, pinned=True) for size in shape[-2:]))
+
+
+def _regroup(call: Call, inputs: Dims, shape: tuple[int, ...]) -> Dims:
+    return call.dimensions.divide(tuple(atom for dim in inputs for atom in dim), shape)

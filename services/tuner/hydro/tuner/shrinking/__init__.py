@@ -1,0 +1,1 @@
+"""From a model to its surrogate: dimension variables, sizes, fresh values, scaled hyperparameters, checks."""
