@@ -1,0 +1,1 @@
+"""The training of a bundle as a library: lanes in, measurements and checkpoints out."""

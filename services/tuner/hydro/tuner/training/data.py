@@ -1,0 +1,111 @@
+"""Training batches by cursor: lanes at the same step share each batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
+from hydro.tuner.training.placed_task import TaskInvalid
+from hydro.tuner.training.reads import HyperparameterReads, ReadValues
+
+Shapes: TypeAlias = tuple[tuple[tuple[int, ...], torch.dtype], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a lane stands in its data."""
+
+    step: int
+    hyperparameters: Hyperparameters
+
+
+@dataclass(slots=True)
+class _Stream:
+    batches: Iterator[Batch]
+    values: ReadValues
+    step: int
+
+    def draw(self) -> Batch:
+        try:
+            batch = next(self.batches)
+        except StopIteration:
+            raise TaskInvalid(
+                f"train_batches ended before step {self.step}: it must yield batches without end"
+            ) from None
+        self.step += 1
+        return batch
+
+
+class BatchSource:
+    """Draws the next batch of every lane.
+
+    All lanes take every step together, so their distances in the data stay as they are. Lanes that are at the same step
+    and agree on the hyperparameters that the data reads have one stream.
+    """
+
+    def __init__(self, task: TrainingTask, seed: int) -> None:
+        self._task = task
+        self._seed = seed
+        self._reads = HyperparameterReads()
+        self._cursors: list[Cursor] = []
+        self._streams: list[_Stream] = []
+        self.stream_of_lane: list[int] = []
+        """For each lane the index of its stream."""
+
+    def place_lanes(self, cursors: Sequence[Cursor]) -> None:
+        """Sets the lanes: when they change, not at each step. Streams that still serve go on."""
+        self._cursors = list(cursors)
+        streams = {(stream.step, stream.values): stream for stream in self._streams}
+        self._streams, self.stream_of_lane = [], []
+        for cursor in cursors:
+            stream = self._stream(cursor, streams)
+            if stream not in self._streams:
+                self._streams.append(stream)
+            self.stream_of_lane.append(self._streams.index(stream))
+
+    def _stream(self, cursor: Cursor, streams: dict[tuple[int, ReadValues], _Stream]) -> _Stream:
+        key = (cursor.step, self._reads.values(cursor.hyperparameters))
+        if key not in streams:
+            watched = self._reads.watched(cursor.hyperparameters)
+            batches = self._task.train_batches(watched, self._seed, cursor.step)
+            streams[key] = _Stream(batches, key[1], cursor.step)
+        return streams[key]
+
+    def draw(self) -> list[Batch]:
+        """Gives the next batch of each stream."""
+        reads_before, steps = self._reads.count, [stream.step for stream in self._streams]
+        batches = [stream.draw() for stream in self._streams]
+        if self._reads.count != reads_before:
+            return self._draw_apart(steps)
+        return batches
+
+    def _draw_apart(self, steps: list[int]) -> list[Batch]:
+        # The data read a hyperparameter for the first time: lanes that differ in it may have shared a stream.
+        current = [
+            Cursor(steps[index], cursor.hyperparameters)
+            for cursor, index in zip(self._cursors, self.stream_of_lane, strict=True)
+        ]
+        self._streams = []
+        self.place_lanes(current)
+        return self.draw()
+
+
+def shapes(batch: Batch) -> Shapes:
+    """Gives the shape and type of each tensor of a batch: there is one program for each."""
+    return tuple((tuple(leaf.shape), leaf.dtype) for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor))
+
+
+def stack(batches: Sequence[Batch]) -> Batch:
+    """Stacks lanes' batches.
+
+    Shape: each tensor [N, ...] of every batch becomes one of [G, N, ...].
+    """
+    return pytree.tree_map(
+        lambda *leaves: torch.stack(leaves) if isinstance(leaves[0], Tensor) else leaves[0], *batches
+    )

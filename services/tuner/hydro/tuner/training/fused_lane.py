@@ -1,0 +1,67 @@
+"""What a trial brings to a fused bundle, and what stays its own there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from hydro.tuner.task import Hyperparameters
+from hydro.tuner.training.checkpoint import LaneState
+from hydro.tuner.training.lane import LaneSpec
+from hydro.tuner.training.lane_random import initial_random_state, usable_random_state
+from hydro.tuner.training.lane_stack import load_model
+from hydro.tuner.training.models import ModelLibrary
+from hydro.tuner.training.numbers import LaneNumbers
+from hydro.tuner.training.placed_task import PlacedTask
+from hydro.tuner.training.schedules import LaneSchedule
+
+
+class FusedLane:
+    """One trial's step, numbers and random numbers; its tensors until they are stacked."""
+
+    def __init__(self, task: PlacedTask, spec: LaneSpec, library: ModelLibrary) -> None:
+        self.trial = spec.trial
+        self.step = spec.start_step
+        self.hyperparameters: Hyperparameters = task.completed(spec.hyperparameters)
+        self.model = library.model_for(self.hyperparameters)
+        schedule = LaneSchedule(task, self.model.template, self.hyperparameters)
+        self.numbers = LaneNumbers(self.model, schedule)
+        self.generator = torch.Generator(task.device)
+        self.generator.set_state(initial_random_state(spec.seed, task.device))
+        self._module: nn.Module | None = self.model.fresh(spec.seed)
+        self._optimizer_state: dict[str, dict[str, Any]] = {}
+        if spec.state is not None:
+            self._load(LaneState.from_bytes(spec.state, task.device, spec.start_step), spec, task.device)
+
+    def steps_like(self, other: FusedLane) -> bool:
+        """Says whether one grouped optimizer can step both."""
+        mine, others = self.numbers, other.numbers
+        return (
+            mine.schedule.optimizer_type is others.schedule.optimizer_type
+            and list(mine.group_of) == list(others.group_of)
+            and self._shapes() == other._shapes()
+        )
+
+    def take_module(self) -> nn.Module:
+        """Gives the lane's own model, once: its tensors move to the stack."""
+        module, self._module = self._module, None
+        if module is None:
+            raise RuntimeError(f"{self.trial} is in its bundle already")
+        return module
+
+    def take_optimizer_state(self) -> dict[str, dict[str, Any]]:
+        """Gives what the checkpoint kept of the optimizer, once."""
+        state, self._optimizer_state = self._optimizer_state, {}
+        return state
+
+    def _shapes(self) -> list[tuple[str, torch.Size]]:
+        return [(name, parameter.shape) for name, parameter in self.model.template.named_parameters()]
+
+    def _load(self, state: LaneState, spec: LaneSpec, device: torch.device) -> None:
+        if self._module is not None:
+            load_model(self._module, state.model, spec.trial)
+        self._optimizer_state = state.optimizer
+        self.numbers.schedule.load(state.schedule)
+        self.generator.set_state(usable_random_state(state.rng, spec.seed, state.step, device))

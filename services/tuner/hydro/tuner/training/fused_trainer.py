@@ -1,0 +1,241 @@
+"""Lanes as one grouped program.
+
+Legend: G lanes.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from hydro.optim import GroupedOptimizer, build_optimizer
+from hydro.tuner.fusion.lower import GroupedProgram, NotFusible
+from hydro.tuner.task import Batch
+from hydro.tuner.tracing import NotTraceable
+from hydro.tuner.training.checkpoint import LaneState
+from hydro.tuner.training.clipping import clip_lane_gradients
+from hydro.tuner.training.data import BatchSource, Cursor, Shapes, shapes, stack
+from hydro.tuner.training.fused_lane import FusedLane
+from hydro.tuner.training.fused_validation import FusedValidation
+from hydro.tuner.training.gate import Gate
+from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, diverged
+from hydro.tuner.training.lane_stack import PREFIX, LaneStack
+from hydro.tuner.training.models import ModelLibrary
+from hydro.tuner.training.numbers import RateTable
+from hydro.tuner.training.placed_task import PlacedTask
+from hydro.tuner.training.programs import ProgramLibrary
+from hydro.tuner.training.schedules import Change
+from hydro.tuner.training.trainer import require_metric
+
+
+class FusedTrainer:
+    """Trains all lanes with one forward, one backward and one optimizer step."""
+
+    def __init__(self, task: PlacedTask, library: ModelLibrary, data_seed: int, gate: Gate, objective: str) -> None:
+        self._task = task
+        self._library = library
+        self._gate = gate
+        self._objective = objective
+        self._lanes: list[FusedLane] = []
+        self._stack: LaneStack | None = None
+        self._optimizer: GroupedOptimizer | None = None
+        self._programs = ProgramLibrary(task)
+        self._validation = FusedValidation(task, self._programs, gate)
+        self._source = BatchSource(task, data_seed)
+        self._data_seed = data_seed
+        self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
+        self._failures: list[LaneFailure] = []
+        self._current: str | None = None
+
+    @property
+    def lanes(self) -> tuple[LaneStatus, ...]:
+        """See `BundleTrainer`."""
+        return tuple(LaneStatus(lane.trial, lane.step) for lane in self._lanes)
+
+    @property
+    def current_trial(self) -> str | None:
+        """See `BundleTrainer`."""
+        return self._current
+
+    @property
+    def report(self) -> str:
+        """See `BundleTrainer`."""
+        return f"{len(self._lanes)} lanes as one program; {self._programs.report}"
+
+    def train_step(self) -> None:
+        """See `BundleTrainer`."""
+        if self._stack is None or self._optimizer is None:
+            return
+        with self._gate.segment("data"):
+            batches = self._source.draw()
+        with self._gate.segment("forward"):
+            loss_G = self._losses(self._stack, batches)
+        with self._gate.segment("backward"):
+            loss_G.sum().backward()  # type: ignore[no-untyped-call]
+        with self._gate.segment("optimizer"):
+            self._update(self._stack, self._optimizer)
+            losses = loss_G.tolist()
+        self._drop_diverged(losses)
+
+    def _losses(self, stacked: LaneStack, batches: list[Batch]) -> Tensor:
+        """One loss per lane, in the lanes' order. Lanes whose batches differ in shape run as programs of their own."""
+        if len(batches) == 1:
+            program = self._programs.program(self._lanes, batches[0], train=True)
+            generators = [lane.generator for lane in self._lanes]
+            return program(stacked.parameters, stacked.buffers, (batches[0],), lane_inputs=False, generators=generators)
+        of_lane = [batches[stream] for stream in self._source.stream_of_lane]
+        parts: dict[object, list[int]] = {}
+        for index, batch in enumerate(of_lane):
+            parts.setdefault(shapes(batch), []).append(index)
+        losses = [self._part_losses(stacked, indices, [of_lane[i] for i in indices]) for indices in parts.values()]
+        order = [index for indices in parts.values() for index in indices]
+        return torch.cat(losses)[torch.tensor(order, device=losses[0].device).argsort()]
+
+    def _part_losses(self, stacked: LaneStack, indices: list[int], batches: list[Batch]) -> Tensor:
+        program, generators = self._train_program(indices, batches[0])
+        whole = len(indices) == len(self._lanes)
+        parameters = stacked.parameters if whole else stacked.parameters_of(indices)
+        buffers = stacked.buffers if whole else stacked.buffers_of(indices)
+        loss_G: Tensor = program(parameters, buffers, (stack(batches),), lane_inputs=True, generators=generators)
+        if not whole:
+            stacked.put_buffers(indices, buffers)
+        return loss_G
+
+    def _train_program(self, indices: Sequence[int], batch: Batch) -> tuple[GroupedProgram, list[torch.Generator]]:
+        """Found once for each part of the lanes and batch shape, until lanes come or go."""
+        key = (tuple(indices), shapes(batch))
+        if key not in self._train_programs:
+            lanes = [self._lanes[index] for index in indices]
+            program = self._programs.program(lanes, batch, train=True)
+            self._train_programs[key] = program, [lane.generator for lane in lanes]
+        return self._train_programs[key]
+
+    def _update(self, stacked: LaneStack, optimizer: GroupedOptimizer) -> None:
+        if self._task.gradient_clip_norm is not None:
+            clip_lane_gradients(stacked.parameters.values(), self._task.gradient_clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        changes = []
+        for lane in self._lanes:
+            lane.step += 1
+            changes.append(lane.numbers.schedule.advance())
+        self._follow(optimizer, changes)
+
+    def _follow(self, optimizer: GroupedOptimizer, changes: Sequence[Change]) -> None:
+        """Gives the schedules' numbers to the optimizer; mostly nothing but learning rates has changed."""
+        if Change.LEARNING_RATES in changes:
+            optimizer.set_number("lr", self._rates.rates())
+        for index, change in enumerate(changes):
+            if change is Change.OTHERS:
+                optimizer.set_options(index, self._lanes[index].numbers.options())
+
+    def _drop_diverged(self, losses: Sequence[float]) -> None:
+        dead = [(lane, loss) for lane, loss in zip(self._lanes, losses, strict=True) if not math.isfinite(loss)]
+        if dead:
+            self._failures += [diverged(lane.trial, lane.step - 1, loss) for lane, loss in dead]
+            self.remove([lane.trial for lane, _ in dead])
+
+    def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
+        """See `BundleTrainer`."""
+        if self._stack is None or self._optimizer is None:
+            return {}
+        chosen = set(trials)
+        indices = [index for index, lane in enumerate(self._lanes) if lane.trial in chosen]
+        metrics = self._validation.measure(self._lanes, indices, self._stack)
+        changes = [Change.NOTHING] * len(self._lanes)
+        for index in indices:
+            lane = self._lanes[index]
+            changes[index] = lane.numbers.schedule.observe(require_metric(metrics[lane.trial], self._objective))
+        self._follow(self._optimizer, changes)
+        return metrics
+
+    def checkpoint(self, trial: str) -> bytes:
+        """See `BundleTrainer`."""
+        index = next(i for i, lane in enumerate(self._lanes) if lane.trial == trial)
+        if self._stack is None or self._optimizer is None:
+            raise KeyError(trial)
+        lane = self._lanes[index]
+        state = LaneState(
+            lane.step,
+            self._stack.state_dict(index),
+            self._optimizer.lane_state(index),
+            lane.generator.get_state(),
+            lane.numbers.schedule.state(),
+        )
+        return state.to_bytes()
+
+    def insert(self, lanes: Sequence[LaneSpec]) -> None:
+        """See `BundleTrainer`."""
+        built = [lane for spec in lanes for lane in self._built(spec)]
+        if built:
+            self._check_fusible([*self._lanes, *built])
+            self._join(built)
+
+    def _built(self, spec: LaneSpec) -> Iterator[FusedLane]:
+        """The lane, or nothing when the task raises for it."""
+        with self._attributed(spec):
+            yield FusedLane(self._task, spec, self._library)
+
+    def _check_fusible(self, lanes: Sequence[FusedLane]) -> None:
+        first = lanes[0]
+        for lane in lanes[1:]:
+            if not lane.steps_like(first):
+                raise NotFusible(f"{lane.trial} and {first.trial} have other parameters or another optimizer")
+        hyperparameters = lanes[-1].hyperparameters
+        batch = next(iter(self._task.train_batches(hyperparameters, self._data_seed, lanes[-1].step)))
+        self._programs.program(lanes, batch, train=True)
+
+    def _join(self, built: Sequence[FusedLane]) -> None:
+        if self._stack is None:
+            self._stack = LaneStack(built[0].model.template)
+        self._stack.append([lane.take_module() for lane in built])
+        options = [lane.numbers.options() for lane in built]
+        if self._optimizer is None:
+            # Without lanes yet: so that fresh and resumed ones come in the same way.
+            parameters = {name: self._stack.parameters[PREFIX + name] for name in built[0].numbers.group_of}
+            self._optimizer = build_optimizer(built[0].numbers.schedule.optimizer_type, parameters, options)
+            self._optimizer.take([])
+        for lane, numbers in zip(built, options, strict=True):
+            self._optimizer.append(lane.take_optimizer_state(), numbers)
+        self._lanes += built
+        self._place_lanes()
+
+    def remove(self, trials: Collection[str]) -> None:
+        """See `BundleTrainer`."""
+        kept = [index for index, lane in enumerate(self._lanes) if lane.trial not in trials]
+        self._lanes = [self._lanes[index] for index in kept]
+        if not kept:
+            self._stack, self._optimizer = None, None
+        elif self._stack is not None and self._optimizer is not None:
+            self._stack.take(kept)
+            self._optimizer.take(kept)
+        self._place_lanes()
+
+    def take_failures(self) -> tuple[LaneFailure, ...]:
+        """See `BundleTrainer`."""
+        failures, self._failures = tuple(self._failures), []
+        return failures
+
+    def _place_lanes(self) -> None:
+        self._source.place_lanes([Cursor(lane.step, lane.hyperparameters) for lane in self._lanes])
+        self._train_programs.clear()
+        if self._lanes:
+            self._rates = RateTable([lane.numbers for lane in self._lanes])
+
+    @contextmanager
+    def _attributed(self, spec: LaneSpec) -> Iterator[None]:
+        self._current = spec.trial
+        try:
+            yield
+        except (NotTraceable, NotFusible):
+            raise
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+            reason = f"{type(error).__name__} after {spec.start_step} steps: {error}"
+            self._failures.append(LaneFailure(spec.trial, spec.start_step, reason, traceback.format_exc()))
+        finally:
+            self._current = None

@@ -1,0 +1,90 @@
+"""Validation of some of a bundle's lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from hydro.tuner.fusion.lower import NotFusible
+from hydro.tuner.task import Batch
+from hydro.tuner.tracing import MetricsModule, NotTraceable
+from hydro.tuner.training.averages import SampleAverages
+from hydro.tuner.training.fused_lane import FusedLane
+from hydro.tuner.training.gate import Gate
+from hydro.tuner.training.lane_stack import LaneStack
+from hydro.tuner.training.placed_task import PlacedTask, sample_count
+from hydro.tuner.training.programs import ProgramLibrary
+from hydro.tuner.training.reads import HyperparameterReads, ReadValues
+
+
+class FusedValidation:
+    """Measures lanes together, those whose validation data differ apart."""
+
+    def __init__(self, task: PlacedTask, programs: ProgramLibrary, gate: Gate) -> None:
+        self._task = task
+        self._programs = programs
+        self._gate = gate
+        self._reads = HyperparameterReads()
+        self._is_traceable = True
+
+    def measure(
+        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneStack
+    ) -> dict[str, dict[str, float]]:
+        """Gives each metric's mean over the validation samples, by trial, of the lanes at these indices."""
+        measured: dict[str, dict[str, float]] = {}
+        waiting = list(indices)
+        while waiting:
+            # What the data read is known after it has been read: the first lane's batches serve all that agree with it.
+            first = lanes[waiting[0]].hyperparameters
+            batches = list(self._task.validation_batches(self._reads.watched(first)))
+            values = self._reads.values(first)
+            part = [index for index in waiting if self._values(lanes[index]) == values]
+            measured |= self._measure_part(lanes, part, stacked, batches)
+            waiting = [index for index in waiting if index not in part]
+        return measured
+
+    def _values(self, lane: FusedLane) -> ReadValues:
+        return self._reads.values(lane.hyperparameters)
+
+    def _measure_part(
+        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneStack, batches: Sequence[Batch]
+    ) -> dict[str, dict[str, float]]:
+        whole = len(indices) == len(lanes)
+        parameters = stacked.parameters if whole else stacked.parameters_of(indices)
+        buffers = stacked.buffers_of(indices)
+        part = [lanes[index] for index in indices]
+        averages = SampleAverages()
+        for batch in batches:
+            with self._gate.segment("validation"), torch.no_grad():
+                averages.add(self._metrics(part, parameters, buffers, batch), sample_count(batch))
+        means = {name: values_G.tolist() for name, values_G in averages.means().items()}
+        return {lane.trial: {name: means[name][row] for name in means} for row, lane in enumerate(part)}
+
+    def _metrics(
+        self, part: Sequence[FusedLane], parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch
+    ) -> Mapping[str, Tensor]:
+        if self._is_traceable:
+            try:
+                program = self._programs.program(part, batch, train=False)
+            except (NotTraceable, NotFusible):
+                # Metrics may do what no graph can hold, and they are few: one lane after the other.
+                self._is_traceable = False
+            else:
+                generators = [lane.generator.clone_state() for lane in part]
+                metrics: Mapping[str, Tensor] = program(
+                    parameters, buffers, (batch,), lane_inputs=False, generators=generators
+                )
+                return metrics
+        rows = [self._lane_metrics(lane, {**parameters, **buffers}, row, batch) for row, lane in enumerate(part)]
+        return {name: torch.stack([metrics[name] for metrics in rows]) for name in rows[0]}
+
+    def _lane_metrics(
+        self, lane: FusedLane, tensors: Mapping[str, Tensor], row: int, batch: Batch
+    ) -> dict[str, Tensor]:
+        module = MetricsModule(self._task, lane.model.template, lane.hyperparameters).eval()
+        own = {name: tensor[row] for name, tensor in tensors.items()}
+        metrics: dict[str, Tensor] = functional_call(module, own, (batch,), tie_weights=True)
+        return {name: torch.as_tensor(value) for name, value in metrics.items()}

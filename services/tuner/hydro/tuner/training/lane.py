@@ -1,0 +1,47 @@
+"""The values that go in and out of a trainer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hydro.tuner.task import Hyperparameters
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSpec:
+    """One trial as a trainer takes it in."""
+
+    trial: str
+    hyperparameters: Hyperparameters
+    """The trial's own; the task's defaults stand where it has none."""
+    seed: int
+    """Of the initial weights and of the trial's random numbers."""
+    state: bytes | None = None
+    """A checkpoint (see `checkpoint.py`) to go on from; None: from the start."""
+    start_step: int = 0
+    """Optimizer steps that `state` holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """A lane in training."""
+
+    trial: str
+    step: int
+    """Optimizer steps done."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFailure:
+    """Why a lane cannot go on; the others do."""
+
+    trial: str
+    step: int
+    reason: str
+    traceback: str = ""
+    """Where the task's own code raised; empty when it did not."""
+
+
+def diverged(trial: str, step: int, loss: float) -> LaneFailure:
+    """The failure of a lane whose loss is no longer a number."""
+    return LaneFailure(trial, step, f"the training loss is {loss} after {step} steps")

@@ -1,0 +1,75 @@
+"""The grouped programs of a bundle, one for each batch shape, in train and in eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+from hydro.tuner.fusion.lower import GroupedProgram, lower
+from hydro.tuner.task import Batch, Hyperparameters
+from hydro.tuner.tracing import LossModule, MetricsModule, Trace, trace
+from hydro.tuner.training.data import Shapes, shapes
+from hydro.tuner.training.models import LaneModel
+from hydro.tuner.training.placed_task import PlacedTask
+from hydro.tuner.training.reads import HyperparameterReads
+
+
+class TracedLane(Protocol):
+    """What a lane's programs depend on."""
+
+    @property
+    def model(self) -> LaneModel:
+        """The model it trains."""
+        ...
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The trial's, completed."""
+        ...
+
+
+class ProgramLibrary:
+    """Traces and lowers, each thing once.
+
+    Lanes whose loss and model read equal hyperparameters have one trace; where traces differ, and in numbers alone, the
+    program carries those numbers as vectors over its lanes.
+    """
+
+    def __init__(self, task: PlacedTask) -> None:
+        self._task = task
+        self._reads = {True: HyperparameterReads(), False: HyperparameterReads()}
+        self._traces: dict[Hashable, Trace] = {}
+        self._programs: dict[tuple[int, ...], GroupedProgram] = {}
+
+    def program(self, lanes: Sequence[TracedLane], batch: Batch, *, train: bool) -> GroupedProgram:
+        """Gives the program for these lanes in this order: the loss in train mode, the metrics in eval mode.
+
+        Raises:
+            NotTraceable: The task cannot be exported.
+            NotFusible: The lanes differ in more than numbers.
+        """
+        of_shape = shapes(batch)
+        traces = [self._trace(lane, batch, of_shape, train) for lane in lanes]
+        if all(each is traces[0] for each in traces):
+            traces = traces[:1]
+        key = tuple(id(each) for each in traces)
+        if key not in self._programs:
+            self._programs[key] = lower(traces)
+        return self._programs[key]
+
+    def _trace(self, lane: TracedLane, batch: Batch, of_shape: Shapes, train: bool) -> Trace:
+        reads = self._reads[train]
+        key = (train, of_shape, id(lane.model), reads.values(lane.hyperparameters))
+        if key not in self._traces:
+            kind = LossModule if train else MetricsModule
+            module = kind(self._task, lane.model.template, reads.watched(lane.hyperparameters))
+            traced = trace(module, (batch,), train=train)
+            self._traces[*key[:3], reads.values(lane.hyperparameters)] = traced
+            return traced
+        return self._traces[key]
+
+    @property
+    def report(self) -> str:
+        """How the ops of the newest program run over lanes."""
+        programs = list(self._programs.values())
+        return str(programs[-1].report) if programs else "no program yet"

@@ -1,0 +1,113 @@
+"""Per-lane shadows: the user's optimizer and schedule on a template, stepped for their numbers alone.
+
+A schedule is bound to one optimizer and changes its parameter groups. Each lane has such a pair of its own, made by the
+task as for one model, whose optimizer never touches a weight; the numbers in its groups are what the lane's real update
+uses, times the parametrization's factors.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, TypeAlias
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from hydro.tuner.task import Hyperparameters, TrainingTask
+
+Numbers: TypeAlias = dict[str, Any]
+"""A parameter group's settings: lr, betas, weight_decay ..."""
+
+
+class Change(Enum):
+    """What a schedule's step did to the numbers."""
+
+    NOTHING = 0
+    LEARNING_RATES = 1
+    OTHERS = 2
+    """Momentum or betas, as cyclic schedules change them."""
+
+
+_NOT_NUMBERS = ("params", "param_names", "initial_lr")
+
+
+class LaneSchedule:
+    """The numbers that one lane's optimizer uses at its current step."""
+
+    def __init__(self, task: TrainingTask, template: nn.Module, hyperparameters: Hyperparameters) -> None:
+        self.optimizer = task.optimizer(template, hyperparameters)
+        self._scheduler = task.lr_scheduler(self.optimizer, hyperparameters)
+        if self._scheduler is not None:
+            # No gradient, so nothing moves; torch warns of schedules whose optimizer has never stepped.
+            self.optimizer.step()
+        self._seen = self._current()
+
+    @property
+    def optimizer_type(self) -> type[Optimizer]:
+        """The user's choice of optimizer."""
+        return type(self.optimizer)
+
+    def groups(self) -> list[Numbers]:
+        """Gives each parameter group's settings now, in the user's order."""
+        return [
+            {name: value for name, value in group.items() if name not in _NOT_NUMBERS}
+            for group in self.optimizer.param_groups
+        ]
+
+    def group_names(self, template: nn.Module) -> list[list[str]]:
+        """Gives the names of each group's parameters; tied ones under their first name."""
+        names = {id(parameter): name for name, parameter in template.named_parameters()}
+        return [[names[id(parameter)] for parameter in group["params"]] for group in self.optimizer.param_groups]
+
+    def advance(self) -> Change:
+        """Steps the schedule after an optimizer step."""
+        if self._scheduler is None or isinstance(self._scheduler, ReduceLROnPlateau):
+            return Change.NOTHING
+        self._scheduler.step()
+        return self._change()
+
+    def observe(self, objective: float) -> Change:
+        """Steps a plateau schedule after a validation."""
+        if not isinstance(self._scheduler, ReduceLROnPlateau):
+            return Change.NOTHING
+        self._scheduler.step(objective)
+        return self._change()
+
+    def rates(self) -> list[float]:
+        """Gives each parameter group's learning rate now."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def _change(self) -> Change:
+        before, self._seen = self._seen, self._current()
+        if before == self._seen:
+            return Change.NOTHING
+        return Change.LEARNING_RATES if before[1] == self._seen[1] else Change.OTHERS
+
+    def _current(self) -> tuple[list[float], list[Any]]:
+        # What torch's schedules write: the learning rate, and the momentum of cyclic ones.
+        return self.rates(), [(group.get("betas"), group.get("momentum")) for group in self.optimizer.param_groups]
+
+    def state(self) -> Any:
+        """Gives what a checkpoint keeps of it.
+
+        Raises:
+            TypeError: The schedule keeps something that cannot be stored.
+        """
+        if self._scheduler is None:
+            return None
+        initial = [group.get("initial_lr") for group in self.optimizer.param_groups]
+        return {"scheduler": self._scheduler.state_dict(), "groups": self.groups(), "initial_lr": initial}
+
+    def load(self, state: Any) -> None:
+        """Goes on from `state`."""
+        if self._scheduler is None or state is None:
+            return
+        self._scheduler.load_state_dict(state["scheduler"])
+        for group, numbers, initial in zip(
+            self.optimizer.param_groups, state["groups"], state["initial_lr"], strict=True
+        ):
+            group.update(numbers)
+            if initial is not None:
+                group["initial_lr"] = initial
+        self._seen = self._current()

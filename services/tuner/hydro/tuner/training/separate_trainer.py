@@ -1,0 +1,217 @@
+"""Lanes as separate models, one after the other: plain PyTorch, the fallback and what the fused trainer must equal."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from hydro.tuner.task import Batch
+from hydro.tuner.training.averages import SampleAverages
+from hydro.tuner.training.checkpoint import LaneState
+from hydro.tuner.training.data import BatchSource, Cursor
+from hydro.tuner.training.gate import Gate
+from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, diverged
+from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
+from hydro.tuner.training.lane_stack import load_model
+from hydro.tuner.training.models import LaneModel, ModelLibrary
+from hydro.tuner.training.numbers import scaled
+from hydro.tuner.training.placed_task import PlacedTask, sample_count
+from hydro.tuner.training.schedules import Change, LaneSchedule
+from hydro.tuner.training.trainer import require_metric
+
+
+class _Lane:
+    """One trial's model, optimizer and schedule."""
+
+    def __init__(self, task: PlacedTask, spec: LaneSpec, library: ModelLibrary) -> None:
+        self.trial = spec.trial
+        self.hyperparameters = task.completed(spec.hyperparameters)
+        self.step = spec.start_step
+        shared = library.model_for(self.hyperparameters)
+        self.model = shared.fresh(spec.seed)
+        self.schedule = LaneSchedule(task, shared.template, self.hyperparameters)
+        self.optimizer = task.optimizer(self.model, self.hyperparameters)
+        self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        self._origins = self._split_groups(shared)
+        self.random_state = initial_random_state(spec.seed, task.device)
+        if spec.state is not None:
+            self._load(LaneState.from_bytes(spec.state, task.device, spec.start_step), spec, task.device)
+        self.apply_numbers()
+
+    def _split_groups(self, shared: LaneModel) -> list[tuple[int, Any]]:
+        """Splits the user's parameter groups where the parametrization's factors differ."""
+        groups, origins = [], []
+        for index, group in enumerate(self.optimizer.param_groups):
+            parts: dict[Any, list[Tensor]] = {}
+            for parameter in group["params"]:
+                factors = shared.factors(self._names[id(parameter)], type(self.optimizer))
+                parts.setdefault(factors, []).append(parameter)
+            for factors, parameters in parts.items():
+                groups.append({**group, "params": parameters})
+                origins.append((index, factors))
+        self.optimizer.param_groups[:] = groups
+        return origins
+
+    def apply_numbers(self) -> None:
+        """Gives the schedule's numbers to the optimizer."""
+        numbers = self.schedule.groups()
+        for group, (index, factors) in zip(self.optimizer.param_groups, self._origins, strict=True):
+            group.update(scaled(numbers[index], factors))
+
+    def update(self, clip_norm: float | None) -> None:
+        if clip_norm is not None:
+            clip_grad_norm_(self.model.parameters(), clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.schedule.advance() is not Change.NOTHING:
+            self.apply_numbers()
+
+    def state(self) -> LaneState:
+        slots = {self._names[id(parameter)]: slots for parameter, slots in self.optimizer.state.items()}
+        return LaneState(self.step, self.model.state_dict(), slots, self.random_state, self.schedule.state())
+
+    def _load(self, state: LaneState, spec: LaneSpec, device: torch.device) -> None:
+        load_model(self.model, state.model, spec.trial)
+        for group in self.optimizer.param_groups:
+            counters_on_device = group.get("fused") or group.get("capturable")
+            for parameter in group["params"]:
+                slots = dict(state.optimizer.get(self._names[id(parameter)], {}))
+                if counters_on_device and "step" in slots:
+                    slots["step"] = slots["step"].to(device)
+                if slots:
+                    self.optimizer.state[parameter] = slots
+        self.schedule.load(state.schedule)
+        self.random_state = usable_random_state(state.rng, spec.seed, state.step, device)
+
+
+class SeparateTrainer:
+    """Trains each lane with a model, an optimizer and a schedule of its own."""
+
+    def __init__(self, task: PlacedTask, library: ModelLibrary, data_seed: int, gate: Gate, objective: str) -> None:
+        self._task = task
+        self._library = library
+        self._gate = gate
+        self._objective = objective
+        self._lanes: list[_Lane] = []
+        self._source = BatchSource(task, data_seed)
+        self._failures: list[LaneFailure] = []
+        self._current: str | None = None
+
+    @property
+    def lanes(self) -> tuple[LaneStatus, ...]:
+        """See `BundleTrainer`."""
+        return tuple(LaneStatus(lane.trial, lane.step) for lane in self._lanes)
+
+    @property
+    def current_trial(self) -> str | None:
+        """See `BundleTrainer`."""
+        return self._current
+
+    @property
+    def report(self) -> str:
+        """See `BundleTrainer`."""
+        return f"{len(self._lanes)} separate models, one after the other"
+
+    def train_step(self) -> None:
+        """See `BundleTrainer`."""
+        if not self._lanes:
+            return
+        with self._gate.segment("data"):
+            batches = self._source.draw()
+        failed = len(self._failures)
+        for lane, stream in zip(self._lanes, self._source.stream_of_lane, strict=True):
+            self._train(lane, batches[stream])
+        if len(self._failures) != failed:
+            self.remove([failure.trial for failure in self._failures[failed:]])
+
+    def _train(self, lane: _Lane, batch: Batch) -> None:
+        loss = None
+        lane.model.train()
+        # Attributed inside the segments: what the gate itself raises concerns all lanes.
+        with self._gate.segment("forward"), self._attributed(lane.trial, lane.step):
+            loss = self._loss(lane, batch)
+        if loss is None:
+            return
+        updated = False
+        with self._gate.segment("backward"), self._attributed(lane.trial, lane.step):
+            with lane_randomness(lane, self._task.device):
+                loss.backward()  # type: ignore[no-untyped-call]
+            updated = True
+        if updated:
+            with self._gate.segment("optimizer"), self._attributed(lane.trial, lane.step):
+                lane.update(self._task.gradient_clip_norm)
+
+    def _loss(self, lane: _Lane, batch: Batch) -> Tensor | None:
+        with lane_randomness(lane, self._task.device):
+            loss = self._task.loss(lane.model, batch, lane.hyperparameters)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            return loss
+        self._failures.append(diverged(lane.trial, lane.step, value))
+        return None
+
+    def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
+        """See `BundleTrainer`."""
+        lanes = {lane.trial: lane for lane in self._lanes}
+        return {trial: self._validate(lanes[trial]) for trial in trials}
+
+    def _validate(self, lane: _Lane) -> dict[str, float]:
+        averages = SampleAverages()
+        self._current = lane.trial
+        lane.model.eval()
+        for batch in self._task.validation_batches(lane.hyperparameters):
+            with self._gate.segment("validation"), torch.no_grad():
+                averages.add(self._metrics(lane.model, batch, lane), sample_count(batch))
+        self._current = None
+        metrics = {name: float(value) for name, value in averages.means().items()}
+        if lane.schedule.observe(require_metric(metrics, self._objective)) is not Change.NOTHING:
+            lane.apply_numbers()
+        return metrics
+
+    def _metrics(self, model: nn.Module, batch: Batch, lane: _Lane) -> dict[str, Tensor]:
+        loss = self._task.loss(model, batch, lane.hyperparameters)
+        return {"validation_loss": loss, **self._task.metrics(model, batch, lane.hyperparameters)}
+
+    def checkpoint(self, trial: str) -> bytes:
+        """See `BundleTrainer`."""
+        return next(lane for lane in self._lanes if lane.trial == trial).state().to_bytes()
+
+    def insert(self, lanes: Sequence[LaneSpec]) -> None:
+        """See `BundleTrainer`."""
+        for spec in lanes:
+            with self._attributed(spec.trial, spec.start_step):
+                self._lanes.append(_Lane(self._task, spec, self._library))
+        self._place_lanes()
+
+    def remove(self, trials: Collection[str]) -> None:
+        """See `BundleTrainer`."""
+        self._lanes = [lane for lane in self._lanes if lane.trial not in trials]
+        self._place_lanes()
+
+    def take_failures(self) -> tuple[LaneFailure, ...]:
+        """See `BundleTrainer`."""
+        failures, self._failures = tuple(self._failures), []
+        return failures
+
+    def _place_lanes(self) -> None:
+        self._source.place_lanes([Cursor(lane.step, lane.hyperparameters) for lane in self._lanes])
+
+    @contextmanager
+    def _attributed(self, trial: str, step: int) -> Iterator[None]:
+        """Whatever the task raises here ends this trial alone."""
+        self._current = trial
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+            reason = f"{type(error).__name__} after {step} steps: {error}"
+            self._failures.append(LaneFailure(trial, step, reason, traceback.format_exc()))
+        finally:
+            self._current = None

@@ -1,0 +1,83 @@
+"""The port of a trainer: what the worker and the profiler know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
+
+
+class MetricMissing(ValueError):
+    """The objective's metric is none that the task reports."""
+
+
+class BundleTrainer(Protocol):
+    """Trains the lanes of one bundle.
+
+    Laws, proven for each adapter by `tests/equivalence/training`:
+    a trial's results do not depend on the other lanes, on when they come and go, or on the adapter;
+    a trial that goes on from its checkpoint ends where it would have without the pause;
+    what fails in one lane ends that lane alone.
+    """
+
+    @property
+    def lanes(self) -> tuple[LaneStatus, ...]:
+        """The lanes in training, in their order; those that failed are not among them."""
+        ...
+
+    @property
+    def current_trial(self) -> str | None:
+        """The trial whose task code runs right now; None when it runs for all of them."""
+        ...
+
+    @property
+    def report(self) -> str:
+        """How the lanes run, in words."""
+        ...
+
+    def train_step(self) -> None:
+        """Takes every lane one optimizer step further. Does nothing when there are no lanes."""
+        ...
+
+    def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Measures lanes on the whole validation set, and tells their plateau schedules.
+
+        Returns:
+            By trial, each metric's mean over the samples: `validation_loss` and the task's own. May be non-finite.
+
+        Raises:
+            MetricMissing: The task does not report the objective's metric.
+        """
+        ...
+
+    def checkpoint(self, trial: str) -> bytes:
+        """Gives one lane's whole state as a safetensors file (see `checkpoint.py`)."""
+        ...
+
+    def insert(self, lanes: Sequence[LaneSpec]) -> None:
+        """Takes lanes in, at the end. Those that cannot be built are found in `take_failures`.
+
+        Raises:
+            NotFusible: A fused trainer cannot run them beside its lanes; it is as it was before.
+        """
+        ...
+
+    def remove(self, trials: Collection[str]) -> None:
+        """Drops lanes."""
+        ...
+
+    def take_failures(self) -> tuple[LaneFailure, ...]:
+        """Gives, once, the lanes that failed since the last call; they have been removed."""
+        ...
+
+
+def require_metric(metrics: Mapping[str, float], objective: str) -> float:
+    """Gives the objective's value.
+
+    Raises:
+        MetricMissing: It is not among the metrics.
+    """
+    if objective not in metrics:
+        raise MetricMissing(f"the task never reports {objective!r}: it reports {', '.join(sorted(metrics))}")
+    return metrics[objective]
