@@ -1,0 +1,32 @@
+"""The child process that builds one surrogate: `python -m hydro.tuner.build PARENT`.
+
+Reads a request from standard input and writes the result to standard output. Whatever the task prints goes to standard
+error. It dies with the process PARENT, which started it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from hydro.tuner.building.process_tree import die_with_parent
+from hydro.tuner.building.request import BuildRequest
+
+
+def main() -> None:
+    """Builds the surrogate that standard input asks for."""
+    die_with_parent(int(sys.argv[1]))
+    results = os.dup(1)
+    os.dup2(2, 1)
+    request = BuildRequest.from_json(sys.stdin.read())
+
+    # Late, so that the process is bound to its parent before the seconds that torch takes.
+    from hydro.tuner.building.surrogate_build import build
+
+    result = build(request)
+    with os.fdopen(results, "w") as stream:
+        stream.write(result.to_json())
+
+
+if __name__ == "__main__":
+    main()

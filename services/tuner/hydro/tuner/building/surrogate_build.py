@@ -1,0 +1,113 @@
+"""The build of one surrogate, step by step; runs in the child process, with the user's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydro.kit.artifacts import ArtifactStore
+from hydro.kit.errors import HydroError
+
+from hydro.tuner.building.rehearsal import rehearse
+from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
+from hydro.tuner.building.task_failure import TaskFailed, attributed_to_task
+from hydro.tuner.planning.plan import Value
+from hydro.tuner.planning.profiler import Measured, ProfileFailed, Profiler
+from hydro.tuner.planning.role_tracing import find_roles
+from hydro.tuner.shrinking.coordinate_check import check_coordinates
+from hydro.tuner.shrinking.shrink import ShrunkModel
+from hydro.tuner.shrinking.surrogate import build_surrogate
+from hydro.tuner.task import TrainingTask
+from hydro.tuner.task_loading import fingerprint, load_task
+from hydro.tuner.tracing import LossModule, NotTraceable, trace
+from hydro.tuner.training.placed_task import PlacedTask
+
+
+def build(request: BuildRequest) -> BuildResult:
+    """Builds a surrogate, or tells why there is none."""
+    try:
+        return _build(request)
+    except (TaskFailed, HydroError) as error:
+        return BuildResult(failure=str(error))
+
+
+def _build(request: BuildRequest) -> BuildResult:
+    with attributed_to_task("being imported"):
+        task = load_task(request.entry_point, request.source_path)
+    placed = PlacedTask(task, torch.device("cpu"))
+    hyperparameters = _complete(task, request.values)
+    target_parameters = rehearse(placed, hyperparameters, request.objective_metric)
+    with attributed_to_task("tried with other hyperparameters"):
+        roles = find_roles(placed, hyperparameters, request.values)
+    shrinking = _shrink(placed, hyperparameters, request.width)
+    measured = _measure(task, hyperparameters, shrinking, request.max_lanes)
+    return BuildResult(
+        fingerprint=fingerprint(request.entry_point, request.source_path),
+        width=shrinking.width,
+        warnings=shrinking.warnings,
+        report="\n\n".join([*shrinking.report, measured.report]),
+        parameters=shrinking.parameters or target_parameters,
+        target_parameters=target_parameters,
+        artifact=_store(request, shrinking.model),
+        roles=roles,
+        profile=measured.profile,
+    )
+
+
+def _complete(task: TrainingTask, values: Mapping[str, Sequence[Value]]) -> dict[str, Any]:
+    """Gives the task's defaults, and a first value where it has none."""
+    return {name: first for name, (first, *_) in values.items()} | dict(task.defaults)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shrinking:
+    """What became of the model."""
+
+    width: float
+    model: ShrunkModel | None = None
+    warnings: tuple[str, ...] = ()
+    report: tuple[str, ...] = ()
+    is_traceable: bool = True
+
+    @property
+    def parameters(self) -> int:
+        return sum(each.numel() for each in self.model.model.parameters()) if self.model else 0
+
+
+def _shrink(task: TrainingTask, hyperparameters: Mapping[str, Any], width: float) -> _Shrinking:
+    try:
+        if width == 1:
+            _require_traceable(task, hyperparameters)
+            return _Shrinking(width=1.0, report=("The target itself is tuned: nothing is shrunk.",))
+        shrunk = build_surrogate(task, hyperparameters, width, seed=0)
+        check = check_coordinates(task, hyperparameters, shrunk)
+    except NotTraceable as error:
+        warning = f"{error}; it runs unshrunk and unfused"
+        return _Shrinking(width=1.0, warnings=(warning,), is_traceable=False)
+    return _Shrinking(width, shrunk, check.warnings, (str(shrunk.report), str(check)))
+
+
+def _require_traceable(task: TrainingTask, hyperparameters: Mapping[str, Any]) -> None:
+    batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
+    trace(LossModule(task, task.model(hyperparameters), hyperparameters), (batch,), train=True)
+
+
+def _measure(
+    task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int
+) -> Measured:
+    solution = shrinking.model.solution if shrinking.model else None
+    profiler = Profiler(task, hyperparameters, shrinking.width, solution)
+    try:
+        return profiler.measure(max_lanes, fuse=shrinking.is_traceable)
+    except ProfileFailed as error:
+        raise TaskFailed(f"while its steps were measured, {error}\n{error.failure.traceback}".rstrip()) from error
+
+
+def _store(request: BuildRequest, shrunk: ShrunkModel | None) -> BuiltArtifact | None:
+    if shrunk is None:
+        return None
+    data = shrunk.solution.to_json().encode()
+    stored = ArtifactStore(request.artifact_uri).write(request.artifact_path, data)
+    return BuiltArtifact(stored.uri, stored.digest, stored.size_bytes)

@@ -1,0 +1,161 @@
+"""Measures a surrogate's bundles at rising fusion counts, against separate surrogates and the target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from hydro.tuner.planning.peak_memory import peak_bytes, reset_peak
+from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.recording_gate import RecordingGate
+from hydro.tuner.planning.sizing import SEPARATE_LANES
+from hydro.tuner.shrinking.solution import Solution
+from hydro.tuner.task import Hyperparameters, TrainingTask
+from hydro.tuner.training.build import Execution, build_trainer
+from hydro.tuner.training.fused_trainer import FusedTrainer
+from hydro.tuner.training.lane import LaneFailure, LaneSpec
+from hydro.tuner.training.trainer import BundleTrainer
+
+GAIN = 1.05
+"""Twice the lanes must give this much more throughput, else larger bundles are not measured."""
+
+WARM_UP_STEPS = 2
+MIN_STEPS = 5
+MAX_STEPS = 40
+POINT_SECONDS = 0.4
+"""Steps are measured for so long, within their least and largest number."""
+
+
+class ProfileFailed(RuntimeError):
+    """A lane ended while its bundle was measured: `failure` says how."""
+
+    def __init__(self, failure: LaneFailure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A profile, and how the largest bundle ran."""
+
+    profile: Profile
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profiler:
+    """What is measured: one task at one set of hyperparameters."""
+
+    task: TrainingTask
+    hyperparameters: Hyperparameters
+    width: float
+    solution: Solution | None
+
+    def measure(self, max_lanes: int, *, fuse: bool) -> Measured:
+        """Measures all of a profile, in a few seconds for a small model.
+
+        Args:
+            max_lanes: Fusion counts are measured up to this one.
+            fuse: Whether to try fused bundles at all.
+
+        Raises:
+            ProfileFailed: the task raised, or a model diverged at its first steps.
+        """
+        fused, report = self._measure_fused(max_lanes) if fuse else ((), "not fused")
+        separate, separate_memory_bytes = self._measure_separate()
+        target = self._measure_target() if self.width != 1 else separate
+        profile = Profile(
+            fused=fused,
+            separate_step_seconds=separate.step_seconds,
+            separate_memory_bytes=separate_memory_bytes,
+            separate_segment_seconds=separate.segment_seconds,
+            target_step_seconds=target.step_seconds,
+            target_memory_bytes=target.memory_bytes,
+        )
+        return Measured(profile, report)
+
+    def _measure_fused(self, max_lanes: int) -> tuple[tuple[ProfilePoint, ...], str]:
+        gate = RecordingGate()
+        trainer = self._build(Execution.FUSED, gate)
+        if not isinstance(trainer, FusedTrainer):
+            return (), trainer.report
+        return tuple(_rising_points(trainer, gate, self.hyperparameters, max_lanes)), trainer.report
+
+    def _measure_separate(self) -> tuple[ProfilePoint, int]:
+        gate = RecordingGate()
+        trainer = self._build(Execution.SEPARATE, gate)
+        one = _measure_point(trainer, gate)
+        _grow(trainer, self.hyperparameters, 2)
+        two = _measure_point(trainer, gate)
+        each_further = max(0, two.memory_bytes - one.memory_bytes)
+        return one, one.memory_bytes + (SEPARATE_LANES - 1) * each_further
+
+    def _measure_target(self) -> ProfilePoint:
+        gate = RecordingGate()
+        target = Profiler(self.task, self.hyperparameters, width=1, solution=None)
+        return _measure_point(target._build(Execution.SEPARATE, gate), gate)
+
+    def _build(self, execution: Execution, gate: RecordingGate) -> BundleTrainer:
+        trainer = build_trainer(
+            self.task,
+            width=self.width,
+            solution=self.solution,
+            execution=execution,
+            lanes=[LaneSpec("0", self.hyperparameters, seed=0)],
+            data_seed=0,
+            gate=gate,
+        )
+        _raise_failures(trainer)
+        return trainer
+
+
+def _rising_points(
+    trainer: BundleTrainer, gate: RecordingGate, hyperparameters: Hyperparameters, max_lanes: int
+) -> Iterator[ProfilePoint]:
+    lanes, rate_before = 1, 0.0
+    while lanes <= max_lanes:
+        _grow(trainer, hyperparameters, lanes)
+        point = _measure_point(trainer, gate)
+        yield point
+        if point.rate < GAIN * rate_before:
+            return
+        lanes, rate_before = 2 * lanes, point.rate
+
+
+def _grow(trainer: BundleTrainer, hyperparameters: Hyperparameters, lanes: int) -> None:
+    """Inserts copies of the first lane: at its step, so that all of them share each batch."""
+    first = trainer.lanes[0]
+    state = trainer.checkpoint(first.trial)
+    new = range(len(trainer.lanes), lanes)
+    trainer.insert([LaneSpec(str(i), hyperparameters, seed=i, state=state, start_step=first.step) for i in new])
+    _raise_failures(trainer)
+
+
+def _measure_point(trainer: BundleTrainer, gate: RecordingGate) -> ProfilePoint:
+    reset_peak()
+    for _ in range(WARM_UP_STEPS):
+        trainer.train_step()
+    gate.forget()
+    seconds = list(_step_seconds(trainer))
+    trainer.validate([lane.trial for lane in trainer.lanes])
+    _raise_failures(trainer)
+    return ProfilePoint(
+        len(trainer.lanes), median(seconds), peak_bytes(), gate.longest_segment_seconds()
+    )
+
+
+def _step_seconds(trainer: BundleTrainer) -> Iterator[float]:
+    begin = time.perf_counter()
+    for step in range(MAX_STEPS):
+        if step >= MIN_STEPS and time.perf_counter() - begin > POINT_SECONDS:
+            return
+        start = time.perf_counter()
+        trainer.train_step()
+        yield time.perf_counter() - start
+
+
+def _raise_failures(trainer: BundleTrainer) -> None:
+    for failure in trainer.take_failures():
+        raise ProfileFailed(failure)

@@ -1,0 +1,139 @@
+"""Finds what each hyperparameter changes, by tracing the task with other values of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from hydro.tuner.fusion.lower import NotFusible, lower
+from hydro.tuner.planning.plan import Value
+from hydro.tuner.planning.role import Role
+from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
+from hydro.tuner.tracing import LossModule, MetricsModule, NotTraceable, Trace, trace
+from hydro.tuner.training.reads import HyperparameterReads
+
+Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
+
+
+def find_roles(
+    task: TrainingTask, hyperparameters: Hyperparameters, values: Mapping[str, Sequence[Value]]
+) -> dict[str, Role]:
+    """Tells what each hyperparameter changes.
+
+    Code that does not read a hyperparameter does not depend on it: what model, data, loss and metrics leave unread
+    belongs to the optimizer. The others are tried with each of their values: other shapes or another graph make them
+    structural, other numbers in the same graph numeric. What cannot be traced and is read counts as structural.
+
+    Args:
+        task: The user's.
+        hyperparameters: The values that the others are compared with; complete.
+        values: By hyperparameter, the values to try.
+    """
+    roles = dict.fromkeys(values, Role.OPTIMIZER)
+    contexts = {name: dict(hyperparameters) for name in _observe(task, hyperparameters).reads}
+    untried = [name for name in contexts if name in values]
+    while untried:
+        name = untried.pop()
+        comparison = _Comparison(task, contexts[name])
+        for value in values[name]:
+            other = _observe(task, contexts[name] | {name: value})
+            roles[name] = _stronger(roles[name], comparison.role(other))
+            # A value may switch on a part of the model that reads further ones: those are tried where they are read.
+            found = other.reads - contexts.keys()
+            contexts.update(dict.fromkeys(found, other.hyperparameters))
+            untried.extend(found & values.keys())
+    return roles
+
+
+@dataclass(frozen=True, slots=True)
+class _Observation:
+    """The task at one set of hyperparameters, not yet traced."""
+
+    task: TrainingTask
+    hyperparameters: dict[str, Any]
+    model: nn.Module
+    batch: Batch
+    validation_batch: Batch
+    shapes: Shapes
+    reads: frozenset[str]
+
+
+    def trace(self) -> tuple[Trace, Trace]:
+        """The graph of the loss and the one of the metrics."""
+        loss = LossModule(self.task, self.model, self.hyperparameters)
+        metrics = MetricsModule(self.task, self.model, self.hyperparameters)
+        return trace(loss, (self.batch,), train=True), trace(metrics, (self.validation_batch,), train=False)
+
+
+def _observe(task: TrainingTask, hyperparameters: Hyperparameters) -> _Observation:
+    recorder = HyperparameterReads()
+    watched = recorder.watched(hyperparameters)
+    model = task.model(watched)
+    batch = next(iter(task.train_batches(watched, 0, 0)))
+    validation_batch = next(iter(task.validation_batches(watched)))
+    with torch.no_grad():
+        task.loss(model.train(), batch, watched)
+        MetricsModule(task, model.eval(), watched)(validation_batch)
+    shapes = tuple(_shapes(model, batch, validation_batch))
+    reads = frozenset(name for name, _, _ in recorder.values(hyperparameters))
+    return _Observation(task, dict(hyperparameters), model, batch, validation_batch, shapes, reads)
+
+
+class _Comparison:
+    """Compares the task at some hyperparameters with the task at others; traces no more than it must."""
+
+    def __init__(self, task: TrainingTask, hyperparameters: Hyperparameters) -> None:
+        self._observed = _observe(task, hyperparameters)
+        self._traces: tuple[Trace, Trace] | None = None
+
+    def role(self, other: _Observation) -> Role:
+        """Tells what the difference between the two sets of hyperparameters changes."""
+        if other.hyperparameters == self._observed.hyperparameters:
+            return Role.OPTIMIZER
+        if other.shapes != self._observed.shapes:
+            return Role.STRUCTURAL
+        try:
+            self._traces = self._traces or self._observed.trace()
+            pairs = zip(self._traces, other.trace(), strict=True)
+            return max((_difference(*pair) for pair in pairs), key=_STRENGTH.index)
+        except NotTraceable:
+            return Role.STRUCTURAL
+
+
+_STRENGTH = [Role.OPTIMIZER, Role.NUMERIC, Role.STRUCTURAL]
+
+
+def _stronger(first: Role, second: Role) -> Role:
+    return max(first, second, key=_STRENGTH.index)
+
+
+def _difference(one: Trace, other: Trace) -> Role:
+    if not _same_constants(one, other):
+        return Role.STRUCTURAL
+    if str(one.graph) == str(other.graph):
+        return Role.OPTIMIZER
+    try:
+        lower([one, other])
+    except NotFusible:
+        return Role.STRUCTURAL
+    return Role.NUMERIC
+
+
+def _same_constants(one: Trace, other: Trace) -> bool:
+    return one.constants.keys() == other.constants.keys() and all(
+        torch.equal(tensor, other.constants[name]) for name, tensor in one.constants.items()
+    )
+
+
+def _shapes(model: nn.Module, *batches: Any) -> Iterator[tuple[str, tuple[int, ...], torch.dtype]]:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        yield name, tuple(tensor.shape), tensor.dtype
+    for batch in batches:
+        for path, leaf in pytree.tree_leaves_with_path(batch):
+            if isinstance(leaf, Tensor):
+                yield pytree.keystr(path), tuple(leaf.shape), leaf.dtype
