@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from hydro.worker import TrainingTask
 
 TRAINING_SAMPLES = 1_000
-CHANNELS = 64
+CHANNELS = 128  # of the widest stage
 
 
 @cache
