@@ -38,7 +38,7 @@ class Guard:
     """Keeps the pipeline run within its slowdown budget.
 
     A step's time is compared with the median of blank steps, those in which no trial worked. Steps vary by themselves,
-    so only what exceeds the blank steps' own spread counts as lag; a segment seen to run past its bubble counts at once.
+    so only what exceeds the blank steps' own spread counts as lag; a segment seen to outlast its bubble counts at once.
     """
 
     def __init__(self, settings: GuardSettings | None = None) -> None:

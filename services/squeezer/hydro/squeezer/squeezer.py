@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from hydro.kit.clock import Clock
-from hydro.kit.errors import FailedPrecondition, NotFound
+from hydro.kit.errors import Aborted, FailedPrecondition, NotFound, Unavailable
 from hydro.squeezer.controller import ControllerSettings
 from hydro.squeezer.events import EventReader
 from hydro.squeezer.gate import SUFFIX, ControllerGate
@@ -96,6 +96,7 @@ class Squeezer:
         self._offers: tuple[SlotOffer, ...] = ()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_ended = False
 
     @property
     def slowdown_budget(self) -> float:
@@ -108,8 +109,11 @@ class Squeezer:
         Raises:
             InvalidArgument: the report has wrong fields.
             FailedPrecondition: its event page cannot be used.
+            Unavailable: the squeezer is ending.
         """
         stage.validate()
+        if self._has_ended:
+            raise Unavailable("the squeezer is ending: register the stage again later")
         self._loop = asyncio.get_running_loop()
         earlier = self._stages.get(stage.key)
         if earlier is not None:
@@ -124,7 +128,15 @@ class Squeezer:
         return attached
 
     def heard(self, attached: AttachedStage, memory: StageMemory) -> None:
-        """The stage's hook has sent its heartbeat."""
+        """The stage's hook has sent its heartbeat.
+
+        Raises:
+            Aborted: the stage was given up meanwhile, or the squeezer ends; register it again.
+        """
+        if self._stages.get(attached.stage.key) is not attached:
+            raise Aborted(
+                f"stage {attached.stage.index} of {attached.stage.pipeline_run!r} is not attached: register it"
+            )
         attached.heard = self._clock.monotonic()
         attached.stage = replace(attached.stage, memory=memory)
 
@@ -173,8 +185,8 @@ class Squeezer:
         return tuple(each.gatekeeper.report for each in self._stages.values())
 
     async def watch(self) -> AsyncIterator[tuple[SlotOffer, ...]]:
-        """Gives the slots now, then again after each change."""
-        while True:
+        """Gives the slots now, then again after each change, until the squeezer ends."""
+        while not self._has_ended:
             changed = self._changed
             yield self._offers
             await changed.wait()
@@ -186,8 +198,10 @@ class Squeezer:
                 self.look()
                 await self._clock.sleep(_LOOK_SECONDS)
         finally:
+            self._has_ended = True
             for attached in list(self._stages.values()):
                 self.detach(attached)
+            self._wake_watchers()
 
     def look(self) -> None:
         """One round of `run`."""
@@ -245,6 +259,9 @@ class Squeezer:
         if old.keys() == {each.name for each in new} and not any(each.differs_notably(old[each.name]) for each in new):
             return
         self._offers = new
+        self._wake_watchers()
+
+    def _wake_watchers(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -1,4 +1,4 @@
-"""The real work of a replayed stage: forward and backward of a stack of layers on a microbatch, and an optimizer step."""
+"""The real work of a replayed stage: forward and backward of a stack of layers on a microbatch, optimizer step."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The squeezer as a service."""
