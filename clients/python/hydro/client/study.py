@@ -103,6 +103,14 @@ class Study:
             raise NotFound(f"{self._name} has no surrogate: it is being built, or the study has no task")
         return self._tuner.get_surrogate(name)
 
+    def get_trial(self, number: int) -> Trial:
+        """One trial, of either kind.
+
+        Raises:
+            NotFound: there is none of that number.
+        """
+        return Trial(self._coordinator.get_trial(self._name.trial(number)), self.objective, self._coordinator)
+
     def snapshot(self) -> StudySnapshot:
         """Everything about it at this moment, as a value."""
         return self._coordinator.get_study(self._name)

@@ -1,0 +1,143 @@
+"""hydro study: create, list, show, follow, and end studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hydro.client.command.options import (
+    DEFAULT_ADDRESS,
+    DEFAULT_PROJECT,
+    Address,
+    AsJson,
+    Project,
+    StudyId,
+    connect,
+)
+from hydro.client.command.output import coloured, pairs, print_json, print_table, say, short
+from hydro.client.snapshots import StudySnapshot, StudyState, TrialSnapshot
+from hydro.client.study_file import create_study
+
+app = typer.Typer(help="Create, list, show, follow and end studies.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    file: Annotated[Path, typer.Argument(help="YAML file of the study; see docs/quickstart.md.", show_default=False)],
+    watch: Annotated[bool, typer.Option(help="Follow it to its end.")] = False,
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
+) -> None:
+    """Create a study from a YAML file."""
+    study = create_study(connect(address, project), file)
+    say(f"created [bold]{study.name.study}[/]")
+    if watch:
+        _report_end(study.wait(progress=True))
+
+
+@app.command("list")
+def list_studies(
+    as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
+) -> None:
+    """List the project's studies."""
+    found = [each.snapshot() for each in connect(address, project).list_studies()]
+    if as_json:
+        print_json(found)
+        return
+    rows = [(each.name.study, coloured(each.state), _counts(each), each.settings.entry_point or "-") for each in found]
+    print_table(("study", "state", "trials", "task"), rows)
+
+
+@app.command()
+def show(
+    study_id: StudyId, as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
+) -> None:
+    """Show a study: its state, its best trial, what it has used."""
+    study = connect(address, project).get_study(study_id)
+    snapshot = study.snapshot()
+    if as_json:
+        print_json(snapshot)
+        return
+    statistics = snapshot.statistics
+    say(f"[bold]{snapshot.name.study}[/]  {coloured(snapshot.state)}  {snapshot.state_reason}")
+    say(f"trials   {_counts(snapshot)}")
+    say(f"bundles  {statistics.bundles}, at most {statistics.max_fusion_count} lanes in one")
+    say(f"steps    {statistics.trial_steps}, {statistics.slot_trial_steps} of them on slots")
+    say(f"devices  {statistics.device_seconds:.1f} s")
+    for warning in snapshot.warnings:
+        say(f"[yellow]warning[/]  {warning}")
+    if snapshot.best_trial is not None:
+        best = study.best_trial
+        say(f"best     trial {best.number}: {snapshot.settings.objective.metric} {short(best.value)}")
+        say(f"         {pairs(best.hyperparameters)}")
+
+
+@app.command()
+def trials(
+    study_id: StudyId, as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
+) -> None:
+    """List a study's search trials."""
+    found = [each.snapshot for each in connect(address, project).get_study(study_id).trials]
+    if as_json:
+        print_json(found)
+        return
+    print_table(("trial", "state", "steps", "value", "hyperparameters"), [_trial_row(each) for each in found])
+
+
+@app.command()
+def watch(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT) -> None:
+    """Follow a study to its end."""
+    _report_end(connect(address, project).get_study(study_id).wait(progress=True))
+
+
+@app.command()
+def surrogate(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT) -> None:
+    """Print the report on a study's surrogate."""
+    say(connect(address, project).get_study(study_id).surrogate.report)
+
+
+@app.command()
+def cancel(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT) -> None:
+    """End a study; its open trials become CANCELLED."""
+    connect(address, project).get_study(study_id).cancel()
+    say(f"cancelled [bold]{study_id}[/]")
+
+
+@app.command()
+def pause(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT) -> None:
+    """Start no further trial; running ones keep their checkpoint."""
+    connect(address, project).get_study(study_id).pause()
+    say(f"paused [bold]{study_id}[/]")
+
+
+@app.command()
+def resume(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT) -> None:
+    """Go on with a paused study."""
+    connect(address, project).get_study(study_id).resume()
+    say(f"resumed [bold]{study_id}[/]")
+
+
+@app.command()
+def delete(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT) -> None:
+    """Delete a study that has ended, with its trials."""
+    connect(address, project).get_study(study_id).delete()
+    say(f"deleted [bold]{study_id}[/]")
+
+
+def _report_end(snapshot: StudySnapshot) -> None:
+    say(f"[bold]{snapshot.name.study}[/] {coloured(snapshot.state)}  {_counts(snapshot)}")
+    if snapshot.state is StudyState.CANCELLED:
+        raise typer.Exit(1)
+
+
+def _counts(snapshot: StudySnapshot) -> str:
+    counts = snapshot.statistics.trials_by_state
+    shown = "  ".join(f"{state.lower()} {count}" for state, count in sorted(counts.items()) if count)
+    return f"{shown}  of {snapshot.settings.max_trials}"
+
+
+def _trial_row(trial: TrialSnapshot) -> tuple[str, ...]:
+    hyperparameters = pairs(trial.hyperparameters)
+    return str(trial.name.number), coloured(trial.state), str(trial.steps), short(trial.value), hyperparameters

@@ -1,0 +1,162 @@
+"""Studies written as YAML.
+
+::
+
+    id: digits
+    task: digits:Digits
+    source_path: examples           # relative to the file; left out: the module is looked for
+    search_space:
+      lr: {loguniform: [1e-3, 1]}
+      momentum: {uniform: [0.5, 0.99], when: {optimizer: [sgd]}}
+      batch_size: {choice: [64, 128]}
+      dropout: {uniform: [0, 0.5], transfer: false}
+    objective: {minimize: validation_loss}
+    sampler: tpe
+    pruner: {asha: {min_steps: 50, max_steps: 800, eta: 4}}
+    surrogate: {width: 0.125}
+    trials: 64
+    parallelism: 32
+    seed: 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hydro.client.client import Client
+from hydro.client.objectives import Objective, maximize, minimize
+from hydro.client.pruning import Pruner, asha, median, no_pruning
+from hydro.client.spaces import Domain, choice, constant, integer, logint, loguniform, uniform
+from hydro.client.study import Study
+from hydro.client.surrogates import surrogate
+from hydro.kit.errors import FieldViolation, InvalidArgument, NotFound
+
+_PRUNERS: Mapping[str, Callable[..., Pruner]] = {"asha": asha, "median": median, "none": no_pruning}
+_OBJECTIVES: Mapping[str, Callable[[str], Objective]] = {"minimize": minimize, "maximize": maximize}
+_PLAIN = ("sampler", "trials", "parallelism", "seed")
+_KEYS = {"id", "task", "source_path", "search_space", "objective", "pruner", "surrogate", *_PLAIN}
+
+
+def create_study(client: Client, file: Path) -> Study:
+    """Creates the study that the file describes.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidArgument: names each wrong field.
+        AlreadyExists: the id is taken.
+    """
+    return client.create_study(**read_study(file))
+
+
+def read_study(file: Path) -> dict[str, Any]:
+    """The arguments of `Client.create_study` in a file.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidArgument: names the wrong field.
+    """
+    try:
+        content = yaml.safe_load(file.read_text())
+    except FileNotFoundError:
+        raise NotFound(f"{file} does not exist: give the path of a study's YAML file") from None
+    except yaml.YAMLError as error:
+        raise InvalidArgument(f"{file} is not YAML: {error}") from error
+    fields = _mapping(content, str(file))
+    _check_keys(fields)
+    arguments: dict[str, Any] = {name: fields[name] for name in _PLAIN if name in fields}
+    arguments["study_id"] = fields["id"]
+    arguments["task"] = fields.get("task")
+    if "source_path" in fields:
+        arguments["source_path"] = str((file.parent / fields["source_path"]).resolve())
+    arguments["search_space"] = {
+        name: _domain(name, each) for name, each in _mapping(fields["search_space"], "search_space").items()
+    }
+    arguments["objective"] = _one_of(_OBJECTIVES, fields["objective"], "objective", lambda make, metric: make(metric))
+    if "pruner" in fields:
+        arguments["pruner"] = _one_of(_PRUNERS, fields["pruner"], "pruner", lambda make, given: make(**given))
+    if "surrogate" in fields:
+        arguments["surrogate"] = surrogate(float(_mapping(fields["surrogate"], "surrogate").get("width", 1.0)))
+    return arguments
+
+
+def _check_keys(fields: Mapping[str, Any]) -> None:
+    known = ", ".join(sorted(_KEYS))
+    unknown = [FieldViolation(key, f"is no key of a study; known: {known}") for key in sorted(fields.keys() - _KEYS)]
+    missing = [FieldViolation(key, "is missing") for key in ("id", "search_space", "objective") if key not in fields]
+    if unknown or missing:
+        raise InvalidArgument.of([*missing, *unknown])
+
+
+def _domain(name: str, given: Any) -> Domain:
+    field = f"search_space.{name}"
+    content = dict(_mapping(given, field))
+    transfer, conditions = content.pop("transfer", True), content.pop("when", {})
+    step = content.pop("step", None)
+    built: Domain = _one_of(_DOMAINS, content, field, lambda make, values: make(values, step))
+    return replace(built, transfer=bool(transfer)).when(**_mapping(conditions, f"{field}.when"))
+
+
+def _numbers(values: Any) -> tuple[float, float]:
+    # YAML reads 1e-3, without a point, as text.
+    low, high = (float(each) for each in values)
+    return low, high
+
+
+def _uniform(values: Any, step: float | None) -> Domain:
+    return uniform(*_numbers(values), step=step)
+
+
+def _loguniform(values: Any, step: float | None) -> Domain:
+    return loguniform(*_numbers(values))
+
+
+def _integer(values: Any, step: float | None) -> Domain:
+    low, high = values
+    return integer(low, high, step=int(step or 1))
+
+
+def _logint(values: Any, step: float | None) -> Domain:
+    low, high = values
+    return logint(low, high)
+
+
+def _choice(values: Any, step: float | None) -> Domain:
+    return choice(list(values))
+
+
+def _constant(value: Any, step: float | None) -> Domain:
+    return constant(value)
+
+
+_DOMAINS: Mapping[str, Callable[[Any, float | None], Domain]] = {
+    "uniform": _uniform,
+    "loguniform": _loguniform,
+    "integer": _integer,
+    "logint": _logint,
+    "choice": _choice,
+    "constant": _constant,
+}
+
+
+def _one_of(makers: Mapping[str, Any], given: Any, field: str, make: Callable[[Any, Any], Any]) -> Any:
+    """Makes the one thing that a mapping of one key describes."""
+    content = _mapping(given, field)
+    known = ", ".join(makers)
+    if len(content) != 1 or next(iter(content)) not in makers:
+        raise InvalidArgument.of([FieldViolation(field, f"{given!r}: give exactly one of {known}")])
+    kind, value = next(iter(content.items()))
+    try:
+        return make(makers[kind], value)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument.of([FieldViolation(f"{field}.{kind}", f"{value!r}: {error}")]) from error
+
+
+def _mapping(given: Any, field: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise InvalidArgument.of([FieldViolation(field, f"{given!r} is no mapping of names to values")])
+    return given
