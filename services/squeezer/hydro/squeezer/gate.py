@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ _SEQUENCE, _DEADLINE, _OPENED_AT, _CLOSED_AT, _LONGEST, _STATUS, _CONTROLLER_BEA
     HEADER_WORDS, HEADER_WORDS + 7
 )
 # Words the worker writes, on another cache line.
-_RUNNING, _STARTED_AT, _USED, _SEGMENTS, _LATE, _WORKER_BEAT, _WORKER_PID, _ACK = range(24, 32)
+_RUNNING, _USED, _SEGMENTS, _LATE, _WORKER_BEAT, _WORKER_PID, _ACK = range(24, 31)
 _WORD_COUNT: Final = 64
 
 _POLL_NS: Final = 200_000_000
@@ -51,6 +52,19 @@ class PageStatus(IntEnum):
     LIVE = 0
     REVOKED = 1
     """The claim has ended: the slot was released, taken over, or has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Leave to run a segment.
+
+    Units: nanoseconds of the monotonic clock.
+    """
+
+    sequence: int
+    """Number of the opening."""
+    started_ns: int
+    deadline_ns: int
 
 
 class ControllerGate:
@@ -189,6 +203,7 @@ class WorkerGate:
         self._synchronize = synchronize
         self._durations = SegmentDurations()
         self._detached = threading.Event()
+        self.latest_admission: Admission | None = None
         self._check_alive()
         self._words[_WORKER_PID] = os.getpid()
         self._beat()
@@ -222,14 +237,13 @@ class WorkerGate:
             GateLost: the slot has gone; nothing of the block has run.
             SegmentDoesNotFit: such segments are longer than the slot's longest bubble.
         """
-        sequence = self._admit(name)
-        started_ns = time.monotonic_ns()
+        admission = self.latest_admission = self._admit(name)
         try:
             yield
             if self._synchronize is not None:
                 self._synchronize()
         finally:
-            self._finish(name, sequence, started_ns)
+            self._finish(name, admission)
 
     @property
     def used_seconds(self) -> float:
@@ -242,19 +256,18 @@ class WorkerGate:
         self._heart.join()
         self._words[_WORKER_BEAT] = 0
 
-    def _admit(self, name: str) -> int:
-        """Waits until the segment may start and gives its bubble's number."""
+    def _admit(self, name: str) -> Admission:
+        """Waits until the segment may start."""
         words = self._words
         skipped = 0
         while True:
             self._check_alive()
             sequence = words[_SEQUENCE]
-            if sequence % 2 and self._fits(name):
-                words[_STARTED_AT] = time.monotonic_ns()
+            if sequence % 2 and (admission := self._admission(name, sequence)) is not None:
                 words[_RUNNING] = sequence
                 # The gate may have closed between the look and the mark.
                 if words[_SEQUENCE] == sequence:
-                    return sequence
+                    return admission
                 words[_RUNNING] = 0
                 continue
             words[_ACK] = sequence
@@ -263,9 +276,10 @@ class WorkerGate:
                 self._skip(name)
             self._page.wait(_SEQUENCE, sequence, _POLL_NS)
 
-    def _fits(self, name: str) -> bool:
-        left_ns = self._words[_DEADLINE] - time.monotonic_ns()
-        return left_ns >= self._durations.needed_ns(name, self._words[_LONGEST])
+    def _admission(self, name: str, sequence: int) -> Admission | None:
+        now_ns, deadline_ns = time.monotonic_ns(), self._words[_DEADLINE]
+        needed_ns = self._durations.needed_ns(name, self._words[_LONGEST])
+        return Admission(sequence, now_ns, deadline_ns) if now_ns + needed_ns <= deadline_ns else None
 
     def _skip(self, name: str) -> None:
         longest_ns = self._words[_LONGEST]
@@ -277,13 +291,14 @@ class WorkerGate:
             )
         self._durations.forgive(name, longest_ns)
 
-    def _finish(self, name: str, sequence: int, started_ns: int) -> None:
+    def _finish(self, name: str, admission: Admission) -> None:
         words = self._words
         ended_ns = time.monotonic_ns()
-        self._durations.add(name, ended_ns - started_ns)
-        words[_USED] += ended_ns - started_ns
+        duration_ns = ended_ns - admission.started_ns
+        self._durations.add(name, duration_ns)
+        words[_USED] += duration_ns
         words[_SEGMENTS] += 1
-        if words[_SEQUENCE] != sequence:
+        if words[_SEQUENCE] != admission.sequence:
             words[_LATE] += max(0, ended_ns - words[_CLOSED_AT])
         words[_RUNNING] = 0
 

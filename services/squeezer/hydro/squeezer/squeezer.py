@@ -134,9 +134,8 @@ class Squeezer:
             Aborted: the stage was given up meanwhile, or the squeezer ends; register it again.
         """
         if self._stages.get(attached.stage.key) is not attached:
-            raise Aborted(
-                f"stage {attached.stage.index} of {attached.stage.pipeline_run!r} is not attached: register it"
-            )
+            name = f"stage {attached.stage.index} of {attached.stage.pipeline_run!r}"
+            raise Aborted(f"{name} is not attached any more: register it again")
         attached.heard = self._clock.monotonic()
         attached.stage = replace(attached.stage, memory=memory)
 

@@ -28,9 +28,9 @@ class StageCompute:
         torch.manual_seed(seed)
         self.layers = layers or max(1, round(forward_seconds / _layer_seconds()))
         self._model = nn.Sequential(*(_layer() for _ in range(self.layers)))
-        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9)
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-2, momentum=0.9)
         self._activation = torch.randn(_SAMPLES, _WIDTH)
-        self._gradient = torch.randn(_SAMPLES, _WIDTH) / _SAMPLES
+        self._target = torch.randn(_SAMPLES, _WIDTH)
         self._stashed: dict[int, Tensor] = {}
         self.checksum = 0.0
 
@@ -41,7 +41,7 @@ class StageCompute:
             self._stashed[operation.microbatch] = self._model(samples)
         else:
             outputs = self._stashed.pop(operation.microbatch)
-            torch.autograd.backward(outputs, self._gradient)
+            torch.autograd.backward(outputs, (outputs.detach() - self._target) / _SAMPLES)
             self.checksum = float(outputs.detach().sum())
 
     def optimizer_step(self) -> None:
