@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
 from hydro.kit.errors import FailedPrecondition, NotFound
 
 

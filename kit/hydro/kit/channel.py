@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import grpc
+
 from hydro.kit.errors import from_rpc_error
 
 DEFAULT_DEADLINE_SECONDS = 30.0

@@ -9,8 +9,9 @@ from typing import Any, cast
 import grpc
 import structlog
 from grpc_status import rpc_status
-from hydro.kit.errors import HydroError, Internal, to_status
 from prometheus_client import Counter, Histogram
+
+from hydro.kit.errors import HydroError, Internal, to_status
 
 _log = structlog.get_logger()
 _CALLS = Counter("hydro_calls", "Calls answered", ["method", "code"])

@@ -11,9 +11,10 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
 from hydro.kit.interceptors import ServerCalls
 from hydro.kit.settings import ServerSettings
-from prometheus_client import start_http_server
 
 _log = structlog.get_logger()
 
