@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -18,7 +18,15 @@ from hydro.api.coordinator.v1 import (
 from hydro.api.tuner.v1 import tuner_service_pb2, tuner_service_pb2_grpc
 from hydro.client import convert
 from hydro.client.names import StudyName, TrialName
-from hydro.client.snapshots import DeviceSnapshot, StudyChange, StudySettings, StudySnapshot, TrialKind, TrialSnapshot
+from hydro.client.snapshots import (
+    DeviceKind,
+    DeviceSnapshot,
+    StudyChange,
+    StudySettings,
+    StudySnapshot,
+    TrialKind,
+    TrialSnapshot,
+)
 from hydro.client.spaces import Scalar
 from hydro.client.surrogates import Surrogate
 from hydro.kit.channel import open_sync_channel
@@ -133,6 +141,12 @@ class CoordinatorCalls:
         request = device_service_pb2.ListDevicesRequest(page_size=_PAGE_SIZE)
         for page in _pages(self._devices.ListDevices, request):
             yield from (convert.device_snapshot(each) for each in page.devices)
+
+    def register_device(self, name: str, kind: DeviceKind, cpu_cores: Sequence[int]) -> DeviceSnapshot:
+        """RegisterDevice."""
+        device = convert.device_message(name, kind, cpu_cores)
+        request = device_service_pb2.RegisterDeviceRequest(device=device, request_id=_request_id())
+        return convert.device_snapshot(self._devices.RegisterDevice(request))
 
     def drain_device(self, name: str) -> DeviceSnapshot:
         """DrainDevice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +11,7 @@ from hydro.client.calls import CoordinatorCalls, TunerCalls
 from hydro.client.names import StudyName
 from hydro.client.objectives import Objective
 from hydro.client.pruning import NoPruning, Pruner
-from hydro.client.snapshots import DeviceSnapshot, StudySettings, StudySnapshot
+from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot
 from hydro.client.spaces import SearchSpace
 from hydro.client.study import Study
 from hydro.client.surrogates import SurrogateWidth
@@ -152,6 +153,21 @@ class Client:
     def list_devices(self) -> list[DeviceSnapshot]:
         """Every device that bundles may run on."""
         return list(self._coordinator.list_devices())
+
+    def register_device(
+        self, name: str, *, kind: DeviceKind = DeviceKind.CPU, cpu_cores: Sequence[int] = ()
+    ) -> DeviceSnapshot:
+        """Lets bundles run on a device of the coordinator's executor, `devices/*`, from now on.
+
+        Args:
+            name: Its resource name.
+            kind: What it is. Slots register themselves.
+            cpu_cores: Cores that its workers are pinned to. Empty: they are not pinned.
+
+        Raises:
+            InvalidArgument: names each wrong field.
+        """
+        return self._coordinator.register_device(name, kind, cpu_cores)
 
     def drain_device(self, name: str) -> DeviceSnapshot:
         """No bundle starts on the device any more; running ones are asked to release.

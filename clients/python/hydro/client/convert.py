@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -86,6 +86,12 @@ def value_message(value: Scalar, field: str) -> search_space_pb2.Value:
 def values_message(values: Mapping[str, Scalar], field: str) -> dict[str, search_space_pb2.Value]:
     """Hyperparameters by name."""
     return {name: value_message(value, f"{field}[{name}]") for name, value in values.items()}
+
+
+def device_message(name: str, kind: snapshots.DeviceKind, cpu_cores: Sequence[int]) -> device_service_pb2.Device:
+    """A device to register."""
+    number = device_service_pb2.DeviceKind.Value(f"DEVICE_KIND_{kind.name}")
+    return device_service_pb2.Device(name=name, kind=number, cpu_cores=cpu_cores)
 
 
 def measurement_message(step: int, metrics: Mapping[str, float]) -> metric_pb2.Measurement:

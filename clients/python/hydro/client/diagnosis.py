@@ -21,15 +21,7 @@ from hydro.client.suite.ports import Addresses
 from hydro.client.suite.settings import SuiteSettings
 from hydro.kit.errors import HydroError
 
-_OWN = (
-    "hydro-protos",
-    "hydro-kit",
-    "hydro-tuner",
-    "hydro-coordinator",
-    "hydro-squeezer",
-    "hydro-client",
-    "hydro-worker",
-)
+_PARTS = ("protos", "kit", "tuner", "coordinator", "squeezer", "client", "worker")
 _NEEDED_BYTES = 2 * 2**30
 _TIMEOUT_SECONDS = 2.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
@@ -57,12 +57,17 @@ class View:
 
 
 def follow(
-    changes: Iterator[StudyChange], coordinator: CoordinatorCalls, *, show: bool, timeout_seconds: float | None
+    changes: Iterator[StudyChange],
+    coordinator: CoordinatorCalls,
+    *,
+    show: bool,
+    timeout_seconds: float | None = None,
+    is_over: Callable[[View], bool] = lambda view: False,
 ) -> StudySnapshot | None:
-    """Follows a study to its end, showing it if asked to.
+    """Follows a study to its end, or until `is_over` says so, showing it if asked to.
 
     Returns:
-        The study at its end, or None after the timeout.
+        The study as it was then, or None after the timeout.
     """
     console = Console(stderr=True)
     started = time.monotonic()
@@ -75,7 +80,7 @@ def follow(
             if view is not None:
                 view.elapsed_seconds = time.monotonic() - started
                 display.show(view, coordinator)
-                if view.study.state.has_ended:
+                if view.study.state.has_ended or is_over(view):
                     return view.study
     return None
 

@@ -119,12 +119,19 @@ class Study:
         """The current state, then every change, until it ends. Connections that break are taken up again."""
         return watch(self._coordinator, self._name)
 
-    def wait(self, *, progress: bool = False, timeout_seconds: float | None = None) -> StudySnapshot:
+    def wait(
+        self,
+        *,
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+        until: Callable[[StudySnapshot], bool] = lambda snapshot: False,
+    ) -> StudySnapshot:
         """Waits for the study's end.
 
         Args:
             progress: Shows trials by state, the best so far, lanes, devices and the time left, while waiting.
             timeout_seconds: None waits for ever.
+            until: Waits no longer once this holds of the study; looked at several times a second.
 
         Raises:
             DeadlineExceeded: it takes longer than the timeout. The study goes on.
@@ -132,7 +139,13 @@ class Study:
         """
         from hydro.client.progress import follow
 
-        last = follow(self.changes(), self._coordinator, show=progress, timeout_seconds=timeout_seconds)
+        last = follow(
+            self.changes(),
+            self._coordinator,
+            show=progress,
+            timeout_seconds=timeout_seconds,
+            is_over=lambda view: until(view.study),
+        )
         if last is None:
             raise DeadlineExceeded(f"{self._name} has not ended after {timeout_seconds} s; it goes on")
         if last.state is StudyState.FAILED:

@@ -1,0 +1,1 @@
+"""The demo: one real tuning run through the whole suite, beside a replayed pipeline run."""
