@@ -1,0 +1,1 @@
+"""Grouped twins of torch.nn: torch's names and arguments, a lane axis first."""

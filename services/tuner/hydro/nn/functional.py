@@ -1,0 +1,199 @@
+"""Grouped twins of torch.nn.functional: what separate models compute, for all lanes in one kernel.
+
+Legend: G lanes, N batch, C channels, O output and I input features, V entries, D width. A *packed* tensor is
+[N, G*C, ...]: the channels of lane 0, then those of lane 1, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as plain
+
+
+class _Linear(torch.autograd.Function):
+    """Batched matrix product whose weight gradient comes out as [G, O, I], as the weight lies.
+
+    Autograd's own would be a transposed [G, I, O], which makes every pass of the optimizer several times slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_GNI: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x_GNI, weight_GOI)
+        if bias_GO is None:
+            return torch.bmm(x_GNI, weight_GOI.transpose(1, 2))
+        return torch.baddbmm(bias_GO.unsqueeze(1), x_GNI, weight_GOI.transpose(1, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_GNO: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x_GNI, weight_GOI = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        return (
+            torch.bmm(gradient_GNO, weight_GOI) if needs_x else None,
+            torch.bmm(gradient_GNO.transpose(1, 2), x_GNI) if needs_weight else None,
+            gradient_GNO.sum(1) if needs_bias else None,
+        )
+
+
+_apply_linear: Callable[..., Tensor] = _Linear.apply
+
+
+def linear(x: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None = None) -> Tensor:
+    """Applies each lane's linear map to that lane's input.
+
+    Shape: `x` [G, ..., I]; gives [G, ..., O].
+    """
+    lanes, outputs, inputs = weight_GOI.shape
+    y_GNO: Tensor = _apply_linear(x.reshape(lanes, -1, inputs), weight_GOI, bias_GO)
+    return y_GNO if x.ndim == 3 else y_GNO.view(*x.shape[:-1], outputs)
+
+
+def linear_shared(x: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None = None) -> Tensor:
+    """Applies each lane's linear map to one input that all lanes share: one wide matrix product.
+
+    Shape: `x` [..., I]; gives [..., G*O].
+    """
+    lanes, outputs, inputs = weight_GOI.shape
+    bias = None if bias_GO is None else bias_GO.reshape(lanes * outputs)
+    return plain.linear(x, weight_GOI.reshape(lanes * outputs, inputs), bias)
+
+
+def batch_norm(
+    x: Tensor,
+    weight_GC: Tensor | None,
+    bias_GC: Tensor | None,
+    running_mean_GC: Tensor | None,
+    running_var_GC: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """Normalizes each lane's channels; in training the running statistics are updated in place.
+
+    Exact because a channel meets only its own samples. Shape: `x` packed.
+    """
+    mean, variance = running_mean_GC, running_var_GC
+    return plain.batch_norm(
+        x,
+        None if mean is None else mean.view(-1),
+        None if variance is None else variance.view(-1),
+        None if weight_GC is None else weight_GC.reshape(-1),
+        None if bias_GC is None else bias_GC.reshape(-1),
+        training,
+        momentum,
+        eps,
+    )
+
+
+def layer_norm(
+    x: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Normalizes the last axes, then scales and shifts by each lane's own weight and bias.
+
+    Shape: `x` [G, ..., *normalized_shape]; weight and bias [G, *normalized_shape].
+    """
+    y = plain.layer_norm(x, list(normalized_shape), None, None, eps)
+    lanes = (len(x),) + (1,) * (x.ndim - 1 - len(normalized_shape)) + tuple(normalized_shape)
+    if weight is None:
+        return y if bias is None else y + bias.view(lanes)
+    if bias is None:
+        return y * weight.view(lanes)
+    return torch.addcmul(bias.view(lanes), y, weight.view(lanes))
+
+
+def embedding(indices: Tensor, weight_GVD: Tensor, *, shared_indices: bool) -> Tensor:
+    """Looks entries up in each lane's table.
+
+    Shape: `indices` [...] when they are shared, else [G, ...]; gives [G, ..., D].
+    """
+    lanes, entries, width = weight_GVD.shape
+    per_lane = indices.unsqueeze(0) if shared_indices else indices
+    offsets = torch.arange(0, lanes * entries, entries, device=indices.device)
+    rows = per_lane + offsets.view(lanes, *(1,) * (per_lane.ndim - 1))
+    return plain.embedding(rows, weight_GVD.reshape(lanes * entries, width))
+
+
+def scaled_dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None, gqa: bool
+) -> Tensor:
+    """Attends within each lane: lanes are more samples of the batch.
+
+    Shape: [G, N, ..., L, D]; `mask` broadcasts to [G * N, ..., L, S].
+    """
+    y: Tensor = plain.scaled_dot_product_attention(
+        query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, 0.0, is_causal, scale=scale, enable_gqa=gqa
+    )
+    return y.view(*query.shape[:2], *y.shape[1:])
+
+
+def dropout(
+    x: Tensor,
+    p: float | Tensor,
+    generators: Sequence[torch.Generator] | None,
+    strides: Sequence[int] | None = None,
+) -> Tensor:
+    """Drops elements with each lane's own probability and random stream.
+
+    Draws what plain PyTorch draws for that model: a lane with `p` 0 draws nothing, and the noise lies in memory as the
+    model's own input would.
+
+    Args:
+        x: [G, ...].
+        p: One probability, or one per lane [G].
+        generators: One per lane; None draws from the default generator, lane after lane.
+        strides: Those of one lane's input when it would not be contiguous in the model alone.
+    """
+    probabilities = p.tolist() if isinstance(p, Tensor) else [p] * len(x)
+    streams = generators if generators is not None else [None] * len(x)
+    noise = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    if strides is not None:
+        noise = noise.view(-1).as_strided(x.shape, (x[0].numel(), *strides))
+    for row, probability, stream in zip(noise.unbind(), probabilities, streams, strict=True):
+        if 0 < probability < 1:
+            row.bernoulli_(1 - probability, generator=stream).div_(1 - probability)
+        else:
+            row.fill_(1 - probability)
+    return x * noise
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, reduction: str, ignore_index: int, label_smoothing: float | Tensor
+) -> Tensor:
+    """Cross entropy of each lane against class numbers.
+
+    Args:
+        logits: [G, N, C, ...] or [G, C].
+        target: [G, N, ...] or [G]; an expanded view when the lanes share it.
+        reduction: "mean", "sum" or "none", within a lane.
+        ignore_index: The class number that does not count.
+        label_smoothing: One number, or one per lane [G].
+
+    Shape: gives [G], or the target's shape without reduction.
+    """
+    lanes = len(logits)
+    axis = 1 if logits.ndim == 2 else 2
+    log_probabilities = plain.log_softmax(logits, axis).movedim(axis, -1).flatten(0, -2)
+    classes = target.reshape(-1)
+    losses = plain.nll_loss(log_probabilities, classes, None, ignore_index=ignore_index, reduction="none").view(
+        lanes, -1
+    )
+    counted = (target != ignore_index).reshape(lanes, -1)
+    losses = _smoothed(losses, log_probabilities, counted, label_smoothing)
+    if reduction == "none":
+        return losses.view(target.shape)
+    if reduction == "sum":
+        return losses.sum(1)
+    return losses.sum(1) / counted.sum(1)
+
+
+def _smoothed(losses_GN: Tensor, log_probabilities: Tensor, counted_GN: Tensor, smoothing: float | Tensor) -> Tensor:
+    if not isinstance(smoothing, Tensor) and smoothing == 0:
+        return losses_GN
+    uniform_GN = (-log_probabilities.mean(-1)).view_as(losses_GN).masked_fill(~counted_GN, 0)
+    share = smoothing.to(losses_GN.dtype).unsqueeze(1) if isinstance(smoothing, Tensor) else smoothing
+    return (1 - share) * losses_GN + share * uniform_GN

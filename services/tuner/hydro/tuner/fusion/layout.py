@@ -1,0 +1,70 @@
+"""How a tensor of one model lies when it stands for all lanes.
+
+Legend: G lanes, N batch, C channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import Tensor
+from torch.fx import Node
+
+
+class Layout(Enum):
+    """Where the lane axis is."""
+
+    SHARED = "shared"
+    """Nowhere: every lane has the same tensor [N, C, ...]."""
+    LANES = "lanes"
+    """First: [G, N, C, ...]."""
+    PACKED = "packed"
+    """In the channels: [N, G*C, ...]."""
+
+
+@dataclass(slots=True, eq=False)
+class Value:
+    """A tensor of the traced model, as nodes of the grouped graph."""
+
+    example: Tensor
+    """One lane's tensor without data: shape, strides, type."""
+    forms: dict[Layout, Node]
+    """The same tensor in every layout that was computed so far; asking for one of them again costs nothing."""
+    is_number: bool = False
+    """A Python number of the traced model that differs among lanes: [G], float64."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One lane's shape."""
+        return tuple(self.example.shape)
+
+    @property
+    def ndim(self) -> int:
+        """One lane's number of axes."""
+        return self.example.ndim
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all lanes have the same tensor."""
+        return Layout.SHARED in self.forms
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the packed form costs nothing."""
+        return Layout.PACKED in self.forms
+
+
+def unpack(x: Tensor, lanes: int) -> Tensor:
+    """[N, G*C, ...] to [G, N, C, ...], a view."""
+    return x.view(x.shape[0], lanes, x.shape[1] // lanes, *x.shape[2:]).transpose(0, 1)
+
+
+def pack(x: Tensor) -> Tensor:
+    """[G, N, C, ...] to [N, G*C, ...]."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def spread(x: Tensor, lanes: int) -> Tensor:
+    """[...] to [G, ...], a view without copies."""
+    return x.expand(lanes, *x.shape)

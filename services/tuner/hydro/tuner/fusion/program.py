@@ -1,0 +1,112 @@
+"""The lowered program: parameters of all lanes in, outputs of all lanes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
+
+from hydro.tuner.fusion.report import FusionReport
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedGraph:
+    """One emitted graph and what its placeholders stand for, in order: these, then lanes and generators."""
+
+    module: GraphModule
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    numbers: tuple[Tensor, ...]
+    """[G], float64."""
+    constants: tuple[Tensor, ...]
+    report: FusionReport
+
+
+class GroupedProgram:
+    """Runs one traced module for all lanes at once.
+
+    The number of lanes is that of the parameters it is called with, unless numbers differ among lanes: then lanes stay
+    those of the traces, in their order.
+    """
+
+    def __init__(
+        self,
+        lower: Callable[[bool], GroupedGraph],
+        in_spec: pytree.TreeSpec,
+        out_spec: pytree.TreeSpec,
+        aliases: Mapping[str, str],
+    ) -> None:
+        """Takes what lowers the trace; `lower(lane_inputs)` is called once for each way of giving inputs."""
+        self._lower = lower
+        self._in_spec = in_spec
+        self._out_spec = out_spec
+        self._aliases = aliases
+        self._graphs: dict[bool, GroupedGraph] = {}
+
+    @property
+    def report(self) -> FusionReport:
+        """Every op call with its tier."""
+        return self.graph(lane_inputs=next(iter(self._graphs), False)).report
+
+    def graph(self, *, lane_inputs: bool) -> GroupedGraph:
+        """Gives the emitted graph for inputs that lanes share, or that carry the lane axis themselves."""
+        if lane_inputs not in self._graphs:
+            self._graphs[lane_inputs] = self._lower(lane_inputs)
+        return self._graphs[lane_inputs]
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        inputs: Sequence[Any],
+        *,
+        lane_inputs: bool = False,
+        generators: Sequence[torch.Generator] | None = None,
+        keywords: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Runs the module.
+
+        Args:
+            parameters: [G, ...] by the traced module's names; gradients flow to them. Tied ones under either name.
+            buffers: [G, ...] by name, contiguous; updated in place (running statistics).
+            inputs: The traced module's arguments.
+            lane_inputs: Whether every input tensor is [G, ...]; else lanes share them.
+            generators: A random stream per lane; None draws from the default one.
+            keywords: The traced module's keyword arguments.
+
+        Returns:
+            The module's output, with a leading lane axis on every tensor.
+        """
+        graph = self.graph(lane_inputs=lane_inputs)
+        flat, spec = pytree.tree_flatten((tuple(inputs), dict(keywords or {})))
+        if spec != self._in_spec:
+            raise ValueError(f"the inputs are nested as {spec}, the trace has {self._in_spec}")
+        own = [self._find(parameters, name) for name in graph.parameters]
+        state = [self._find(buffers, name) for name in graph.buffers]
+        lanes = self._lanes(graph, parameters, generators, flat if lane_inputs else [])
+        arguments = (*own, *state, *graph.numbers, *graph.constants, *flat, lanes, generators)
+        return pytree.tree_unflatten(graph.module.forward(*arguments), self._out_spec)
+
+    def _find(self, tensors: Mapping[str, Tensor], name: str) -> Tensor:
+        if name in tensors:
+            return tensors[name]
+        return tensors[self._aliases.get(name, name)]
+
+    def _lanes(
+        self,
+        graph: GroupedGraph,
+        parameters: Mapping[str, Tensor],
+        generators: Sequence[torch.Generator] | None,
+        inputs: Sequence[Any],
+    ) -> int:
+        for tensors in (graph.numbers, parameters.values(), inputs):
+            for tensor in tensors:
+                return len(tensor)
+        if generators is not None:
+            return len(generators)
+        raise ValueError("nothing tells the number of lanes: the model has no parameters, and the inputs are shared")

@@ -1,0 +1,122 @@
+"""Compares the traces of several lanes: one structure, or not fusible; numbers that differ become per-lane vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.tracing import Trace, location
+
+_NUMBER_TYPES = {"float", "number", "Optional[float]", "Optional[number]"}
+
+
+class NotFusible(FailedPrecondition):
+    """The models cannot run as one program: the message says which op and where."""
+
+    default_reason = "NOT_FUSIBLE"
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What lanes have in common is a trace; this is what they do not."""
+
+    numbers: Mapping[tuple[str, int], tuple[float, ...]] = field(default_factory=dict)
+    """(node name, position among its flattened arguments) -> a number per lane."""
+    constants: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    """Placeholder name -> a tensor per lane."""
+
+
+def compare(traces: Sequence[Trace]) -> Structure:
+    """Gives what differs among traces of one structure.
+
+    Raises:
+        NotFusible: They differ in more than numbers.
+    """
+    first = traces[0]
+    numbers: dict[tuple[str, int], tuple[float, ...]] = {}
+    columns = [list(trace.graph.nodes) for trace in traces]
+    for lane, column in enumerate(columns):
+        if len(column) != len(columns[0]):
+            raise NotFusible(f"lane {lane} has {len(column)} op calls, lane 0 has {len(columns[0])}")
+    order = [{node: index for index, node in enumerate(column)} for column in columns]
+    for nodes in zip(*columns, strict=True):
+        _require_same_call(nodes)
+        for position, values in enumerate(_arguments(nodes, order)):
+            if any(not _same(value, values[0]) for value in values):
+                numbers[nodes[0].name, position] = _as_numbers(nodes[0], position, values)
+    constants = {name: tuple(trace.constants[name] for trace in traces) for name in first.constants}
+    differing = {name: each for name, each in constants.items() if any(not _same(one, each[0]) for one in each)}
+    return Structure(numbers, differing)
+
+
+def flat_arguments(node: Node) -> list[Any]:
+    """Gives a node's arguments and keyword arguments in one flat list."""
+    return pytree.tree_flatten((node.args, dict(node.kwargs)))[0]
+
+
+def _arguments(nodes: Sequence[Node], order: Sequence[Mapping[Node, int]]) -> list[tuple[Any, ...]]:
+    lists = [
+        [("node", positions[value]) if isinstance(value, Node) else value for value in flat_arguments(node)]
+        for node, positions in zip(nodes, order, strict=True)
+    ]
+    if len({len(values) for values in lists}) > 1:
+        raise _difference(nodes[0], "the number of arguments")
+    return list(zip(*lists, strict=True))
+
+
+def _require_same_call(nodes: Sequence[Node]) -> None:
+    first = nodes[0]
+    for node in nodes[1:]:
+        if (node.op, node.target) != (first.op, first.target):
+            raise _difference(first, f"the op ({first.target}, {node.target})")
+        if _shapes(node) != _shapes(first):
+            raise _difference(first, f"the shape or type of its output ({_shapes(first)}, {_shapes(node)})")
+
+
+def _shapes(node: Node) -> list[Any]:
+    leaves = pytree.tree_leaves(node.meta.get("val"))
+    return [(tuple(leaf.shape), leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _as_numbers(node: Node, position: int, values: Sequence[Any]) -> tuple[float, ...]:
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise _difference(node, f"an argument ({values[0]!r}, {next(v for v in values if not _same(v, values[0]))!r})")
+    if not _takes_number(node, position):
+        raise _difference(node, "a size or an axis")
+    return tuple(float(value) for value in values)
+
+
+def _takes_number(node: Node, position: int) -> bool:
+    """Whether an argument is a quantity: a float or a scalar operand, not a size or an axis."""
+    if not isinstance(node.target, OpOverload):
+        return False
+    schema = node.target._schema.arguments
+    flat_args = len(pytree.tree_flatten(node.args)[0])
+    if position >= flat_args:
+        name = list(node.kwargs)[position - flat_args]
+        argument = next(each for each in schema if each.name == name)
+    elif flat_args == len(node.args):
+        argument = schema[position]
+    else:
+        return False
+    # A Tensor argument that is given a Python number is a scalar operand: `x * 0.5`.
+    return str(argument.type) in _NUMBER_TYPES or str(argument.type) == "Tensor"
+
+
+def _difference(node: Node, what: str) -> NotFusible:
+    where = location(node)
+    return NotFusible(f"lanes differ at {node.target}{f' ({where})' if where else ''} in {what}")
