@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import torch
+from torch._ops import OpOverload
 
-from hydro.tuner.ops.registry import dimension_rule
+from hydro.nn import functional as grouped
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dim, Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -40,3 +44,22 @@ def _fit(call: Call, mask: Dims, logits: Dims) -> None:
     for dim, other in zip(reversed(mask), reversed(logits), strict=False):
         if call.size(dim) != 1:
             call.unify(dim, other)
+
+
+@lane_rule(aten.scaled_dot_product_attention.default)
+def scaled_dot_product_attention_lanes(
+    emit: Emitter, op: OpOverload, query: Value, key: Value, value: Value, mask: Value | None, dropout: float,
+    is_causal: bool, scale: float | None, gqa: bool,
+) -> Value | None:  # fmt: skip
+    """Exact: attention does not cross the batch, and lanes are merged into it."""
+    if dropout != 0 or query.ndim < 3 or not query.ndim == key.ndim == value.ndim:
+        return None
+    if len({each.shape[0] for each in (query, key, value)}) != 1 or not _is_same_for_the_batch(mask, query.ndim):
+        return None
+    own = (emit.lane_major(each) for each in (query, key, value))
+    shared_mask = None if mask is None else emit.shared(mask)
+    return emit.in_lanes(emit.call(grouped.scaled_dot_product_attention, *own, shared_mask, is_causal, scale, gqa))
+
+
+def _is_same_for_the_batch(mask: Value | None, ndim: int) -> bool:
+    return mask is None or (mask.is_shared and (mask.ndim < ndim or mask.shape[0] == 1))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+import operator
+from typing import Any
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -57,3 +63,41 @@ def _output(call: Call, inputs: Dims, channels: Dim, spatial: int) -> Dims:
     call.pin(*inputs[-spatial:])
     grid = (call.new(size, pinned=True) for size in call.shape[-spatial:])
     return (*inputs[: -spatial - 1], channels, *grid)
+
+
+@lane_rule(
+    aten.conv1d.default, aten.conv2d.default, aten.conv3d.default,
+    aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding,
+)  # fmt: skip
+def convolution_lanes(
+    emit: Emitter, op: OpOverload, x: Value, weight: Value, bias: Value | None, stride: Any, padding: Any,
+    dilation: Any, groups: int,
+) -> Value | None:  # fmt: skip
+    """Exact: each lane's filters are a group of their own, so they meet that lane's channels only.
+
+    A shared input needs no groups: all lanes' filters read the same channels.
+    """
+    if weight.is_shared or x.ndim != weight.ndim:
+        return None
+    filters = emit.method("flatten", emit.lane_major(weight), 0, 1)
+    own_bias = None if bias is None else emit.method("flatten", emit.lane_major(bias))
+    if x.is_shared and groups == 1:
+        return emit.in_channels(emit.aten(op, (emit.shared(x), filters, own_bias, stride, padding, dilation, 1)))
+    lane_groups = emit.lanes if groups == 1 else emit.call(operator.mul, emit.lanes, groups)
+    return emit.in_channels(emit.aten(op, (emit.packed(x), filters, own_bias, stride, padding, dilation, lane_groups)))
+
+
+@lane_rule(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
+def transposed_convolution_lanes(
+    emit: Emitter, op: OpOverload, x: Value, weight: Value, bias: Value | None, stride: Any, padding: Any,
+    output_padding: Any, groups: int, dilation: Any,
+) -> Value | None:  # fmt: skip
+    """Exact: each lane's filters are a group of their own."""
+    if weight.is_shared or x.ndim != weight.ndim:
+        return None
+    filters = emit.method("flatten", emit.lane_major(weight), 0, 1)
+    own_bias = None if bias is None else emit.method("flatten", emit.lane_major(bias))
+    lane_groups = emit.lanes if groups == 1 else emit.call(operator.mul, emit.lanes, groups)
+    return emit.in_channels(
+        emit.aten(op, (emit.packed(x), filters, own_bias, stride, padding, output_padding, lane_groups, dilation))
+    )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from typing import Any
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+
+from hydro.tuner.fusion.emitter import Emitter, lane_axis
+from hydro.tuner.fusion.layout import Layout, Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -133,3 +139,39 @@ def same_but_ordered(call: Call) -> Dims:
 def _uneven(call: Call, inputs: Dims, axis: int, sizes: list[int]) -> tuple[Dims, ...]:
     call.pin(inputs[axis])
     return tuple((*inputs[:axis], call.new(size, pinned=True), *inputs[axis + 1 :]) for size in sizes)
+
+
+@lane_rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
+def split_lanes(emit: Emitter, op: OpOverload, x: Value, sizes: Any, axis: int) -> list[Value]:
+    """Exact: views of each lane."""
+    return emit.several(emit.aten(op, (emit.lane_major(x), sizes, lane_axis(axis))), Layout.LANES)
+
+
+@lane_rule(aten.unbind.int)
+def unbind_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int) -> list[Value]:
+    """Exact: views of each lane."""
+    return emit.several(emit.aten(op, (emit.lane_major(x), lane_axis(axis))), Layout.LANES)
+
+
+@lane_rule(aten.select.int, aten.slice.Tensor, aten.narrow.default)
+def slice_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, *rest: Any) -> Value:
+    """Exact: a view of each lane; along the axes after the channels it stays packed."""
+    if x.is_packed and axis % x.ndim >= 2:
+        return emit.in_channels(emit.aten(op, (emit.packed(x), axis, *rest)))
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axis(axis), *rest)))
+
+
+@lane_rule(aten.cat.default)
+def cat_lanes(emit: Emitter, op: OpOverload, parts: Sequence[Value], axis: int) -> Value | None:
+    """Exact: each lane's parts beside each other."""
+    if any(part.ndim != parts[0].ndim for part in parts):
+        return None
+    if all(part.is_packed for part in parts) and axis % parts[0].ndim != 1:
+        return emit.in_channels(emit.call(torch.cat, [emit.packed(part) for part in parts], axis))
+    return emit.in_lanes(emit.call(torch.cat, [emit.lane_major(part) for part in parts], lane_axis(axis)))
+
+
+@lane_rule(aten.stack.default)
+def stack_lanes(emit: Emitter, op: OpOverload, parts: Sequence[Value], axis: int) -> Value:
+    """Exact: each lane's parts beside each other."""
+    return emit.in_lanes(emit.call(torch.stack, [emit.lane_major(part) for part in parts], lane_axis(axis)))

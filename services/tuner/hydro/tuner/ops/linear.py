@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch._ops import OpOverload
+from torch.nn import functional as plain
 
-from hydro.tuner.ops.registry import dimension_rule
+from hydro.nn import functional as grouped
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -96,3 +101,51 @@ def _broadcast(call: Call, left: Dims, right: Dims) -> Dims:
             call.unify(*present)
         result.append(present[0] if present else ())
     return tuple(result)
+
+
+@lane_rule(aten.linear.default)
+def linear_lanes(emit: Emitter, op: OpOverload, x: Value, weight: Value, bias: Value | None) -> Value | None:
+    """Exact: a lane's outputs are products of its own rows and columns only.
+
+    A shared input meets all lanes' weights in one wide product.
+    """
+    if weight.is_shared or weight.ndim != 2 or x.ndim < 1:
+        return _linear_with_shared_weight(emit, x, weight, bias)
+    own_bias = None if bias is None else emit.lane_major(bias)
+    if not x.is_shared:
+        return emit.in_lanes(emit.call(grouped.linear, emit.lane_major(x), emit.lane_major(weight), own_bias))
+    wide = emit.call(grouped.linear_shared, emit.shared(x), emit.lane_major(weight), own_bias)
+    if x.ndim == 2:
+        return emit.in_channels(wide)
+    split = emit.method("unflatten", wide, -1, (emit.lanes, -1))
+    return emit.in_lanes(emit.method("movedim", split, -2, 0))
+
+
+def _linear_with_shared_weight(emit: Emitter, x: Value, weight: Value, bias: Value | None) -> Value | None:
+    if not weight.is_shared or x.ndim < 2 or (bias is not None and not bias.is_shared):
+        return None
+    shared_bias = None if bias is None else emit.shared(bias)
+    return emit.in_lanes(emit.call(plain.linear, emit.lane_major(x), emit.shared(weight), shared_bias))
+
+
+@lane_rule(aten.matmul.default, aten.bmm.default, aten.mm.default)
+def matmul_lanes(emit: Emitter, op: OpOverload, left: Value, right: Value) -> Value | None:
+    """Exact: lanes are one more batch axis of the product."""
+    if left.ndim < 2 or right.ndim < 2:
+        return None
+    batch = max(left.ndim, right.ndim)
+    operands = (emit.broadcastable(value, batch) for value in (left, right))
+    return emit.in_lanes(emit.call(torch.matmul, *operands))
+
+
+@lane_rule(aten.addmm.default)
+def addmm_lanes(
+    emit: Emitter, op: OpOverload, bias: Value, x: Value, weight: Value, beta: float, alpha: float
+) -> Value | None:
+    """Exact: a batched product, and a bias broadcast over the rows."""
+    if bias.ndim > 2:
+        return None
+    product = emit.call(torch.matmul, emit.broadcastable(x, 2), emit.broadcastable(weight, 2))
+    scaled = product if alpha == 1 else emit.call(torch.mul, product, alpha)
+    own_bias = emit.broadcastable(bias, 2)
+    return emit.in_lanes(emit.call(torch.add, scaled, own_bias if beta == 1 else emit.call(torch.mul, own_bias, beta)))

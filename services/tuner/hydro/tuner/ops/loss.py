@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+import operator
+from typing import Any
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+
+from hydro.nn import functional as grouped
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule, takes_numbers
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -21,3 +28,40 @@ def loss(call: Call) -> Dims:
     for operand in call.operands():
         call.pin(*call.dims_of(operand))
     return tuple(call.new(size, pinned=True) for size in call.shape)
+
+
+@takes_numbers
+@lane_rule(aten.cross_entropy_loss.default)
+def cross_entropy_lanes(
+    emit: Emitter, op: OpOverload, logits: Value, target: Value, weight: Value | None, reduction: int,
+    ignore_index: int, label_smoothing: float | Value,
+) -> Value | None:  # fmt: skip
+    """Exact: lanes are one more batch axis, and each averages over its own samples."""
+    if weight is not None or target.example.dtype.is_floating_point:
+        return None
+    smoothing = emit.lane_major(label_smoothing) if isinstance(label_smoothing, Value) else label_smoothing
+    own = (emit.lane_major(logits), emit.lane_major(target))
+    return emit.in_lanes(emit.call(grouped.cross_entropy, *own, _REDUCTIONS[reduction], int(ignore_index), smoothing))
+
+
+@lane_rule(
+    aten.mse_loss.default, aten.l1_loss.default, aten.smooth_l1_loss.default, aten.huber_loss.default,
+    aten.binary_cross_entropy.default, aten.binary_cross_entropy_with_logits.default,
+)  # fmt: skip
+def pointwise_loss_lanes(emit: Emitter, op: OpOverload, x: Value, target: Value, *rest: Any) -> Value | None:
+    """Exact: the loss of each element, reduced within its lane."""
+    values = dict(zip((argument.name for argument in op._schema.arguments[2:]), rest, strict=True))
+    if any(isinstance(value, Value) for value in rest):
+        return None
+    reduction = _REDUCTIONS[values["reduction"]]
+    values["reduction"] = 0
+    ndim = max(x.ndim, target.ndim)
+    broadcast = emit.call(torch.broadcast_tensors, emit.broadcastable(x, ndim), emit.broadcastable(target, ndim))
+    pair = (emit.call(operator.getitem, broadcast, 0), emit.call(operator.getitem, broadcast, 1))
+    losses = emit.aten(op, (*pair, *values.values()))
+    if reduction == "none" or ndim == 0:
+        return emit.in_lanes(losses)
+    return emit.in_lanes(emit.method(reduction, emit.method("flatten", losses, 1), 1))
+
+
+_REDUCTIONS = ("none", "mean", "sum")

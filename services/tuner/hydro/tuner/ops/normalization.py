@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+import operator
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+from torch.nn import functional as plain
+
+from hydro.nn import functional as grouped
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -47,3 +54,37 @@ def group_norm(call: Call) -> Dims:
         call.dimensions.defer(outer, 2)
     call.rewrite("num_groups", outer)
     return inputs
+
+
+@lane_rule(aten.batch_norm.default)
+def batch_norm_lanes(
+    emit: Emitter, op: OpOverload, x: Value, weight: Value | None, bias: Value | None, mean: Value | None,
+    variance: Value | None, training: bool, momentum: float, eps: float, cudnn: bool,
+) -> Value | None:  # fmt: skip
+    """Exact: a channel is normalized over its own samples, and lanes are more channels."""
+    own = (weight, bias, mean, variance)
+    if any(value is not None and value.is_shared for value in own) or x.ndim < 2:
+        return None
+    forms = (None if value is None else emit.lane_major(value) for value in own)
+    return emit.in_channels(emit.call(grouped.batch_norm, emit.packed(x), *forms, training, momentum, eps))
+
+
+@lane_rule(aten.layer_norm.default)
+def layer_norm_lanes(
+    emit: Emitter, op: OpOverload, x: Value, shape: list[int], weight: Value | None, bias: Value | None, eps: float,
+    cudnn: bool,
+) -> Value | None:  # fmt: skip
+    """Exact: the last axes are normalized within each lane; gain and bias are broadcast from the lane's own."""
+    own = (None if value is None else emit.lane_major(value) for value in (weight, bias))
+    return emit.in_lanes(emit.call(grouped.layer_norm, emit.lane_major(x), shape, *own, eps))
+
+
+@lane_rule(aten.group_norm.default)
+def group_norm_lanes(
+    emit: Emitter, op: OpOverload, x: Value, groups: int, weight: Value | None, bias: Value | None, eps: float,
+    cudnn: bool,
+) -> Value | None:  # fmt: skip
+    """Exact: a group is normalized by itself, and lanes are more groups."""
+    own = (None if value is None else emit.method("flatten", emit.lane_major(value)) for value in (weight, bias))
+    lane_groups = emit.call(operator.mul, emit.lanes, groups)
+    return emit.in_channels(emit.call(plain.group_norm, emit.packed(x), lane_groups, *own, eps))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -47,3 +52,16 @@ def _pool(call: Call, spatial: int) -> Dims:
     inputs = call.dims_of(call.operands()[0])
     call.pin(*inputs[-spatial:])
     return (*inputs[:-spatial], *(call.new(size, pinned=True) for size in call.shape[-spatial:]))
+
+
+@lane_rule(
+    aten.max_pool1d.default, aten.avg_pool1d.default, aten.adaptive_avg_pool1d.default,
+    aten.max_pool2d.default, aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default,
+    aten.max_pool3d.default, aten.avg_pool3d.default, aten.adaptive_avg_pool3d.default,
+    aten.upsample_nearest2d.vec, aten.upsample_bilinear2d.vec,
+)  # fmt: skip
+def pool_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | None:
+    """Exact: each channel is pooled by itself, and lanes are more channels."""
+    if x.ndim < 3 or len(emit.example.shape) != x.ndim or emit.example.shape[:2] != x.example.shape[:2]:
+        return None
+    return emit.in_channels(emit.aten(op, (emit.packed(x), *rest)))

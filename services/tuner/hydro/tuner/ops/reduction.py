@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from typing import Any
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+
+from hydro.tuner.fusion.emitter import Emitter, lane_axes, lane_axis
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -59,3 +65,43 @@ def softmax(call: Call) -> Dims:
 def _reduce(call: Call, axes: list[int], keep: bool) -> Dims:
     inputs = call.dims("self")
     return tuple(() if axis in axes else dim for axis, dim in enumerate(inputs) if keep or axis not in axes)
+
+
+@lane_rule(
+    aten.mean.dim, aten.sum.dim_IntList, aten.amax.default, aten.amin.default, aten.logsumexp.default,
+    aten.var.correction, aten.std.correction, aten.var.dim, aten.std.dim, aten.softmax.int, aten.log_softmax.int,
+    aten.cumsum.default, aten.argmax.default, aten.argmin.default,
+)  # fmt: skip
+def reduction_lanes(emit: Emitter, op: OpOverload, x: Value, axes: Any, *rest: Any) -> Value | None:
+    """Exact: within each lane; over the axes after the channels it stays in the packed layout."""
+    if axes is None or axes == [] or x.ndim == 0:
+        return _reduction_of_all_lanes(emit, op, x, rest)
+    listed = [axes] if isinstance(axes, int) else list(axes)
+    if x.is_packed and all(axis % x.ndim >= 2 for axis in listed):
+        return emit.in_channels(emit.aten(op, (emit.packed(x), axes, *rest)))
+    shifted = lane_axis(axes) if isinstance(axes, int) else lane_axes(axes)
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), shifted, *rest)))
+
+
+def _reduction_of_all_lanes(emit: Emitter, op: OpOverload, x: Value, rest: Sequence[Any]) -> Value | None:
+    if x.ndim == 0 or emit.example.ndim > 0 or op not in (aten.argmax.default, aten.argmin.default):
+        return None
+    return emit.in_lanes(emit.aten(op, (emit.method("flatten", emit.lane_major(x), 1), 1, *rest)))
+
+
+@lane_rule(aten.mean.default, aten.sum.default)
+def total_lanes(emit: Emitter, op: OpOverload, x: Value, dtype: torch.dtype | None) -> Value:
+    """Exact: over everything but the lanes."""
+    own = emit.lane_major(x)
+    flat = emit.method("unsqueeze", own, 1) if x.ndim == 0 else emit.method("flatten", own, 1)
+    name = "mean" if op is aten.mean.default else "sum"
+    return emit.in_lanes(emit.method(name, flat, 1, dtype=dtype))
+
+
+@lane_rule(aten.max.default, aten.min.default)
+def extreme_lanes(emit: Emitter, op: OpOverload, x: Value) -> Value | None:
+    """Exact: over everything but the lanes."""
+    if x.ndim == 0:
+        return x
+    name = "amax" if op is aten.max.default else "amin"
+    return emit.in_lanes(emit.method(name, emit.method("flatten", emit.lane_major(x), 1), 1))

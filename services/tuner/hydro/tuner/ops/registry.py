@@ -40,6 +40,12 @@ def lane_rule(*ops: OpOverload) -> Callable[[_Rule], _Rule]:
     return _registering(_lane_rules, ops)
 
 
+def takes_numbers(rule: _Rule) -> _Rule:
+    """Marks a lane rule that accepts a vector over lanes where the op has a Python number."""
+    vars(rule)["takes_numbers"] = True
+    return rule
+
+
 def dimension_rules() -> Mapping[OpOverload, Callable[..., Any]]:
     """The dimension rules of all rooms."""
     _import_rooms()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+from typing import Any
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+
+from hydro.tuner.fusion.emitter import Emitter, lane_axis
+from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -142,3 +148,61 @@ def pixel_shuffle(call: Call) -> Dims:
 
 def _regroup(call: Call, inputs: Dims, shape: tuple[int, ...]) -> Dims:
     return call.dimensions.divide(tuple(atom for dim in inputs for atom in dim), shape)
+
+
+@lane_rule(
+    aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.flatten.using_ints, aten.view_as.default,
+    aten.reshape_as.default, aten.unflatten.int, aten.unsqueeze.default, aten.squeeze.default, aten.squeeze.dim,
+    aten.squeeze.dims,
+)  # fmt: skip
+def view_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value:
+    """Exact: the same elements of each lane in the same order."""
+    shape = tuple(emit.example.shape)
+    if shape == x.shape:
+        return Value(emit.example, dict(x.forms))
+    if x.is_packed and _keeps_channels(x.shape, shape):
+        own = emit.method("reshape", emit.packed(x), shape[0], -1, *shape[2:])
+        return emit.in_channels(own)
+    return emit.in_lanes(emit.method("reshape", emit.lane_major(x), emit.lanes, *shape))
+
+
+def _keeps_channels(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Whether only axes after the channels are merged into them, which leaves each lane's block whole."""
+    if len(before) < 2 or len(after) < 2 or before[0] != after[0] or 0 in before:
+        return False
+    merged = len(before) - len(after)
+    return merged >= 0 and after[2:] == before[2 + merged :]
+
+
+@lane_rule(aten.permute.default)
+def permute_lanes(emit: Emitter, op: OpOverload, x: Value, axes: Sequence[int]) -> Value:
+    """Exact: a view of each lane."""
+    order = (0, *(axis % x.ndim + 1 for axis in axes))
+    return emit.in_lanes(emit.method("permute", emit.lane_major(x), *order))
+
+
+@lane_rule(aten.transpose.int)
+def transpose_lanes(emit: Emitter, op: OpOverload, x: Value, one: int, other: int) -> Value:
+    """Exact: a view of each lane."""
+    return emit.in_lanes(emit.method("transpose", emit.lane_major(x), lane_axis(one), lane_axis(other)))
+
+
+@lane_rule(aten.t.default, aten.numpy_T.default, aten.mT.default, aten.adjoint.default)
+def reverse_lanes(emit: Emitter, op: OpOverload, x: Value) -> Value | None:
+    """Exact: a view of each lane."""
+    if x.ndim > 2 and op is aten.numpy_T.default or x.ndim < 2:
+        return x if x.ndim < 2 else None
+    return emit.in_lanes(emit.method("transpose", emit.lane_major(x), -2, -1))
+
+
+@lane_rule(aten.expand.default)
+def expand_lanes(emit: Emitter, op: OpOverload, x: Value, size: Sequence[int], implicit: bool) -> Value:
+    """Exact: a view of each lane."""
+    shape = tuple(emit.example.shape)
+    return emit.in_lanes(emit.method("expand", emit.broadcastable(x, len(shape)), emit.lanes, *shape))
+
+
+@lane_rule(aten.expand_as.default)
+def expand_as_lanes(emit: Emitter, op: OpOverload, x: Value, other: Value) -> Value:
+    """Exact: a view of each lane."""
+    return expand_lanes(emit, op, x, (), False)
