@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -15,6 +15,8 @@ from hydro.tuner.building.process_tree import kill_group, resident_bytes
 from hydro.tuner.building.request import BuildRequest, BuildResult
 
 _log = structlog.get_logger()
+
+BUILD_COMMAND = (sys.executable, "-m", "hydro.tuner.build")
 
 LAST_LINES = 20
 """Lines of the child's output that a failure quotes."""
@@ -27,14 +29,17 @@ _ENVIRONMENT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "TORCH_", "HF_", "AW
 
 
 class ProcessBuilder:
-    """Runs `python -m hydro.tuner.build` once per surrogate, a bounded number at a time.
+    """Runs a command once per surrogate, a bounded number at a time.
 
-    The request goes in by standard input and the result comes out by standard output; nothing is left on disk, and the
-    child dies with this process.
+    The command gets this process's id as an argument and is to die with it. The request goes in by standard input and
+    the result comes out by standard output; nothing is left on disk.
     """
 
-    def __init__(self, limits: BuildLimits, *, concurrent_builds: int = 1) -> None:
+    def __init__(
+        self, limits: BuildLimits, *, concurrent_builds: int = 1, command: Sequence[str] = BUILD_COMMAND
+    ) -> None:
         self._limits = limits
+        self._command = command
         # Builds side by side would measure each other in their profiles.
         self._places = asyncio.Semaphore(concurrent_builds)
 
@@ -45,7 +50,7 @@ class ProcessBuilder:
 
     async def _build_in_child(self, request: BuildRequest) -> BuildResult:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "hydro.tuner.build", str(os.getpid())),
+            *(*self._command, str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -79,15 +84,15 @@ class ProcessBuilder:
             kill_group(child.pid)
 
     async def _watch_memory(self, child: asyncio.subprocess.Process) -> str:
-        ended = asyncio.ensure_future(child.wait())
-        while not ended.done():
+        # Not by `wait`, which also waits for the pipes: processes that the child started may hold them open.
+        while child.returncode is None:
             used, allowed = resident_bytes(child.pid), self._limits.memory_bytes
             if used > allowed:
                 return (
                     f"the build used {used / 2**20:.0f} MiB of memory and may use {allowed / 2**20:.0f}: "
                     f"make the model smaller, or raise HYDRO_TUNER_BUILD_MEMORY_BYTES"
                 )
-            await asyncio.wait([ended], timeout=_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
         return ""
 
     def _result(self, status: int | None, output: bytes, excess: str, last_lines: list[str]) -> BuildResult:

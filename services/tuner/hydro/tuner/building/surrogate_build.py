@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from hydro.kit.artifacts import ArtifactStore
 from hydro.kit.errors import HydroError
-
 from hydro.tuner.building.rehearsal import rehearse
 from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
 from hydro.tuner.building.task_failure import TaskFailed, attributed_to_task
@@ -94,9 +94,7 @@ def _require_traceable(task: TrainingTask, hyperparameters: Mapping[str, Any]) -
     trace(LossModule(task, task.model(hyperparameters), hyperparameters), (batch,), train=True)
 
 
-def _measure(
-    task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int
-) -> Measured:
+def _measure(task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int) -> Measured:
     solution = shrinking.model.solution if shrinking.model else None
     profiler = Profiler(task, hyperparameters, shrinking.width, solution)
     try:
