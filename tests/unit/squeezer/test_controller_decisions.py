@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from hydro.squeezer.controller import Controller, ControllerSettings, Grant, WorkerProgress
+
+BUBBLE_NS = 20_000_000
+COMPUTE_NS = 30_000_000
+
+
+class Run:
+    """A pipeline run of one bubble a step, of which a worker uses a part."""
+
+    def __init__(self, settings: ControllerSettings | None = None) -> None:
+        self.controller = Controller(settings)
+        self.now_ns = 1_000_000_000
+        self.progress = WorkerProgress()
+
+    def step(self, *, claimed: bool = True, slower_ns: int = 0) -> Grant | None:
+        self.controller.step_begin(self.now_ns)
+        self.now_ns += COMPUTE_NS
+        grant = self.controller.bubble_begin(0, self.now_ns, claimed=claimed)
+        if grant is not None:
+            self.controller.opened()
+            self.progress = WorkerProgress(self.progress.used_ns + 1_000_000, self.progress.late_ns)
+        self.now_ns += BUBBLE_NS
+        self.controller.bubble_end(0, self.now_ns)
+        if grant is not None:
+            self.now_ns += slower_ns
+        self.controller.step_end(self.now_ns, self.progress)
+        return grant
+
+
+def observed() -> Run:
+    run = Run()
+    for _ in range(5):
+        run.step(claimed=False)
+    return run
+
+
+def test_gate_stays_closed_until_the_bubble_is_known() -> None:
+    run = Run()
+    grants = [run.step() for _ in range(4)]
+    assert grants[:3] == [None, None, None]
+    assert grants[3] is not None
+
+
+def test_gate_stays_closed_while_nobody_claims_the_slot() -> None:
+    run = observed()
+    assert run.step(claimed=False) is None
+
+
+def test_deadline_lies_before_the_forecast_end_by_the_guard() -> None:
+    run = observed()
+    begin_ns = run.now_ns + COMPUTE_NS
+    guard_ns = run.controller.guard.guard_ns
+    grant = run.step()
+    assert grant == Grant(begin_ns + BUBBLE_NS - guard_ns, BUBBLE_NS - guard_ns)
+
+
+def test_one_step_in_twenty_stays_without_trials() -> None:
+    run = observed()
+    grants = [run.step() is not None for _ in range(100)]
+    assert grants.count(False) == 5
+    assert run.controller.totals.blank_steps == 5 + 5
+
+
+def test_bubble_shorter_than_the_guard_is_never_opened() -> None:
+    run = observed()
+    run.controller.guard.guard_ns = BUBBLE_NS
+    assert run.step() is None
+
+
+def test_run_that_is_slowed_gets_its_bubbles_back() -> None:
+    run = observed()
+    for _ in range(60):
+        run.step(slower_ns=5_000_000)
+    assert run.controller.guard.breaker_trips >= 1
+    assert run.controller.totals.squeezed_steps < 20
+
+
+def test_changed_schedule_closes_the_gate_until_it_is_known_again() -> None:
+    run = observed()
+    run.controller.invalidate()
+    assert [run.step() is None for _ in range(4)] == [True, True, True, False]
+
+
+def test_wait_whose_beginning_was_dropped_has_no_duration() -> None:
+    controller = Controller()
+    controller.bubble_end(3, 500)
+    controller.bubble_begin(1, 600, claimed=False)
+    controller.bubble_end(2, 700)
+    assert controller.totals.bubbles == 0
+
+
+def test_totals_tell_bubble_open_and_step_time() -> None:
+    run = observed()
+    guard_ns = run.controller.guard.guard_ns
+    run.step()
+    totals = run.controller.totals
+    assert (totals.steps, totals.bubbles, totals.gates_opened) == (6, 6, 1)
+    assert totals.bubble_ns == 6 * BUBBLE_NS
+    assert totals.open_ns == BUBBLE_NS - guard_ns
+    assert run.controller.duty_cycle == BUBBLE_NS / (BUBBLE_NS + COMPUTE_NS)

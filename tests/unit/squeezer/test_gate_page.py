@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hydro.squeezer.device_lock import revoke_leftover_gates
+from hydro.squeezer.gate import ControllerGate, GateLost, SegmentDoesNotFit, WorkerGate
+from hydro.squeezer.shared_page import HEADER_WORDS, SharedPage, boot_number
+
+SECOND_NS = 1_000_000_000
+MAGIC, VERSION, BOOT = range(3)
+
+
+@pytest.fixture
+def controller(tmp_path: Path) -> ControllerGate:
+    return ControllerGate.create(tmp_path / "page.gate")
+
+
+@pytest.fixture
+def worker(controller: ControllerGate) -> Iterator[WorkerGate]:
+    gate = WorkerGate.attach(controller.path)
+    yield gate
+    gate.detach()
+
+
+def open_for(controller: ControllerGate, seconds: float) -> None:
+    controller.open(time.monotonic_ns() + int(seconds * 1e9), int(seconds * 1e9))
+
+
+def run_in_thread(worker: WorkerGate) -> tuple[threading.Thread, list[str]]:
+    outcome: list[str] = []
+
+    def work() -> None:
+        try:
+            with worker.segment("forward"):
+                outcome.append("ran")
+        except GateLost as error:
+            outcome.append(type(error).__name__)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread, outcome
+
+
+def words_of(controller: ControllerGate) -> SharedPage:
+    return controller._page
+
+
+def test_segment_runs_when_the_gate_is_open(controller: ControllerGate, worker: WorkerGate) -> None:
+    open_for(controller, 60)
+    with worker.segment("forward"):
+        assert not controller.is_quiet
+    assert controller.is_quiet
+    assert controller.segments == 1
+    assert controller.used_ns == pytest.approx(worker.used_seconds * 1e9)
+
+
+def test_segment_waits_until_the_gate_opens(controller: ControllerGate, worker: WorkerGate) -> None:
+    thread, outcome = run_in_thread(worker)
+    thread.join(timeout=0.05)
+    assert outcome == []
+    open_for(controller, 60)
+    thread.join()
+    assert outcome == ["ran"]
+
+
+def test_admission_tells_the_opening_it_belongs_to(controller: ControllerGate, worker: WorkerGate) -> None:
+    open_for(controller, 60)
+    with worker.segment("forward"):
+        admission = worker.latest_admission
+    assert admission is not None
+    assert admission.started_ns <= admission.deadline_ns == controller.deadline_ns
+
+
+def test_segment_whose_deadline_has_passed_does_not_start(controller: ControllerGate, worker: WorkerGate) -> None:
+    controller.open(time.monotonic_ns() - 1, SECOND_NS)
+    thread, outcome = run_in_thread(worker)
+    thread.join(timeout=0.05)
+    assert controller.is_open
+    assert outcome == []
+    open_for(controller, 60)
+    thread.join()
+    assert outcome == ["ran"]
+
+
+def test_unknown_segment_starts_only_with_most_of_the_longest_bubble_left(
+    controller: ControllerGate, worker: WorkerGate
+) -> None:
+    controller.open(time.monotonic_ns() + 30 * SECOND_NS, longest_bubble_ns=60 * SECOND_NS)
+    thread, outcome = run_in_thread(worker)
+    thread.join(timeout=0.05)
+    assert outcome == []
+    controller.open(time.monotonic_ns() + 50 * SECOND_NS, longest_bubble_ns=60 * SECOND_NS)
+    thread.join()
+    assert outcome == ["ran"]
+
+
+def test_segment_that_outlasts_its_bubble_is_counted_late(controller: ControllerGate, worker: WorkerGate) -> None:
+    open_for(controller, 60)
+    with worker.segment("forward"):
+        controller.close(time.monotonic_ns() - SECOND_NS)
+        assert controller.overdue_ns() == 0
+    assert controller.late_ns >= SECOND_NS
+
+
+def test_segment_that_fails_leaves_the_gate_quiet(controller: ControllerGate, worker: WorkerGate) -> None:
+    open_for(controller, 60)
+    with pytest.raises(ZeroDivisionError), worker.segment("forward"):
+        raise ZeroDivisionError
+    assert controller.is_quiet
+
+
+def test_synchronization_is_part_of_the_segment(controller: ControllerGate) -> None:
+    seen = []
+    worker = WorkerGate.attach(controller.path, synchronize=lambda: seen.append(controller.is_quiet))
+    open_for(controller, 60)
+    with worker.segment("forward"):
+        pass
+    worker.detach()
+    assert seen == [False]
+
+
+def test_worker_acknowledges_that_it_is_quiet(controller: ControllerGate, worker: WorkerGate) -> None:
+    open_for(controller, 60)
+    controller.close(time.monotonic_ns())
+    thread, outcome = run_in_thread(worker)
+    thread.join(timeout=0.05)
+    assert controller.acknowledged == 2
+    controller.revoke()
+    thread.join()
+    assert outcome == ["GateLost"]
+
+
+def test_revoked_gate_wakes_and_refuses_the_worker(controller: ControllerGate, worker: WorkerGate) -> None:
+    controller.revoke()
+    with pytest.raises(GateLost, match="has ended"), worker.segment("forward"):
+        pytest.fail("the block must not run")
+    assert not controller.path.exists()
+
+
+def test_silent_controller_is_a_lost_gate(controller: ControllerGate) -> None:
+    worker = WorkerGate.attach(controller.path, heartbeat_timeout_seconds=0.3)
+    with pytest.raises(GateLost, match="silent"), worker.segment("forward"):
+        pytest.fail("the block must not run")
+    worker.detach()
+
+
+def test_page_of_an_earlier_life_is_recognised(controller: ControllerGate) -> None:
+    words_of(controller).words[HEADER_WORDS + 6] = time.monotonic_ns() - 10 * SECOND_NS
+    with pytest.raises(GateLost, match="earlier life"):
+        WorkerGate.attach(controller.path)
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "name"),
+    [(MAGIC, 7, "magic"), (VERSION, 99, "version"), (BOOT, boot_number() ^ 1, "boot")],
+)
+def test_damaged_page_is_refused(controller: ControllerGate, word: int, value: int, name: str) -> None:
+    words_of(controller).words[word] = value
+    with pytest.raises(GateLost, match=name):
+        WorkerGate.attach(controller.path)
+
+
+def test_missing_or_short_page_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GateLost, match="cannot be opened"):
+        WorkerGate.attach(tmp_path / "none.gate")
+    (tmp_path / "short.gate").write_bytes(b"123")
+    with pytest.raises(GateLost, match="3 bytes"):
+        WorkerGate.attach(tmp_path / "short.gate")
+
+
+def test_leftover_gates_of_the_device_are_revoked_and_others_kept(tmp_path: Path) -> None:
+    mine, other = ControllerGate.create(tmp_path / "gpu-1.a.gate"), ControllerGate.create(tmp_path / "gpu-10.a.gate")
+    damaged = tmp_path / "gpu-1.b.gate"
+    damaged.write_bytes(b"no page")
+    worker = WorkerGate.attach(mine.path)
+    assert revoke_leftover_gates(tmp_path, "gpu-1") == 2
+    assert not mine.path.exists()
+    assert not damaged.exists()
+    assert other.path.exists()
+    with pytest.raises(GateLost), worker.segment("forward"):
+        pytest.fail("the block must not run")
+    worker.detach()
+
+
+def test_segment_longer_than_every_bubble_is_told(controller: ControllerGate, worker: WorkerGate) -> None:
+    for _ in range(5):
+        worker._durations.add("forward", SECOND_NS)
+    controller.open(time.monotonic_ns() + SECOND_NS // 2, longest_bubble_ns=SECOND_NS // 2)
+    with pytest.raises(SegmentDoesNotFit, match="1000.0 ms"), worker.segment("forward"):
+        pytest.fail("the block must not run")
+
+
+def test_controller_sees_who_has_the_page(controller: ControllerGate) -> None:
+    assert controller.worker_silence_ns() is None
+    assert not controller.worker_has_page()
+    worker = WorkerGate.attach(controller.path)
+    assert controller.worker_silence_ns() is not None
+    assert controller.worker_has_page()
+    worker.detach()
+    assert controller.worker_silence_ns() is None
+
+
+def test_each_page_has_an_epoch_of_its_own(tmp_path: Path) -> None:
+    first = ControllerGate.create(tmp_path / "page.gate")
+    second = ControllerGate.create(tmp_path / "page.gate")
+    assert words_of(first).epoch != words_of(second).epoch
