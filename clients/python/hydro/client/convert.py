@@ -126,6 +126,9 @@ def _pruner_message(pruner: Pruner) -> study_pb2.Pruner:
 
 def _parameter_message(name: str, domain: Domain) -> search_space_pb2.Parameter:
     field = f"study.search_space.parameters[{name}]"
+    if not isinstance(domain, Domain):
+        advice = "use uniform, loguniform, integer, logint, choice or constant"
+        raise InvalidArgument.of([FieldViolation(field, f"{domain!r} is no domain; {advice}")])
     message = search_space_pb2.Parameter(name=name, not_transferable=not domain.transfer)
     for condition in domain.conditions:
         values = [value_message(value, f"{field}.conditions") for value in condition.values]
@@ -146,10 +149,6 @@ def _set_domain(message: search_space_pb2.Parameter, domain: Domain, field: str)
             message.categorical_domain.values.extend(value_message(each, f"{field}.values") for each in values)
         case ConstantDomain(value=value):
             message.constant_domain.value.CopyFrom(value_message(value, f"{field}.value"))
-        case _:
-            raise InvalidArgument.of(
-                [FieldViolation(field, f"{domain!r} is no domain; use uniform, loguniform, integer, choice, constant")]
-            )
 
 
 # From messages to values.

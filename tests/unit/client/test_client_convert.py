@@ -1,0 +1,75 @@
+"""What the SDK sends is what it reads back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydro.api.coordinator.v1 import study_pb2
+from hydro.client import asha, choice, constant, convert, integer, loguniform, median, minimize, no_pruning, uniform
+from hydro.client.snapshots import StudySettings
+from hydro.client.spaces import logint
+from hydro.kit.errors import InvalidArgument
+
+SPACE = {
+    "optimizer": choice(["sgd", "adam"]),
+    "lr": loguniform(1e-3, 1),
+    "momentum": uniform(0.5, 0.99).when(optimizer=["sgd"]),
+    "dropout": uniform(0, 0.5, step=0.1, transfer=False),
+    "layers": integer(2, 8, step=2),
+    "width": logint(8, 512),
+    "nesterov": constant(True),
+}
+
+
+def settings(**changes):
+    chosen = {
+        "search_space": SPACE,
+        "objective": minimize("validation_loss"),
+        "sampler": "tpe",
+        "pruner": asha(50, 800, 4),
+        "surrogate_width": 0.125,
+        "max_trials": 64,
+        "parallelism": 32,
+        "seed": 7,
+        "entry_point": "digits:Digits",
+        "source_path": "/examples",
+    }
+    return StudySettings(**{**chosen, **changes})
+
+
+@pytest.mark.parametrize("pruner", [asha(50, 800, 4), median(10, 100, warmup_steps=20), no_pruning(100)])
+def test_settings_survive_the_wire(pruner):
+    sent = settings(pruner=pruner)
+    message = convert.study_message(sent)
+    message.name = "projects/default/studies/digits"
+    message.state = study_pb2.STUDY_STATE_SEARCHING
+    message.surrogate_width = 0.125
+    assert convert.study_snapshot(message).settings == sent
+
+
+@given(st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text()))
+def test_a_value_keeps_its_type_and_itself(value):
+    (read,) = convert.values({"x": convert.value_message(value, "x")}).values()
+    assert type(read) is type(value)
+    assert read == value
+
+
+def test_a_value_that_is_no_scalar_is_refused_by_name():
+    with pytest.raises(InvalidArgument, match=r"parameters\[lr\]\.values.*give a bool") as caught:
+        convert.search_space_message({"lr": choice([[1, 2]])})
+    assert caught.value.violations[0].field == "study.search_space.parameters[lr].values"
+
+
+def test_an_unknown_sampler_is_refused_with_the_known_ones():
+    with pytest.raises(InvalidArgument, match="'annealing' is not known; choose one of random, tpe"):
+        convert.study_message(settings(sampler="annealing"))
+
+
+def test_a_parameter_that_is_no_domain_is_refused_by_name():
+    with pytest.raises(InvalidArgument, match=r"parameters\[lr\]: 0\.1 is no domain"):
+        convert.search_space_message({"lr": 0.1})
+
+
+def test_an_empty_choice_reaches_the_service_as_an_empty_choice():
+    (parameter,) = convert.search_space_message({"x": choice([])}).parameters
+    assert parameter.WhichOneof("domain") == "categorical_domain"

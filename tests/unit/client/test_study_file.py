@@ -1,0 +1,73 @@
+import pytest
+
+from hydro.client import asha, choice, integer, loguniform, minimize, uniform
+from hydro.client.study_file import read_study
+from hydro.client.surrogates import SurrogateWidth
+from hydro.kit.errors import InvalidArgument, NotFound
+
+STUDY = """
+id: digits
+task: digits:Digits
+source_path: examples
+search_space:
+  lr: {loguniform: [1e-3, 1]}
+  momentum: {uniform: [0.5, 0.99], when: {batch_size: [64]}}
+  batch_size: {choice: [64, 128]}
+  layers: {integer: [2, 8], step: 2}
+  dropout: {uniform: [0, 0.5], transfer: false}
+objective: {minimize: validation_loss}
+pruner: {asha: {min_steps: 50, max_steps: 800, eta: 4}}
+surrogate: {width: 0.125}
+trials: 64
+"""
+
+
+def written(folder, text):
+    file = folder / "study.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_file_gives_the_arguments_of_create_study(tmp_path):
+    assert read_study(written(tmp_path, STUDY)) == {
+        "study_id": "digits",
+        "task": "digits:Digits",
+        "source_path": str(tmp_path.resolve() / "examples"),
+        "search_space": {
+            "lr": loguniform(1e-3, 1),
+            "momentum": uniform(0.5, 0.99).when(batch_size=[64]),
+            "batch_size": choice([64, 128]),
+            "layers": integer(2, 8, step=2),
+            "dropout": uniform(0, 0.5, transfer=False),
+        },
+        "objective": minimize("validation_loss"),
+        "pruner": asha(50, 800, 4),
+        "surrogate": SurrogateWidth(0.125),
+        "trials": 64,
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("id: digits", "", "id: is missing"),
+        ("trials: 64", "trails: 64", "trails: is no key of a study"),
+        ("{loguniform: [1e-3, 1]}", "{lognormal: [1e-3, 1]}", "search_space.lr: .*exactly one of uniform, loguniform"),
+        ("{loguniform: [1e-3, 1]}", "{loguniform: [small, 1]}", r"search_space.lr.loguniform: \['small', 1\]"),
+        ("{loguniform: [1e-3, 1]}", "0.1", "search_space.lr: 0.1 is no mapping"),
+        ("min_steps: 50", "minimum: 50", "pruner.asha: .*unexpected keyword argument 'minimum'"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_value(tmp_path, before, after, message):
+    with pytest.raises(InvalidArgument, match=message):
+        read_study(written(tmp_path, STUDY.replace(before, after)))
+
+
+def test_a_file_that_is_not_there_is_not_found(tmp_path):
+    with pytest.raises(NotFound, match="does not exist"):
+        read_study(tmp_path / "none.yaml")
+
+
+def test_what_is_not_yaml_is_refused(tmp_path):
+    with pytest.raises(InvalidArgument, match="is not YAML"):
+        read_study(written(tmp_path, "a: [1"))
