@@ -1,0 +1,179 @@
+"""Shrinks a model: the same architecture with fewer channels, whose best hyperparameters are the target's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
+
+from hydro.kit.errors import FieldViolation, InvalidArgument
+from hydro.tuner.shrinking.classification import Classified, TensorClass, classify
+from hydro.tuner.shrinking.initial_values import Distribution, measure, resampled
+from hydro.tuner.shrinking.parametrization import Parametrization, initial_std_factor
+from hydro.tuner.shrinking.programs import Program, Programs, build_program
+from hydro.tuner.shrinking.propagation import Propagation, propagate
+from hydro.tuner.shrinking.report import ShrinkReport
+from hydro.tuner.shrinking.shrunk_module import ShrunkModule
+from hydro.tuner.shrinking.sizes import Sizes, solve
+from hydro.tuner.shrinking.solution import Solution, TensorSolution
+from hydro.tuner.shrinking.templates import Template
+from hydro.tuner.tracing import NotTraceable, tensor_aliases
+
+
+@dataclass(frozen=True)
+class ShrunkModel:
+    """A surrogate: its module, and how hyperparameters scale between it and the target."""
+
+    model: ShrunkModule
+    solution: Solution
+    kept: Mapping[str, Tensor]
+    """The target's own values of the tensors that are not drawn, at the surrogate's shapes."""
+
+    @property
+    def parametrization(self) -> Parametrization:
+        """The factors of every parameter."""
+        return self.solution.parametrization
+
+    @property
+    def report(self) -> ShrinkReport:
+        """What was done, as a table."""
+        return ShrinkReport(self.solution)
+
+    def initialize(self, seed: int) -> None:
+        """Fresh values, a function of the seed alone: distributed as the target's own, scaled by muP's rule."""
+        generator = torch.Generator().manual_seed(seed)
+        tensors = dict([*self.model.named_parameters(), *self.model.named_buffers()])
+        with torch.no_grad():
+            for each in self.solution.tensors:
+                tensors[each.name].copy_(self._values(each, tensors[each.name], generator))
+
+    def _values(self, each: TensorSolution, like: Tensor, generator: torch.Generator) -> Tensor:
+        if each.name in self.kept:
+            return self.kept[each.name]
+        return each.initial.draw(like, initial_std_factor(each.classified), generator)
+
+
+def shrink(
+    model: nn.Module,
+    example_inputs: Sequence[Any],
+    width: float = 1 / 8,
+    *,
+    example_keywords: Mapping[str, Any] | None = None,
+    multiplied_readout: bool = False,
+    solution: Solution | None = None,
+) -> ShrunkModel:
+    """Shrinks a model to a fraction of its width; the model itself stays as it is.
+
+    Args:
+        model: The target, with its initial values: fresh ones are drawn like them.
+        example_inputs: What the model is called with.
+        width: Surrogate over target, in (0, 1].
+        example_keywords: Further inputs, by name.
+        multiplied_readout: The readout as in TP-V's Table 8, behind a constant multiplier, which keeps a bound on the
+            gradient's norm meaningful across widths; by default as in Table 3, which changes nothing in the forward
+            pass.
+        solution: An earlier one of the same model and width, used if it fits: the model may then be on the meta device.
+
+    Raises:
+        InvalidArgument: the width is not in (0, 1].
+        NotTraceable: the model cannot be exported, with the user's line.
+        WidthTooSmall: a dimension would have no channel left.
+    """
+    if not 0 < width <= 1:
+        violation = FieldViolation("width", f"{width} is not in (0, 1]: give the surrogate's width over the target's")
+        raise InvalidArgument.of([violation])
+    keywords = dict(example_keywords or {})
+    template = Template(model)
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    program = None
+    if solution is None or not solution.fits(model, width, multiplied_readout=multiplied_readout):
+        found = propagate(template.trace(example_inputs, keywords, train=True, like=tensors))
+        solution = _solve(found, model, width, multiplied_readout)
+        program = build_program(found, solution)
+        _prove(program, found, solution)
+    programs = Programs(template, solution)
+    shrunk = ShrunkModel(_empty_module(programs, solution, model), solution, _kept(solution, tensors))
+    if program is not None:
+        programs.add(shrunk.model, tuple(example_inputs), keywords, program)
+    shrunk.initialize(seed=0)
+    return shrunk
+
+
+def _solve(found: Propagation, model: nn.Module, width: float, multiplied_readout: bool) -> Solution:
+    sizes = solve(found.dimensions, found.tensors, width)
+    aliases = tensor_aliases(model)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    solved = []
+    for name, values in (parameters | buffers).items():
+        dims = found.tensors.get(name) or tuple(
+            found.dimensions.new(size, "not used in the model's computation") for size in values.shape
+        )
+        solved.append(
+            TensorSolution(
+                name=name,
+                is_parameter=name in parameters,
+                target_shape=tuple(values.shape),
+                shape=tuple(sizes.of(dim) for dim in dims),
+                classified=_class(found, sizes, name, name in parameters, multiplied_readout),
+                initial=measure(values, is_parameter=name in parameters),
+                pins=tuple(dict.fromkeys(pin for dim in dims for pin in found.dimensions.pins(dim))),
+                aliases=tuple(other for other, first in aliases.items() if first == name and other != name),
+            )
+        )
+    unknown = tuple(dict.fromkeys(str(each) for each in found.unknown))
+    return Solution(width, multiplied_readout, tuple(solved), unknown)
+
+
+def _class(found: Propagation, sizes: Sizes, name: str, is_parameter: bool, multiplied_readout: bool) -> Classified:
+    if not is_parameter:
+        return Classified(TensorClass.BUFFER, 1.0, 1.0)
+    if name not in found.tensors:
+        return Classified(TensorClass.FIXED, 1.0, 1.0)
+    return classify(found, sizes, name, multiplied_readout=multiplied_readout)
+
+
+def _empty_module(programs: Programs, solution: Solution, model: nn.Module) -> ShrunkModule:
+    devices = {name: each.device for name, each in [*model.named_parameters(), *model.named_buffers()]}
+
+    def empty(name: str, tensor: Tensor) -> Tensor:
+        device = "cpu" if devices[name].type == "meta" else devices[name]
+        return torch.empty(solution.by_name[name].shape, dtype=tensor.dtype, device=device)
+
+    return ShrunkModule(programs, empty)
+
+
+def _kept(solution: Solution, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        each.name: resampled(tensors[each.name].detach().cpu(), each.shape)
+        for each in solution.tensors
+        if each.initial.distribution is Distribution.KEPT
+    }
+
+
+def _prove(program: Program, found: Propagation, solution: Solution) -> None:
+    """Runs the surrogate's graph on shapes alone: it must run, and give what the target gives."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        inputs = [_fake_input(node, found, solution) for node in found.trace.graph.find_nodes(op="placeholder")]
+        try:
+            outputs = torch.fx.Interpreter(program.graph_module).run(*inputs)
+        except Exception as error:
+            raise NotTraceable(f"the shrunk model does not run: {error}") from error
+    expected = [each.meta["val"].shape for each in found.trace.graph.output_node().all_input_nodes]
+    shapes = [each.shape for each in dict.fromkeys(pytree.tree_leaves(outputs)) if isinstance(each, Tensor)]
+    if shapes != expected:
+        raise NotTraceable(f"the shrunk model gives {shapes} where the target gives {expected}")
+
+
+def _fake_input(node: torch.fx.Node, found: Propagation, solution: Solution) -> Any:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        return value
+    traced = found.trace
+    name = traced.parameters.get(node.name) or traced.buffers.get(node.name)
+    shape = value.shape if name is None else solution.by_name[traced.aliases.get(name, name)].shape
+    return torch.empty(shape, dtype=value.dtype, device=value.device)
