@@ -1,0 +1,142 @@
+# ruff: noqa: D102  the name of a test is its sentence
+"""The laws of the search port as tests: a backend's own tests subclass the suite and give the fixture `backend`.
+
+    class TestMyBackend(SearchBackendConformance):
+        @pytest.fixture
+        def backend(self):
+            return MyBackend()
+
+Its tests are coroutines: run them with pytest-asyncio.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
+from hydro.coordinator.search_space import (
+    CategoricalDomain,
+    Condition,
+    ConstantDomain,
+    FloatDomain,
+    IntDomain,
+    Parameter,
+    SearchSpace,
+    validate_hyperparameters,
+)
+from hydro.coordinator.study import Goal, Sampler
+
+SPACE = SearchSpace(
+    (
+        Parameter("beta", FloatDomain(0.1, 1.0, step=0.3), (Condition("optimizer", ("adam",)),)),
+        Parameter("optimizer", CategoricalDomain(("sgd", "adam"))),
+        Parameter("lr", FloatDomain(1e-4, 1.0, log=True)),
+        Parameter("momentum", FloatDomain(0.5, 0.99), (Condition("optimizer", ("sgd",)),)),
+        Parameter("nesterov", CategoricalDomain((True, False)), (Condition("optimizer", ("sgd",)),)),
+        Parameter("damping", FloatDomain(0.0, 0.5), (Condition("nesterov", (False,)),)),
+        Parameter("layers", IntDomain(2, 9, step=3)),
+        Parameter("width", IntDomain(8, 512, log=True)),
+        Parameter("mixed", CategoricalDomain((1, True, "1", 0.5))),
+        Parameter("fixed", FloatDomain(0.25, 0.25)),
+        Parameter("epochs", ConstantDomain(10)),
+    )
+)
+"""Every kind of domain, nested conditions, a child before its parent, and choices that are equal in Python alone."""
+
+
+def request(**changes: object) -> SearchRequest:
+    """A request for one random suggestion of SPACE, with changes."""
+    plain = SearchRequest(Sampler.RANDOM, SPACE, Goal.MINIMIZE, history=(), count=1, seed=0, first_index=0)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+class SearchBackendConformance:
+    """Laws of SearchBackend, for each of `samplers`."""
+
+    samplers: tuple[Sampler, ...] = tuple(Sampler)
+
+    async def history(self, backend: SearchBackend, count: int) -> tuple[KnownTrial, ...]:
+        """Random trials with every outcome; a smaller lr is better."""
+        suggestions = await backend.ask(request(count=count, seed=99))
+        outcomes = itertools.cycle((Outcome.SUCCEEDED, Outcome.PRUNED, Outcome.SUCCEEDED, Outcome.OPEN, Outcome.FAILED))
+        return tuple(
+            KnownTrial(
+                number,
+                hyperparameters,
+                outcome,
+                float(hyperparameters["lr"]) if outcome in (Outcome.SUCCEEDED, Outcome.PRUNED) else None,
+                100 if outcome is Outcome.SUCCEEDED else 25,
+            )
+            for number, (hyperparameters, outcome) in enumerate(zip(suggestions, outcomes, strict=False))
+        )
+
+    async def test_gives_as_many_suggestions_as_asked_for(self, backend: SearchBackend) -> None:
+        for sampler in self.samplers:
+            for count in (1, 7):
+                assert len(await backend.ask(request(sampler=sampler, count=count))) == count
+
+    async def test_suggestions_have_exactly_the_active_parameters_each_in_its_domain(
+        self, backend: SearchBackend
+    ) -> None:
+        history = await self.history(backend, 40)
+        for sampler in self.samplers:
+            for known in ((), history):
+                asked = request(sampler=sampler, history=known, count=25, first_index=len(known))
+                for suggestion in await backend.ask(asked):
+                    assert validate_hyperparameters(SPACE, suggestion) == []
+
+    async def test_values_keep_their_types(self, backend: SearchBackend) -> None:
+        allowed = {(type(value), value) for value in (1, True, "1", 0.5)}
+        for suggestion in await backend.ask(request(count=25)):
+            assert type(suggestion["lr"]) is float
+            assert type(suggestion["layers"]) is int
+            assert (type(suggestion["mixed"]), suggestion["mixed"]) in allowed
+
+    async def test_the_same_request_gives_the_same_answer(self, backend: SearchBackend) -> None:
+        history = await self.history(backend, 40)
+        for sampler in self.samplers:
+            asked = request(sampler=sampler, history=history, count=4, seed=5, first_index=40)
+            assert await backend.ask(asked) == await backend.ask(asked)
+
+    async def test_the_order_of_the_history_does_not_matter(self, backend: SearchBackend) -> None:
+        history = await self.history(backend, 40)
+        for sampler in self.samplers:
+            asked = request(sampler=sampler, history=history, count=2, first_index=40)
+            assert await backend.ask(asked) == await backend.ask(replace(asked, history=history[::-1]))
+
+    async def test_seeds_and_indices_differ_in_what_they_give(self, backend: SearchBackend) -> None:
+        history = await self.history(backend, 40)
+        for sampler in self.samplers:
+            asked = [
+                request(sampler=sampler, history=history, seed=seed, first_index=40 + index)
+                for seed in range(2)
+                for index in range(3)
+            ]
+            suggested = [(await backend.ask(each))[0]["lr"] for each in asked]
+            assert len(set(suggested)) == len(suggested)
+
+    async def test_one_ask_for_two_gives_what_two_asks_give(self, backend: SearchBackend) -> None:
+        history = await self.history(backend, 40)
+        for sampler in self.samplers:
+            asked = request(sampler=sampler, history=history, count=1, first_index=40)
+            (first,) = await backend.ask(asked)
+            longer = (*history, KnownTrial(40, first, Outcome.OPEN))
+            (second,) = await backend.ask(replace(asked, history=longer, first_index=41))
+            assert await backend.ask(replace(asked, count=2)) == [first, second]
+
+    async def test_a_model_learns_from_pruned_and_finished_trials(self, backend: SearchBackend) -> None:
+        history = await self.history(backend, 100)
+        for sampler in set(self.samplers) - {Sampler.RANDOM}:
+            found: dict[Goal, list[float]] = {}
+            for goal in Goal:
+                asked = request(sampler=sampler, history=history, goal=goal, count=9, first_index=100)
+                found[goal] = sorted(float(each["lr"]) for each in await backend.ask(asked))
+            assert found[Goal.MINIMIZE][4] < found[Goal.MAXIMIZE][4]
+
+    async def test_a_history_of_other_spaces_is_no_obstacle(self, backend: SearchBackend) -> None:
+        alien = KnownTrial(0, {"lr": 1e9, "gone": 3, "mixed": "other"}, Outcome.SUCCEEDED, 1.0, 10)
+        unmeasured = KnownTrial(1, {"lr": 0.1}, Outcome.PRUNED)
+        for sampler in self.samplers:
+            asked = request(sampler=sampler, history=(alien, unmeasured) * 10, count=2)
+            assert len(await backend.ask(asked)) == 2
