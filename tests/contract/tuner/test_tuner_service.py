@@ -283,3 +283,30 @@ async def test_a_trial_that_is_there_twice_is_refused(tuner):
     trial = tuner_service_pb2.PlannedTrial(trial="t")
     with pytest.raises(InvalidArgument):
         await tuner.PlanBundles(tuner_service_pb2.PlanBundlesRequest(trials=[trial, trial]))
+
+
+async def test_numbers_of_the_graph_do_not_transfer_and_the_optimizers_do(tuner, builder):
+    builder.result = BuildResult(width=0.125, roles={"lr": Role.OPTIMIZER, "dropout": Role.NUMERIC})
+    request = tuner_service_pb2.TransferHyperparametersRequest(
+        surrogate=await built(tuner, builder), hyperparameters={"lr": number(0.1), "dropout": number(0.2)}
+    )
+    response = await tuner.TransferHyperparameters(request)
+    assert dict(response.hyperparameters) == {"lr": number(0.1)}
+    kinds = {each.hyperparameter: each.kind for each in response.transfers}
+    assert kinds["dropout"] == tuner_service_pb2.TRANSFER_KIND_NOT_TRANSFERABLE
+    assert kinds["lr"] == tuner_service_pb2.TRANSFER_KIND_RESCALED
+    assert all(each.explanation for each in response.transfers)
+
+
+async def test_what_the_search_space_marks_does_not_transfer(tuner, builder):
+    marked = parameters(search_space_pb2.Parameter(name="lr", not_transferable=True))
+    request = tuner_service_pb2.TransferHyperparametersRequest(
+        surrogate=await built(tuner, builder), search_space=marked, hyperparameters={"lr": number(0.1)}
+    )
+    response = await tuner.TransferHyperparameters(request)
+    assert dict(response.hyperparameters) == {}
+
+
+async def test_only_a_surrogate_that_is_built_transfers(tuner):
+    with pytest.raises(InvalidArgument, match="READY"):
+        await tuner.TransferHyperparameters(tuner_service_pb2.TransferHyperparametersRequest())

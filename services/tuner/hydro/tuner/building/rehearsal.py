@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from hydro.tuner.building.task_failure import TaskFailed, attributed_to_task
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 from hydro.tuner.tracing import MetricsModule
 
 
-def rehearse(task: TrainingTask, hyperparameters: Hyperparameters, objective_metric: str) -> int:
-    """Trains the target one step and measures it on one validation batch.
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What the task showed of itself."""
 
-    Returns:
-        The number of the target's parameters.
+    target_parameters: int
+    optimizer_type: type[Optimizer]
+
+
+def rehearse(task: TrainingTask, hyperparameters: Hyperparameters, objective_metric: str) -> Rehearsal:
+    """Trains the target one step and measures it on one validation batch.
 
     Raises:
         TaskFailed: the task raised, gave something of the wrong kind, or does not report the objective's metric.
@@ -25,12 +32,14 @@ def rehearse(task: TrainingTask, hyperparameters: Hyperparameters, objective_met
         model = task.model(hyperparameters)
     with attributed_to_task("giving the first training batch"):
         batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
-    _train_one_step(task, model, batch, hyperparameters)
+    optimizer_type = _train_one_step(task, model, batch, hyperparameters)
     _require_metric(_validate(task, model, hyperparameters), objective_metric)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return Rehearsal(sum(parameter.numel() for parameter in model.parameters()), optimizer_type)
 
 
-def _train_one_step(task: TrainingTask, model: nn.Module, batch: Batch, hyperparameters: Hyperparameters) -> None:
+def _train_one_step(
+    task: TrainingTask, model: nn.Module, batch: Batch, hyperparameters: Hyperparameters
+) -> type[Optimizer]:
     with attributed_to_task("computing the loss"):
         loss = task.loss(model.train(), batch, hyperparameters)
         _require_scalar("loss", loss)
@@ -40,6 +49,7 @@ def _train_one_step(task: TrainingTask, model: nn.Module, batch: Batch, hyperpar
     with attributed_to_task("taking the first optimizer step"):
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    return type(optimizer)
 
 
 def _validate(task: TrainingTask, model: nn.Module, hyperparameters: Hyperparameters) -> Mapping[str, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from hydro.kit.artifacts import ArtifactStore
 from hydro.kit.errors import HydroError
@@ -17,6 +18,7 @@ from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.profiler import Measured, ProfileFailed, Profiler
 from hydro.tuner.planning.role_tracing import find_roles
 from hydro.tuner.shrinking.coordinate_check import check_coordinates
+from hydro.tuner.shrinking.report import ShrinkReport
 from hydro.tuner.shrinking.shrink import ShrunkModel
 from hydro.tuner.shrinking.surrogate import build_surrogate
 from hydro.tuner.task import TrainingTask
@@ -38,18 +40,18 @@ def _build(request: BuildRequest) -> BuildResult:
         task = load_task(request.entry_point, request.source_path)
     placed = PlacedTask(task, torch.device("cpu"))
     hyperparameters = _complete(task, request.values)
-    target_parameters = rehearse(placed, hyperparameters, request.objective_metric)
+    rehearsal = rehearse(placed, hyperparameters, request.objective_metric)
     with attributed_to_task("tried with other hyperparameters"):
         roles = find_roles(placed, hyperparameters, request.values)
-    shrinking = _shrink(placed, hyperparameters, request.width)
+    shrinking = _shrink(placed, hyperparameters, request.width, rehearsal.optimizer_type)
     measured = _measure(task, hyperparameters, shrinking, request.max_lanes)
     return BuildResult(
         fingerprint=fingerprint(request.entry_point, request.source_path),
         width=shrinking.width,
         warnings=shrinking.warnings,
         report="\n\n".join([*shrinking.report, measured.report]),
-        parameters=shrinking.parameters or target_parameters,
-        target_parameters=target_parameters,
+        parameters=shrinking.parameters or rehearsal.target_parameters,
+        target_parameters=rehearsal.target_parameters,
         artifact=_store(request, shrinking.model),
         roles=roles,
         profile=measured.profile,
@@ -73,10 +75,12 @@ class _Shrinking:
 
     @property
     def parameters(self) -> int:
-        return sum(each.numel() for each in self.model.model.parameters()) if self.model else 0
+        return self.model.solution.parameters if self.model else 0
 
 
-def _shrink(task: TrainingTask, hyperparameters: Mapping[str, Any], width: float) -> _Shrinking:
+def _shrink(
+    task: TrainingTask, hyperparameters: Mapping[str, Any], width: float, optimizer_type: type[Optimizer]
+) -> _Shrinking:
     try:
         if width == 1:
             _require_traceable(task, hyperparameters)
@@ -86,7 +90,8 @@ def _shrink(task: TrainingTask, hyperparameters: Mapping[str, Any], width: float
     except NotTraceable as error:
         warning = f"{error}; it runs unshrunk and unfused"
         return _Shrinking(width=1.0, warnings=(warning,), is_traceable=False)
-    return _Shrinking(width, shrunk, check.warnings, (str(shrunk.report), str(check)))
+    report = ShrinkReport(shrunk.solution, optimizer_type)
+    return _Shrinking(width, shrunk, (*report.warnings, *check.warnings), (str(report), str(check)))
 
 
 def _require_traceable(task: TrainingTask, hyperparameters: Mapping[str, Any]) -> None:

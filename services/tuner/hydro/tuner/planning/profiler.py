@@ -134,16 +134,16 @@ def _grow(trainer: BundleTrainer, hyperparameters: Hyperparameters, lanes: int) 
 
 
 def _measure_point(trainer: BundleTrainer, gate: RecordingGate) -> ProfilePoint:
+    trials = [lane.trial for lane in trainer.lanes]
     reset_peak()
     for _ in range(WARM_UP_STEPS):
         trainer.train_step()
+    trainer.validate(trials)
     gate.forget()
     seconds = list(_step_seconds(trainer))
-    trainer.validate([lane.trial for lane in trainer.lanes])
+    trainer.validate(trials)
     _raise_failures(trainer)
-    return ProfilePoint(
-        len(trainer.lanes), median(seconds), peak_bytes(), gate.longest_segment_seconds()
-    )
+    return ProfilePoint(len(trainer.lanes), median(seconds), peak_bytes(), gate.longest_segment_seconds())
 
 
 def _step_seconds(trainer: BundleTrainer) -> Iterator[float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from hydro.tuner.fusion.lower import NotFusible, lower
+from hydro.tuner.fusion.structure import NotFusible, compare
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.role import Role
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
@@ -62,7 +62,6 @@ class _Observation:
     shapes: Shapes
     reads: frozenset[str]
 
-
     def trace(self) -> tuple[Trace, Trace]:
         """The graph of the loss and the one of the metrics."""
         loss = LossModule(self.task, self.model, self.hyperparameters)
@@ -113,21 +112,11 @@ def _stronger(first: Role, second: Role) -> Role:
 
 
 def _difference(one: Trace, other: Trace) -> Role:
-    if not _same_constants(one, other):
-        return Role.STRUCTURAL
-    if str(one.graph) == str(other.graph):
-        return Role.OPTIMIZER
     try:
-        lower([one, other])
+        structure = compare([one, other])
     except NotFusible:
         return Role.STRUCTURAL
-    return Role.NUMERIC
-
-
-def _same_constants(one: Trace, other: Trace) -> bool:
-    return one.constants.keys() == other.constants.keys() and all(
-        torch.equal(tensor, other.constants[name]) for name, tensor in one.constants.items()
-    )
+    return Role.NUMERIC if structure.numbers or structure.constants else Role.OPTIMIZER
 
 
 def _shapes(model: nn.Module, *batches: Any) -> Iterator[tuple[str, tuple[int, ...], torch.dtype]]:

@@ -14,6 +14,7 @@ from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 from hydro.tuner.planning.sizing import Execution, PlannedDevice
+from hydro.tuner.shrinking.transfer import TransferredHyperparameters
 
 
 def surrogate_name(request: tuner_service_pb2.CreateSurrogateRequest) -> str:
@@ -72,7 +73,8 @@ def value_to_message(value: Value) -> search_space_pb2.Value:
             return search_space_pb2.Value(string_value=value)
 
 
-def _values(messages: Mapping[str, search_space_pb2.Value]) -> dict[str, Value]:
+def values(messages: Mapping[str, search_space_pb2.Value]) -> dict[str, Value]:
+    """Gives hyperparameters by name."""
     return {name: value(message) for name, message in messages.items()}
 
 
@@ -102,7 +104,7 @@ def roles(messages: Iterable[surrogate_pb2.HyperparameterRole]) -> dict[str, Rol
 
 def planned_trials(request: tuner_service_pb2.PlanBundlesRequest) -> list[PlannedTrial]:
     """Gives the trials to plan."""
-    return [PlannedTrial(trial.trial, _values(trial.hyperparameters), trial.steps) for trial in request.trials]
+    return [PlannedTrial(trial.trial, values(trial.hyperparameters), trial.steps) for trial in request.trials]
 
 
 def planned_devices(request: tuner_service_pb2.PlanBundlesRequest) -> list[PlannedDevice]:
@@ -127,6 +129,28 @@ def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle
         memory_bytes=bundle.memory_bytes,
         segment_seconds=bundle.segment_seconds,
         structure={name: value_to_message(value) for name, value in bundle.structure.items()},
+    )
+
+
+def not_transferable(space: search_space_pb2.SearchSpace) -> set[str]:
+    """Gives the names that a search space marks as not transferable."""
+    return {parameter.name for parameter in space.parameters if parameter.not_transferable}
+
+
+def transferred_to_message(
+    transferred: TransferredHyperparameters,
+) -> tuner_service_pb2.TransferHyperparametersResponse:
+    """Gives the message of the target's hyperparameters."""
+    return tuner_service_pb2.TransferHyperparametersResponse(
+        hyperparameters={name: value_to_message(value) for name, value in transferred.hyperparameters.items()},
+        transfers=[
+            tuner_service_pb2.Transfer(
+                hyperparameter=each.hyperparameter,
+                kind=tuner_service_pb2.TransferKind.Value(f"TRANSFER_KIND_{each.kind.value}"),
+                explanation=each.explanation,
+            )
+            for each in transferred.transfers
+        ],
     )
 
 

@@ -12,7 +12,7 @@ from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2, tuner_service_p
 from hydro.tuner.building.surrogate_cache import SurrogateCache
 from hydro.tuner.planning.plan import plan_bundles
 from hydro.tuner.server import convert
-from hydro.tuner.server.validation import check_create_surrogate, check_plan_bundles
+from hydro.tuner.server.validation import check_create_surrogate, check_plan_bundles, check_transfer
 from hydro.tuner.shrinking.transfer import transfer_hyperparameters
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -65,4 +65,8 @@ class TunerServicer(tuner_service_pb2_grpc.TunerServiceServicer):
         self, request: tuner_service_pb2.TransferHyperparametersRequest, context: Context
     ) -> tuner_service_pb2.TransferHyperparametersResponse:
         """Tells what becomes of the surrogate's hyperparameters on the target."""
-        return convert.transfers_to_message(transfer_hyperparameters(*convert.transfer_arguments(request)))
+        check_transfer(request)
+        roles, width = convert.roles(request.surrogate.roles), request.surrogate.width
+        marked = convert.not_transferable(request.search_space)
+        values = convert.values(request.hyperparameters)
+        return convert.transferred_to_message(transfer_hyperparameters(values, roles, width, not_transferable=marked))

@@ -36,6 +36,17 @@ def check_plan_bundles(request: tuner_service_pb2.PlanBundlesRequest) -> None:
     _refuse_if_any([*_profile_violations(request), *_trial_violations(request)])
 
 
+def check_transfer(request: tuner_service_pb2.TransferHyperparametersRequest) -> None:
+    """Refuses a surrogate that is not built.
+
+    Raises:
+        InvalidArgument: with every wrong field.
+    """
+    width = request.surrogate.width
+    if not 0 < width <= 1:
+        raise InvalidArgument.of([FieldViolation("surrogate.width", f"is {width:g}: give a surrogate that is READY")])
+
+
 def _refuse_if_any(violations: list[FieldViolation]) -> None:
     if violations:
         raise InvalidArgument.of(violations)
