@@ -56,9 +56,3 @@ class Bundle:
     plan: PlannedBundle
     device: DeviceName
     state: BundleState
-
-    def admits(self, hyperparameters: Hyperparameters) -> bool:
-        """Whether a trial with these hyperparameters has this bundle's structure."""
-        return all(
-            name in hyperparameters and hyperparameters[name] == value for name, value in self.plan.structure.items()
-        )

@@ -33,13 +33,18 @@ RETURN_DEVICE = transition("register", [DeviceState.DRAINING, DeviceState.GONE],
 TRANSITIONS = (DRAIN_DEVICE, LOSE_DEVICE, RETURN_DEVICE)
 
 
+REGISTERED = "registered"
+LOCAL = "local"
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """Where a bundle can run.
 
     `memory_bytes` is what bundles may use, 0: not known. `duty_cycle` (a share in [0, 1]) and `bubble_seconds` are a
-    slot's. `source` is the address of the squeezer that offers the slot. `lease` is the active lease on it, `bundle`
-    the bundle that is allocated to it or runs on it.
+    slot's. `source` says who brought it: LOCAL is the settings, REGISTERED a worker of its own, anything else the
+    address of the squeezer that offers the slot. `lease` is the active lease on it, `bundle` the bundle that is
+    allocated to it or runs on it.
     """
 
     name: DeviceName

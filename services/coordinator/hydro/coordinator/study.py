@@ -129,7 +129,8 @@ class StudyStatistics:
 class Study:
     """A study as it is stored.
 
-    `version` changes with the study itself, `revision` with it or any of its trials.
+    `next_trial` is the number of its next trial; `version` changes with the study itself, `revision` with it or any of
+    its trials.
     """
 
     name: StudyName
@@ -142,6 +143,7 @@ class Study:
     version: int
     revision: int
     uid: str
+    next_trial: int
     create_time: datetime
     end_time: datetime | None
     statistics: StudyStatistics = StudyStatistics()

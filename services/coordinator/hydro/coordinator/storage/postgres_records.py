@@ -31,6 +31,7 @@ class PostgresSurrogates:
             "width": surrogate.width,
             "warnings": list(surrogate.warnings),
             "fingerprint": surrogate.fingerprint,
+            "lane_hyperparameters": sorted(surrogate.lane_hyperparameters),
             "artifact": artifact_document(surrogate.artifact),
             "record": surrogate.record,
         }
@@ -56,6 +57,7 @@ class PostgresSurrogates:
             width=row.width,
             warnings=tuple(row.warnings),
             fingerprint=row.fingerprint,
+            lane_hyperparameters=frozenset(row.lane_hyperparameters),
             artifact=artifact_of(row.artifact),
             record=row.record,
         )
@@ -80,5 +82,9 @@ class PostgresRequests:
         """Stores the answer together with what the request did."""
         if request_id:
             await self._session.execute(
-                insert(_REQUEST).values(method=method, request_id=request_id, answer=list(answer))
+                insert(_REQUEST)
+                .values(method=method, request_id=request_id, answer=list(answer))
+                .on_conflict_do_update(
+                    index_elements=[_REQUEST.c.method, _REQUEST.c.request_id], set_={"answer": list(answer)}
+                )
             )

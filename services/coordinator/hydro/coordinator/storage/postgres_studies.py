@@ -201,6 +201,7 @@ def study_of(row: Row[Any]) -> Study:
         version=row.version,
         revision=row.revision,
         uid=row.uid,
+        next_trial=row.next_trial,
         create_time=row.create_time,
         end_time=row.end_time,
     )

@@ -78,6 +78,14 @@ class PostgresTrials:
         query = select(*_BARE).where(_TRIAL.c.study == str(study), _TRIAL.c.state.in_(_OPEN))
         return [trial_of(row) for row in await self._session.rows(query.order_by(_TRIAL.c.number))]
 
+    async def waiting(self, kind: TrialKind) -> Sequence[Trial]:
+        """Gives the PENDING trials of every study that are in no bundle, oldest first."""
+        query = select(*_BARE).where(
+            _TRIAL.c.state == TrialState.PENDING.value, _TRIAL.c.kind == kind.value, _TRIAL.c.bundle.is_(None)
+        )
+        oldest_first = query.order_by(_TRIAL.c.create_time, _TRIAL.c.study, _TRIAL.c.number)
+        return [trial_of(row) for row in await self._session.rows(oldest_first)]
+
     async def changed(self, study: StudyName, revision: int) -> Sequence[Trial]:
         """Gives the trials changed after the revision, each with its last measurement."""
         query = select(*_BARE).where(_TRIAL.c.study == str(study), _TRIAL.c.revision > revision)
@@ -117,6 +125,10 @@ class PostgresTrials:
             values["end_time"] = func.now()
         sources = [source.value for source in step.sources]
         return await self._change(study, numbers, [_TRIAL.c.state.in_(sources)], **values)
+
+    async def set_value(self, name: TrialName, value: float) -> None:
+        """Says what the trial's objective is in the end."""
+        await self._change(name.study, [name.number], value=value)
 
     async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
         """Starts PENDING trials that are in no bundle inside a running one."""

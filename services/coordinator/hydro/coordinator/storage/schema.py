@@ -175,6 +175,7 @@ surrogate = Table(
     Column("width", Double, nullable=False),
     Column("warnings", JSON, nullable=False, server_default="[]"),
     Column("fingerprint", Text, nullable=False, server_default=""),
+    Column("lane_hyperparameters", JSON, nullable=False, server_default="[]"),
     Column("artifact", JSON(none_as_null=True)),
     Column("record", LargeBinary, nullable=False),
     UniqueConstraint("study"),

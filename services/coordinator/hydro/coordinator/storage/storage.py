@@ -105,6 +105,9 @@ class Trials(Protocol):
     async def open(self, study: StudyName) -> Sequence[Trial]:
         """Gives the study's trials that have not ended, without measurements, in the order of their numbers."""
 
+    async def waiting(self, kind: TrialKind) -> Sequence[Trial]:
+        """Gives the PENDING trials of every study that are in no bundle, without measurements, oldest first."""
+
     async def changed(self, study: StudyName, revision: int) -> Sequence[Trial]:
         """Gives the trials changed after the revision, each with its last measurement."""
 
@@ -121,6 +124,9 @@ class Trials(Protocol):
 
         A trial that does not run any more, or is promoted, leaves its bundle.
         """
+
+    async def set_value(self, name: TrialName, value: float) -> None:
+        """Says what the trial's objective is in the end, whatever was measured."""
 
     async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
         """Starts PENDING trials that are in no bundle inside a running one, and gives their numbers."""

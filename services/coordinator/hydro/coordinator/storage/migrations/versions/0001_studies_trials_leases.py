@@ -118,6 +118,7 @@ def _create_surrogate() -> None:
         sa.Column("width", sa.Double(), nullable=False),
         sa.Column("warnings", sa.JSON(), server_default="[]", nullable=False),
         sa.Column("fingerprint", sa.Text(), server_default="", nullable=False),
+        sa.Column("lane_hyperparameters", sa.JSON(), server_default="[]", nullable=False),
         sa.Column("artifact", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("record", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(["study"], ["study.name"], name=op.f("fk_surrogate_study"), ondelete="CASCADE"),

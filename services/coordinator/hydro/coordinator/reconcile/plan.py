@@ -1,0 +1,112 @@
+"""PENDING trials become bundles on idle devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from hydro.coordinator.allocation.allocate import Placement, allocate, is_idle
+from hydro.coordinator.bell import Bell
+from hydro.coordinator.bundle import Bundle, BundleState, PlannedBundle
+from hydro.coordinator.device import Device
+from hydro.coordinator.reconcile.patience import Patience
+from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.study import Study, StudyState
+from hydro.coordinator.surrogate import Surrogate
+from hydro.coordinator.trial import Trial, TrialKind, TrialState
+from hydro.coordinator.tuner import Tuner
+
+_TARGETS_RUN_IN = (StudyState.SEARCHING, StudyState.SUCCEEDED)
+
+
+async def plan(storage: Storage, tuner: Tuner, bell: Bell, patience: Patience) -> None:
+    """Plans bundles for the idle devices and allocates them: targets first, then studies in the order of their age."""
+    if not await storage.run(_idle_devices):
+        return
+    await _plan_targets(storage, bell)
+    for study in await storage.run(lambda tx: tx.studies.in_states([StudyState.SEARCHING])):
+        idle = await storage.run(_idle_devices)
+        if not idle:
+            return
+        if study.spec.task is not None:
+            await _plan_search(storage, tuner, bell, patience, study, idle)
+
+
+async def _idle_devices(tx: Transaction) -> Sequence[Device]:
+    idle = [device for device in await tx.devices.all() if is_idle(device)]
+    return sorted(idle, key=lambda device: (not device.is_exclusive, device.name))
+
+
+async def _plan_targets(storage: Storage, bell: Bell) -> None:
+    async def work(tx: Transaction) -> Sequence[PlannedBundle]:
+        waiting = await tx.trials.waiting(TrialKind.TARGET)
+        studies = {name: await tx.studies.get(name) for name in {trial.name.study for trial in waiting}}
+        return [
+            # Its segments are not measured, so that no slot fits it.
+            PlannedBundle(trial.name.study, TrialKind.TARGET, (trial.name.number,))
+            for trial in waiting
+            if studies[trial.name.study].state in _TARGETS_RUN_IN
+        ]
+
+    bundles = await storage.run(work)
+    if bundles:
+        await _place(storage, bell, allocate(bundles, await storage.run(_idle_devices)))
+
+
+async def _plan_search(
+    storage: Storage, tuner: Tuner, bell: Bell, patience: Patience, study: Study, idle: Sequence[Device]
+) -> None:
+    surrogate = await storage.run(lambda tx: tx.surrogates.of_study(study.name))
+    if surrogate is None:
+        return
+    trials = await storage.run(lambda tx: plannable(tx, study, surrogate, patience))
+    if trials:
+        bundles = await tuner.plan_bundles(surrogate, study, trials, idle)
+        await _place(storage, bell, allocate(bundles, idle))
+
+
+async def plannable(tx: Transaction, study: Study, surrogate: Surrogate, patience: Patience) -> Sequence[Trial]:
+    """PENDING trials that should start now, the most advanced first, within the study's parallelism.
+
+    A trial that a running bundle has room for waits for that bundle, as long as its patience lasts: else bundles would
+    crumble into ones of few lanes.
+    """
+    trials = [trial for trial in await tx.trials.open(study.name) if trial.kind is TrialKind.SEARCH]
+    bundles = [each for each in await tx.bundles.live(study.name) if each.plan.kind is TrialKind.SEARCH]
+    active = sum(trial.state is TrialState.RUNNING or trial.bundle is not None for trial in trials)
+    waiting = [trial for trial in trials if trial.state is TrialState.PENDING and trial.bundle is None]
+    waiting.sort(key=lambda trial: -trial.steps)
+    free = _free_lanes(bundles, trials)
+    chosen = []
+    for trial in waiting:
+        host = _host(trial, bundles, free, surrogate)
+        if host is not None and not patience.is_over(trial):
+            free[host] -= 1
+        else:
+            chosen.append(trial)
+    return chosen[: max(0, study.spec.parallelism - active)]
+
+
+def _free_lanes(bundles: Sequence[Bundle], trials: Sequence[Trial]) -> dict[int, int]:
+    free = {each.number: each.plan.max_lanes for each in bundles if each.state is BundleState.RUNNING}
+    for trial in trials:
+        if trial.bundle in free:
+            free[trial.bundle] -= 1
+    return free
+
+
+def _host(trial: Trial, bundles: Sequence[Bundle], free: dict[int, int], surrogate: Surrogate) -> int | None:
+    for bundle in bundles:
+        if free.get(bundle.number, 0) > 0 and surrogate.fits(trial.hyperparameters, bundle.plan.structure):
+            return bundle.number
+    return None
+
+
+async def _place(storage: Storage, bell: Bell, placements: Sequence[Placement]) -> None:
+    for placement in placements:
+        if await storage.run(partial(_insert, placement=placement)):
+            bell.ring()
+
+
+async def _insert(tx: Transaction, placement: Placement) -> Bundle | None:
+    return await tx.bundles.insert(placement.bundle, placement.device.name)

@@ -1,0 +1,50 @@
+"""PREPARING studies get their surrogate."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from hydro.coordinator.bell import Bell
+from hydro.coordinator.names import SurrogateName
+from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.study import FAIL_STUDY, START_SEARCH, Study, StudyState
+from hydro.coordinator.surrogate import Surrogate, SurrogateState
+from hydro.coordinator.tuner import Tuner
+from hydro.kit.errors import InvalidArgument
+
+
+def surrogate_name(study: Study) -> SurrogateName:
+    """The name of a study's surrogate: another one for another study that takes the same id later."""
+    return SurrogateName(study.name.project, f"{study.name.study[:54]}-{study.uid[:8]}")
+
+
+async def prepare(storage: Storage, tuner: Tuner, bell: Bell, artifact_uri: str) -> None:
+    """Asks the tuner for the surrogate of each PREPARING study, and stores what has become of it.
+
+    To create is to ask how it stands: the tuner gives the surrogate that there is, or starts again what was lost.
+    """
+    for study in await storage.run(lambda tx: tx.studies.in_states([StudyState.PREPARING])):
+        try:
+            surrogate = await tuner.create_surrogate(surrogate_name(study), study.spec, artifact_uri)
+        except InvalidArgument as error:
+            surrogate = Surrogate(surrogate_name(study), SurrogateState.FAILED, error.message)
+        if await storage.run(partial(_store, study=study, surrogate=surrogate)):
+            bell.ring()
+
+
+async def _store(tx: Transaction, study: Study, surrogate: Surrogate) -> bool:
+    """Gives whether the study has moved."""
+    current = await tx.studies.lock(study.name)
+    if current.uid != study.uid or current.state is not StudyState.PREPARING:
+        return False
+    await tx.surrogates.put(study.name, surrogate)
+    match surrogate.state:
+        case SurrogateState.BUILDING:
+            return False
+        case SurrogateState.FAILED:
+            await tx.studies.move(study.name, FAIL_STUDY, surrogate.state_reason or "the surrogate could not be made")
+        case SurrogateState.READY:
+            await tx.studies.set_surrogate(study.name, surrogate.name, surrogate.fingerprint)
+            await tx.studies.add_warnings(study.name, surrogate.warnings)
+            await tx.studies.move(study.name, START_SEARCH)
+    return True

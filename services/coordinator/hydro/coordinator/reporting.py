@@ -1,0 +1,221 @@
+"""What a worker's report message does: one transaction for all lanes, and a verdict for each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from hydro.coordinator.bell import Bell
+from hydro.coordinator.bundle import Bundle
+from hydro.coordinator.device import Device, DeviceKind, DeviceState
+from hydro.coordinator.judgement import LaneReport, judge
+from hydro.coordinator.lease import Lease, lease_lost
+from hydro.coordinator.names import LeaseName, StudyName, TrialName
+from hydro.coordinator.pruners import Pruners
+from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.study import Study, StudyState
+from hydro.coordinator.trial import Trial, TrialKind, TrialState, Verdict
+from hydro.kit.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class ReportMessage:
+    """Every lane that has something to say. Units: seconds of device time since the last message."""
+
+    lease: LeaseName
+    fencing_token: int
+    sequence: int
+    reports: tuple[LaneReport, ...] = ()
+    free_lanes: int = 0
+    device_seconds: float = 0.0
+    fusion_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAnswer:
+    """What the lanes do next, and trials to take in."""
+
+    sequence: int
+    verdicts: tuple[tuple[TrialName, Verdict], ...]
+    insertions: tuple[Trial, ...]
+    expire_time: datetime
+    release_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What a report message is about, as it stands when its transaction starts."""
+
+    message: ReportMessage
+    study: Study
+    bundle: Bundle
+    device: Device
+    lease: Lease
+    lanes: tuple[Trial, ...]
+
+    @property
+    def release_requested(self) -> bool:
+        return release_requested(self.study, self.bundle, self.device)
+
+
+class Reporting:
+    """Takes report messages. `ask` makes new trials of a study, if it may have more."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        pruners: Pruners,
+        bell: Bell,
+        lease_seconds: float,
+        ask: Callable[[StudyName], Awaitable[int]],
+    ) -> None:
+        self._storage = storage
+        self._pruners = pruners
+        self._bell = bell
+        self._lease_seconds = lease_seconds
+        self._ask = ask
+
+    async def report(self, message: ReportMessage) -> ReportAnswer:
+        """Stores the message and decides, in one transaction.
+
+        A message sent again gets the verdicts and the insertions of the first time.
+
+        Raises:
+            FailedPrecondition: LEASE_LOST.
+        """
+        study = await self._storage.run(lambda tx: _study_of(tx, message))
+        answer, room = await self._decided(study, message)
+        if room and await self._ask(study.name):
+            more = await self._storage.run(lambda tx: self._insert(tx, study.name, message))
+            answer = _with_insertions(answer, more)
+        self._bell.ring()
+        return answer
+
+    async def _decided(self, study: Study, message: ReportMessage) -> tuple[ReportAnswer, int]:
+        async with self._pruners.lock(study.name):
+            attempts = 0
+
+            async def work(tx: Transaction) -> tuple[ReportAnswer, int]:
+                nonlocal attempts
+                attempts += 1
+                if attempts > 1:
+                    # The attempt before told the pruner what was not stored.
+                    self._pruners.drop(study)
+                return await self._take(tx, study.name, message)
+
+            try:
+                return await self._storage.run(work)
+            except BaseException:
+                self._pruners.drop(study)
+                raise
+
+    async def _take(self, tx: Transaction, name: StudyName, message: ReportMessage) -> tuple[ReportAnswer, int]:
+        study = await tx.studies.lock(name)
+        before = await tx.leases.get(message.lease)
+        lease = await tx.leases.renew(message.lease, message.fencing_token, self._lease_seconds, message.sequence)
+        bundle = await tx.bundles.get(lease.bundle)
+        device = await tx.devices.get(lease.device)
+        lanes = await tx.trials.in_bundle(bundle.number)
+        turn = _Round(message, study, bundle, device, lease, tuple(lanes))
+        if message.sequence <= before.sequence:
+            return await _again(tx, turn), 0
+        return await self._first(tx, turn)
+
+    async def _first(self, tx: Transaction, turn: _Round) -> tuple[ReportAnswer, int]:
+        message, bundle = turn.message, turn.bundle
+        await _account(tx, turn)
+        on_slot = turn.device.kind is DeviceKind.SLOT
+        pruner = await self._pruners.of(tx, turn.study)
+        verdicts = await judge(tx, turn.study, bundle, pruner, turn.lanes, message.reports, on_slot=on_slot)
+        freed = sum(verdict is not Verdict.CONTINUE for _, verdict in verdicts)
+        room = min(message.free_lanes + freed, bundle.plan.max_lanes - len(turn.lanes) + freed)
+        if turn.release_requested or bundle.plan.kind is TrialKind.TARGET:
+            room = 0
+        inserted = await insert_trials(tx, turn.study, bundle, room, message.sequence)
+        return _answer(turn, verdicts, inserted), room - len(inserted)
+
+    async def _insert(self, tx: Transaction, name: StudyName, message: ReportMessage) -> Sequence[Trial]:
+        study = await tx.studies.lock(name)
+        lease = await tx.leases.renew(message.lease, message.fencing_token, self._lease_seconds)
+        bundle = await tx.bundles.get(lease.bundle)
+        device = await tx.devices.get(lease.device)
+        if release_requested(study, bundle, device):
+            return await tx.trials.inserted(bundle.number, message.sequence)
+        room = bundle.plan.max_lanes - len(await tx.trials.in_bundle(bundle.number))
+        await insert_trials(tx, study, bundle, room, message.sequence)
+        return await tx.trials.inserted(bundle.number, message.sequence)
+
+
+def release_requested(study: Study, bundle: Bundle, device: Device) -> bool:
+    """Whether the worker should checkpoint its lanes and release."""
+    if device.state is not DeviceState.READY:
+        return True
+    if bundle.plan.kind is TrialKind.TARGET:
+        return study.state in (StudyState.PAUSED, StudyState.FAILED, StudyState.CANCELLED)
+    return study.state is not StudyState.SEARCHING
+
+
+async def insert_trials(tx: Transaction, study: Study, bundle: Bundle, room: int, sequence: int) -> tuple[Trial, ...]:
+    """Starts fitting PENDING trials in the running bundle: the most advanced first, within the study's parallelism."""
+    surrogate = await tx.surrogates.of_study(study.name)
+    if room <= 0 or surrogate is None:
+        return ()
+    search = [trial for trial in await tx.trials.open(study.name) if trial.kind is TrialKind.SEARCH]
+    active = sum(trial.state is TrialState.RUNNING or trial.bundle is not None for trial in search)
+    fitting = [
+        trial
+        for trial in search
+        if trial.state is TrialState.PENDING
+        and trial.bundle is None
+        and surrogate.fits(trial.hyperparameters, bundle.plan.structure)
+    ]
+    chosen = sorted(fitting, key=lambda trial: -trial.steps)[: max(0, min(room, study.spec.parallelism - active))]
+    joined = await tx.trials.join(study.name, [trial.name.number for trial in chosen], bundle.number, sequence)
+    return tuple(trial for trial in chosen if trial.name.number in joined)
+
+
+async def _study_of(tx: Transaction, message: ReportMessage) -> Study:
+    try:
+        lease = await tx.leases.get(message.lease)
+        bundle = await tx.bundles.get(lease.bundle)
+        return await tx.studies.get(bundle.plan.study)
+    except NotFound:
+        # The study was deleted, and everything of it.
+        raise lease_lost(message.lease, message.fencing_token) from None
+
+
+async def _account(tx: Transaction, turn: _Round) -> None:
+    message, numbers = turn.message, [lane.name.number for lane in turn.lanes]
+    await tx.bundles.note(turn.bundle.number, message.fusion_count, message.device_seconds)
+    if numbers and message.device_seconds > 0:
+        await tx.trials.add_device_seconds(turn.study.name, numbers, message.device_seconds / len(numbers))
+
+
+async def _again(tx: Transaction, turn: _Round) -> ReportAnswer:
+    running = {lane.name for lane in turn.lanes if lane.state is TrialState.RUNNING}
+    verdicts = []
+    for report in turn.message.reports:
+        stands = await tx.trials.measurement(report.trial, report.measurement.step) if report.measurement else None
+        if stands is not None:
+            verdicts.append((report.trial, stands[1]))
+        elif report.measurement or report.failure:
+            verdicts.append((report.trial, Verdict.CONTINUE if report.trial in running else Verdict.STOP))
+    inserted = await tx.trials.inserted(turn.bundle.number, turn.message.sequence)
+    return _answer(turn, verdicts, inserted)
+
+
+def _answer(turn: _Round, verdicts: Sequence[tuple[TrialName, Verdict]], insertions: Sequence[Trial]) -> ReportAnswer:
+    return ReportAnswer(
+        sequence=turn.message.sequence,
+        verdicts=tuple(verdicts),
+        insertions=tuple(insertions),
+        expire_time=turn.lease.expire_time,
+        release_requested=turn.release_requested,
+    )
+
+
+def _with_insertions(answer: ReportAnswer, insertions: Sequence[Trial]) -> ReportAnswer:
+    return ReportAnswer(
+        answer.sequence, answer.verdicts, tuple(insertions), answer.expire_time, answer.release_requested
+    )

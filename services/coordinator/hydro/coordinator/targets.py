@@ -1,0 +1,103 @@
+"""Trials of the target: full width, one lane, transferred hyperparameters."""
+
+from __future__ import annotations
+
+from hydro.coordinator.bell import Bell
+from hydro.coordinator.names import StudyName, TrialName
+from hydro.coordinator.search_space import validate_hyperparameters
+from hydro.coordinator.storage.storage import NewTrial, Storage, Transaction
+from hydro.coordinator.study import Study, StudyState
+from hydro.coordinator.surrogate import Surrogate
+from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind
+from hydro.coordinator.tuner import Tuner
+from hydro.kit.errors import FailedPrecondition, FieldViolation, InvalidArgument
+
+_METHOD = "TrainTarget"
+_STATES = (StudyState.SEARCHING, StudyState.PAUSED, StudyState.SUCCEEDED)
+
+
+class Targets:
+    """Creates trials of kind TARGET."""
+
+    def __init__(self, storage: Storage, tuner: Tuner, bell: Bell) -> None:
+        self._storage = storage
+        self._tuner = tuner
+        self._bell = bell
+
+    async def train(
+        self, name: StudyName, hyperparameters: Hyperparameters, defaults: bool, seed: int | None, request_id: str
+    ) -> Trial:
+        """Creates a trial with these hyperparameters, transferred; empty: the best trial's.
+
+        Args:
+            name: the study.
+            hyperparameters: as in the search space, before transfer.
+            defaults: the task's own, and nothing to transfer; excludes hyperparameters.
+            seed: None: the study's.
+            request_id: the same one again gives the same trial.
+
+        Raises:
+            InvalidArgument: hyperparameters that the study does not have.
+            FailedPrecondition: WRONG_STATE, when there is nothing to transfer, or the study cannot train a target.
+        """
+        answered = await self._storage.run(lambda tx: _answered(tx, request_id))
+        if answered is not None:
+            return answered
+        study, surrogate = await self._storage.run(lambda tx: _ready(tx, name))
+        if defaults and hyperparameters:
+            raise InvalidArgument.of([FieldViolation("defaults", "excludes hyperparameters: give one of them")])
+        if seed is not None and seed < 0:
+            raise InvalidArgument.of([FieldViolation("seed", f"is {seed}: give 0 or more")])
+        transferred: Hyperparameters = {}
+        if not defaults:
+            given = hyperparameters or await self._storage.run(lambda tx: _best(tx, study))
+            _check(study, given)
+            transferred = await self._tuner.transfer(surrogate, study.spec.search_space, given)
+        new = NewTrial(transferred, study.spec.seed if seed is None else seed, TrialKind.TARGET)
+        trial = await self._storage.run(lambda tx: _stored(tx, name, new, request_id))
+        self._bell.ring()
+        return trial
+
+
+async def _answered(tx: Transaction, request_id: str) -> Trial | None:
+    answer = await tx.requests.answer(_METHOD, request_id)
+    return None if answer is None else await tx.trials.get(TrialName.parse(answer[0]))
+
+
+async def _ready(tx: Transaction, name: StudyName) -> tuple[Study, Surrogate]:
+    study = await tx.studies.get(name)
+    surrogate = await tx.surrogates.of_study(name)
+    if study.spec.task is None:
+        raise FailedPrecondition(f"{name} has no task: its caller trains its trials")
+    if study.state not in _STATES or surrogate is None:
+        raise FailedPrecondition(f"{name} is {study.state.name}: a target is trained while it searches or after")
+    return study, surrogate
+
+
+async def _best(tx: Transaction, study: Study) -> Hyperparameters:
+    if study.best_trial is None:
+        raise FailedPrecondition(
+            f"{study.name} has no best trial yet: wait until a trial was trained to the end, or give hyperparameters"
+        )
+    return (await tx.trials.get(study.best_trial)).hyperparameters
+
+
+def _check(study: Study, hyperparameters: Hyperparameters) -> None:
+    # A best trial lacks what does not transfer.
+    space = study.spec.search_space
+    missing = {each.name for each in space.parameters if each.not_transferable} - set(hyperparameters)
+    violations = validate_hyperparameters(space.without(missing), hyperparameters)
+    if violations:
+        raise InvalidArgument.of(violations)
+
+
+async def _stored(tx: Transaction, name: StudyName, new: NewTrial, request_id: str) -> Trial:
+    answered = await _answered(tx, request_id)
+    if answered is not None:
+        return answered
+    study = await tx.studies.lock(name)
+    if study.state not in _STATES:
+        raise FailedPrecondition(f"{name} is {study.state.name}: a target is trained while it searches or after")
+    (trial,) = await tx.trials.insert(name, [new])
+    await tx.requests.remember(_METHOD, request_id, [str(trial.name)])
+    return trial

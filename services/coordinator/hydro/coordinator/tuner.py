@@ -1,0 +1,38 @@
+"""The port to the tuner: makes surrogates, plans bundles, transfers hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hydro.coordinator.bundle import PlannedBundle
+from hydro.coordinator.device import Device
+from hydro.coordinator.names import SurrogateName
+from hydro.coordinator.search_space import SearchSpace
+from hydro.coordinator.study import Study, StudySpec
+from hydro.coordinator.surrogate import Surrogate
+from hydro.coordinator.trial import Hyperparameters, Trial
+
+
+class Tuner(Protocol):
+    """Every method raises Unavailable when the tuner does not answer: trying again is safe."""
+
+    async def create_surrogate(self, name: SurrogateName, spec: StudySpec, artifact_uri: str) -> Surrogate:
+        """Starts to make the surrogate, or gives the one of that name as it stands.
+
+        Raises:
+            InvalidArgument: what is wrong with the task or its width.
+        """
+        ...
+
+    async def plan_bundles(
+        self, surrogate: Surrogate, study: Study, trials: Sequence[Trial], devices: Sequence[Device]
+    ) -> Sequence[PlannedBundle]:
+        """Puts each trial into one bundle, for these idle devices; pure."""
+        ...
+
+    async def transfer(
+        self, surrogate: Surrogate, space: SearchSpace, hyperparameters: Hyperparameters
+    ) -> Hyperparameters:
+        """What becomes of the surrogate's hyperparameters on the target; those left out stay at the task's defaults."""
+        ...

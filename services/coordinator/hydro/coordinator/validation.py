@@ -1,0 +1,88 @@
+"""What a study must be: everything that is wrong with it, found before anything is stored."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from hydro.coordinator.names import ID_PATTERN
+from hydro.coordinator.pruning.pruning_rule import validate_pruning
+from hydro.coordinator.search_space import validate as validate_search_space
+from hydro.coordinator.study import StudySpec, Task
+from hydro.kit.errors import FieldViolation
+
+_ID = re.compile(ID_PATTERN)
+_ENTRY_POINT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+MAX_TRIALS = 1_000_000
+
+
+def validate_study_id(study_id: str) -> list[FieldViolation]:
+    """What is wrong with the id of a new study."""
+    if _ID.fullmatch(study_id):
+        return []
+    shown = study_id if len(study_id) <= 100 else f"{study_id[:100]}..."
+    return [FieldViolation("study_id", f"is {shown!r}: use 1 to 63 of a-z, 0-9 and '-', a letter first")]
+
+
+def validate_spec(spec: StudySpec) -> list[FieldViolation]:
+    """Everything that is wrong with a study. Empty: nothing."""
+    return [
+        *(() if spec.task is None else _task_violations(spec.task)),
+        *validate_search_space(spec.search_space),
+        *_number_violations(spec),
+        # A rule cannot be held against a number of steps that is wrong itself.
+        *(validate_pruning(spec.pruning, spec.max_steps) if spec.max_steps >= 0 else ()),
+    ]
+
+
+def _number_violations(spec: StudySpec) -> Iterator[FieldViolation]:
+    if not spec.objective.metric:
+        yield FieldViolation("study.objective.metric", "is empty: name the metric to optimize, as in validation_loss")
+    least_steps = 0 if spec.task is None else 1
+    if spec.max_steps < least_steps:
+        yield FieldViolation("study.max_steps", f"is {spec.max_steps}: give {least_steps} or more")
+    if not 0 < spec.surrogate_width <= 1:
+        yield FieldViolation(
+            "study.surrogate_width", f"is {spec.surrogate_width:g}: give the surrogate over the target, in (0, 1]"
+        )
+    if not 1 <= spec.max_trials <= MAX_TRIALS:
+        yield FieldViolation("study.max_trials", f"is {spec.max_trials}: give 1 to {MAX_TRIALS}")
+    if spec.parallelism < 1:
+        yield FieldViolation("study.parallelism", f"is {spec.parallelism}: give 1 or more")
+    if spec.seed < 0:
+        yield FieldViolation("study.seed", f"is {spec.seed}: give 0 or more")
+
+
+def _task_violations(task: Task) -> Iterator[FieldViolation]:
+    found = _ENTRY_POINT.fullmatch(task.entry_point)
+    if found is None:
+        yield FieldViolation(
+            "study.task.entry_point", f"is {task.entry_point!r}: give module:Class, as in digits:Digits"
+        )
+        return
+    if task.source_path and not Path(task.source_path).is_dir():
+        yield FieldViolation("study.task.source_path", f"is {task.source_path!r}, and there is no such folder here")
+    elif not _module_exists(found.group(1), task.source_path):
+        where = f"in {task.source_path}" if task.source_path else "among the installed ones"
+        yield FieldViolation(
+            "study.task.entry_point",
+            f"is {task.entry_point!r}, and there is no module {found.group(1)!r} {where}: "
+            "give the folder that holds it as source_path",
+        )
+
+
+def _module_exists(module: str, source_path: str) -> bool:
+    """Whether the module can be found. Nothing is imported: packages on the way to it are user code too."""
+    path = [source_path, *sys.path] if source_path else list(sys.path)
+    parents = module.split(".")
+    for depth in range(len(parents)):
+        # A finder's cache of a folder does not show a file that was written a moment ago.
+        PathFinder.invalidate_caches()
+        spec = PathFinder.find_spec(".".join(parents[: depth + 1]), path)
+        if spec is None:
+            return False
+        path = list(spec.submodule_search_locations or ())
+    return True
