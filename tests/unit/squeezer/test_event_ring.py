@@ -22,7 +22,7 @@ def test_reader_gets_events_as_they_were_written(writer: EventWriter) -> None:
     writer.write(EventKind.WAIT_BEGIN, 20, schedule_index=3, step=7)
     assert list(reader.read(0)) == [
         Event(EventKind.STEP_BEGIN, 10, step=7),
-        Event(EventKind.WAIT_BEGIN, 20, schedule_index=3, step=7),
+        Event(EventKind.WAIT_BEGIN, 20, schedule_index=3, step=7, wait=1),
     ]
     assert list(reader.read(0)) == []
 

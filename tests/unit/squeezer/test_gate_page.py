@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hydro.squeezer.device_lock import revoke_leftover_gates
+from hydro.squeezer.events import EventKind, EventWriter, StageWait
 from hydro.squeezer.gate import ControllerGate, GateLost, SegmentDoesNotFit, WorkerGate
 from hydro.squeezer.shared_page import HEADER_WORDS, SharedPage, boot_number
 
@@ -16,8 +17,13 @@ MAGIC, VERSION, BOOT = range(3)
 
 
 @pytest.fixture
-def controller(tmp_path: Path) -> ControllerGate:
-    return ControllerGate.create(tmp_path / "page.gate")
+def stage(tmp_path: Path) -> EventWriter:
+    return EventWriter.create(tmp_path / "run-1.events")
+
+
+@pytest.fixture
+def controller(stage: EventWriter) -> ControllerGate:
+    return ControllerGate.create(stage.path.with_name("page.gate"), stage.path.name)
 
 
 @pytest.fixture
@@ -27,8 +33,11 @@ def worker(controller: ControllerGate) -> Iterator[WorkerGate]:
     gate.detach()
 
 
-def open_for(controller: ControllerGate, seconds: float) -> None:
-    controller.open(time.monotonic_ns() + int(seconds * 1e9), int(seconds * 1e9))
+def open_for(controller: ControllerGate, stage: EventWriter, seconds: float, longest_seconds: float = 0.0) -> None:
+    """A bubble begins, and the gate opens in it."""
+    stage.write(EventKind.WAIT_BEGIN, time.monotonic_ns())
+    wait = StageWait.attach(stage.path).number
+    controller.open(wait, time.monotonic_ns() + int(seconds * 1e9), int((longest_seconds or seconds) * 1e9))
 
 
 def run_in_thread(worker: WorkerGate) -> tuple[threading.Thread, list[str]]:
@@ -50,8 +59,8 @@ def words_of(controller: ControllerGate) -> SharedPage:
     return controller._page
 
 
-def test_segment_runs_when_the_gate_is_open(controller: ControllerGate, worker: WorkerGate) -> None:
-    open_for(controller, 60)
+def test_segment_runs_when_the_gate_is_open(controller: ControllerGate, stage: EventWriter, worker: WorkerGate) -> None:
+    open_for(controller, stage, 60)
     with worker.segment("forward"):
         assert not controller.is_quiet
     assert controller.is_quiet
@@ -59,74 +68,104 @@ def test_segment_runs_when_the_gate_is_open(controller: ControllerGate, worker: 
     assert controller.used_ns == pytest.approx(worker.used_seconds * 1e9)
 
 
-def test_segment_waits_until_the_gate_opens(controller: ControllerGate, worker: WorkerGate) -> None:
+def test_segment_waits_until_the_gate_opens(controller: ControllerGate, stage: EventWriter, worker: WorkerGate) -> None:
     thread, outcome = run_in_thread(worker)
     thread.join(timeout=0.05)
     assert outcome == []
-    open_for(controller, 60)
+    open_for(controller, stage, 60)
     thread.join()
     assert outcome == ["ran"]
 
 
-def test_admission_tells_the_opening_it_belongs_to(controller: ControllerGate, worker: WorkerGate) -> None:
-    open_for(controller, 60)
+def test_admission_tells_the_opening_it_belongs_to(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
     with worker.segment("forward"):
         admission = worker.latest_admission
     assert admission is not None
     assert admission.started_ns <= admission.deadline_ns == controller.deadline_ns
 
 
-def test_segment_whose_deadline_has_passed_does_not_start(controller: ControllerGate, worker: WorkerGate) -> None:
-    controller.open(time.monotonic_ns() - 1, SECOND_NS)
+def test_bubble_that_ends_early_stops_the_worker_before_the_controller_sees_it(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
+    stage.write(EventKind.WAIT_END, time.monotonic_ns())
     thread, outcome = run_in_thread(worker)
     thread.join(timeout=0.05)
     assert controller.is_open
     assert outcome == []
-    open_for(controller, 60)
+    open_for(controller, stage, 60)
+    thread.join()
+    assert outcome == ["ran"]
+
+
+def test_stage_whose_ring_is_gone_is_a_lost_gate(controller: ControllerGate, stage: EventWriter) -> None:
+    stage.close()
+    with pytest.raises(GateLost, match="run-1.events"):
+        WorkerGate.attach(controller.path)
+
+
+def test_segment_whose_deadline_has_passed_does_not_start(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, -1.0, 1.0)
+    thread, outcome = run_in_thread(worker)
+    thread.join(timeout=0.05)
+    assert controller.is_open
+    assert outcome == []
+    open_for(controller, stage, 60)
     thread.join()
     assert outcome == ["ran"]
 
 
 def test_unknown_segment_starts_only_with_most_of_the_longest_bubble_left(
-    controller: ControllerGate, worker: WorkerGate
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
 ) -> None:
-    controller.open(time.monotonic_ns() + 30 * SECOND_NS, longest_bubble_ns=60 * SECOND_NS)
+    open_for(controller, stage, 30, 60)
     thread, outcome = run_in_thread(worker)
     thread.join(timeout=0.05)
     assert outcome == []
-    controller.open(time.monotonic_ns() + 50 * SECOND_NS, longest_bubble_ns=60 * SECOND_NS)
+    open_for(controller, stage, 50, 60)
     thread.join()
     assert outcome == ["ran"]
 
 
-def test_segment_that_outlasts_its_bubble_is_counted_late(controller: ControllerGate, worker: WorkerGate) -> None:
-    open_for(controller, 60)
+def test_segment_that_outlasts_its_bubble_is_counted_late(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
     with worker.segment("forward"):
-        controller.close(time.monotonic_ns() - SECOND_NS)
+        stage.write(EventKind.WAIT_END, time.monotonic_ns() - SECOND_NS)
         assert controller.overdue_ns() == 0
-    assert controller.late_ns >= SECOND_NS
+    assert 0 < controller.late_ns <= controller.used_ns
 
 
-def test_segment_that_fails_leaves_the_gate_quiet(controller: ControllerGate, worker: WorkerGate) -> None:
-    open_for(controller, 60)
+def test_segment_that_fails_leaves_the_gate_quiet(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
     with pytest.raises(ZeroDivisionError), worker.segment("forward"):
         raise ZeroDivisionError
     assert controller.is_quiet
 
 
-def test_synchronization_is_part_of_the_segment(controller: ControllerGate) -> None:
+def test_synchronization_is_part_of_the_segment(controller: ControllerGate, stage: EventWriter) -> None:
     seen = []
     worker = WorkerGate.attach(controller.path, synchronize=lambda: seen.append(controller.is_quiet))
-    open_for(controller, 60)
+    open_for(controller, stage, 60)
     with worker.segment("forward"):
         pass
     worker.detach()
     assert seen == [False]
 
 
-def test_worker_acknowledges_that_it_is_quiet(controller: ControllerGate, worker: WorkerGate) -> None:
-    open_for(controller, 60)
-    controller.close(time.monotonic_ns())
+def test_worker_acknowledges_that_it_is_quiet(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
+    controller.close()
     thread, outcome = run_in_thread(worker)
     thread.join(timeout=0.05)
     assert controller.acknowledged == 2
@@ -135,7 +174,9 @@ def test_worker_acknowledges_that_it_is_quiet(controller: ControllerGate, worker
     assert outcome == ["GateLost"]
 
 
-def test_revoked_gate_wakes_and_refuses_the_worker(controller: ControllerGate, worker: WorkerGate) -> None:
+def test_revoked_gate_wakes_and_refuses_the_worker(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
     controller.revoke()
     with pytest.raises(GateLost, match="has ended"), worker.segment("forward"):
         pytest.fail("the block must not run")
@@ -150,7 +191,7 @@ def test_silent_controller_is_a_lost_gate(controller: ControllerGate) -> None:
 
 
 def test_page_of_an_earlier_life_is_recognised(controller: ControllerGate) -> None:
-    words_of(controller).words[HEADER_WORDS + 6] = time.monotonic_ns() - 10 * SECOND_NS
+    words_of(controller).words[HEADER_WORDS + 5] = time.monotonic_ns() - 10 * SECOND_NS
     with pytest.raises(GateLost, match="earlier life"):
         WorkerGate.attach(controller.path)
 
@@ -173,8 +214,10 @@ def test_missing_or_short_page_is_refused(tmp_path: Path) -> None:
         WorkerGate.attach(tmp_path / "short.gate")
 
 
-def test_leftover_gates_of_the_device_are_revoked_and_others_kept(tmp_path: Path) -> None:
-    mine, other = ControllerGate.create(tmp_path / "gpu-1.a.gate"), ControllerGate.create(tmp_path / "gpu-10.a.gate")
+def test_leftover_gates_of_the_device_are_revoked_and_others_kept(tmp_path: Path, stage: EventWriter) -> None:
+    mine, other = (
+        ControllerGate.create(tmp_path / f"{device}.a.gate", stage.path.name) for device in ("gpu-1", "gpu-10")
+    )
     damaged = tmp_path / "gpu-1.b.gate"
     damaged.write_bytes(b"no page")
     worker = WorkerGate.attach(mine.path)
@@ -187,10 +230,12 @@ def test_leftover_gates_of_the_device_are_revoked_and_others_kept(tmp_path: Path
     worker.detach()
 
 
-def test_segment_longer_than_every_bubble_is_told(controller: ControllerGate, worker: WorkerGate) -> None:
+def test_segment_longer_than_every_bubble_is_told(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
     for _ in range(5):
         worker._durations.add("forward", SECOND_NS)
-    controller.open(time.monotonic_ns() + SECOND_NS // 2, longest_bubble_ns=SECOND_NS // 2)
+    open_for(controller, stage, 0.5)
     with pytest.raises(SegmentDoesNotFit, match="1000.0 ms"), worker.segment("forward"):
         pytest.fail("the block must not run")
 
@@ -206,6 +251,6 @@ def test_controller_sees_who_has_the_page(controller: ControllerGate) -> None:
 
 
 def test_each_page_has_an_epoch_of_its_own(tmp_path: Path) -> None:
-    first = ControllerGate.create(tmp_path / "page.gate")
-    second = ControllerGate.create(tmp_path / "page.gate")
+    first = ControllerGate.create(tmp_path / "page.gate", "run-1.events")
+    second = ControllerGate.create(tmp_path / "page.gate", "run-1.events")
     assert words_of(first).epoch != words_of(second).epoch

@@ -1,7 +1,9 @@
 """Events of a pipeline stage, from the hook in its process to the squeezer: a bounded ring in a shared page.
 
-The hook never waits: when the ring is full, the event is dropped and counted. Two words go the other way, so that the
-stage's side can tell in which of its steps trials worked.
+The hook never waits: when the ring is full, the event is dropped and counted. Beside the ring stands the number of the
+wait that the stage is in, which a worker reads by itself before each segment: so a bubble's end stops it at once, even
+when the squeezer gets its processor late. Two words go the other way, so that the stage's side can tell in which of
+its steps trials worked.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from hydro.squeezer.shared_page import HEADER_WORDS, PageRejected, SharedPage
 MAGIC: Final = 0x48594452_4F455654
 CAPACITY: Final = 1024
 
-_HEAD, _TAIL, _DROPPED, _CONSUMER, _CONSUMER_BEAT, _OPENED, _USED = range(HEADER_WORDS, HEADER_WORDS + 7)
+_HEAD, _TAIL, _DROPPED, _CONSUMER, _CONSUMER_BEAT, _OPENED, _USED, _WAIT, _WAIT_ENDED = range(
+    HEADER_WORDS, HEADER_WORDS + 9
+)
 _FIRST_RECORD: Final = 32
-_RECORD_WORDS: Final = 4
+_RECORD_WORDS: Final = 5
 _WORD_COUNT: Final = _FIRST_RECORD + CAPACITY * _RECORD_WORDS
 
 
@@ -52,6 +56,8 @@ class Event:
     schedule_index: int = 0
     """Place in the stage's schedule, the same in every step."""
     step: int = 0
+    wait: int = 0
+    """Number of the stage's wait: odd while it waits, even while it computes."""
 
 
 class EventWriter:
@@ -61,6 +67,7 @@ class EventWriter:
         self._page = page
         self._words = page.words
         self._head = 0
+        self._wait = 0
 
     @classmethod
     def create(cls, path: Path) -> EventWriter:
@@ -75,11 +82,17 @@ class EventWriter:
     def write(self, kind: EventKind, stamp_ns: int, schedule_index: int = 0, step: int = 0) -> None:
         """Appends an event, or drops and counts it when the ring is full. Never waits."""
         words, head = self._words, self._head
+        if kind is EventKind.WAIT_BEGIN:
+            words[_WAIT] = self._wait = (self._wait + 1) | 1
+        elif kind is EventKind.WAIT_END:
+            words[_WAIT_ENDED] = stamp_ns
+            words[_WAIT] = self._wait = (self._wait | 1) + 1
         if head - words[_TAIL] >= CAPACITY:
             words[_DROPPED] += 1
             return
         at = _FIRST_RECORD + head % CAPACITY * _RECORD_WORDS
         words[at], words[at + 1], words[at + 2], words[at + 3] = kind, stamp_ns, schedule_index, step
+        words[at + 4] = self._wait
         self._head = head + 1
         # The record stands before the head that shows it.
         words[_HEAD] = self._head
@@ -156,10 +169,20 @@ class EventReader:
         at = _FIRST_RECORD + self._tail % CAPACITY * _RECORD_WORDS
         if words[at] not in _KINDS:
             raise PageRejected(f"event ring {self._page.path} has an event of kind {words[at]}, which is none")
-        event = Event(EventKind(words[at]), words[at + 1], words[at + 2], words[at + 3])
+        event = Event(EventKind(words[at]), words[at + 1], words[at + 2], words[at + 3], words[at + 4])
         self._tail += 1
         words[_TAIL] = self._tail
         return event
+
+    @property
+    def wait(self) -> int:
+        """Number of the wait that the stage is in now."""
+        return self._words[_WAIT]
+
+    @property
+    def name(self) -> str:
+        """File name of the ring."""
+        return self._page.path.name
 
     def beat(self) -> None:
         """Tells the hook that the squeezer lives."""
@@ -169,3 +192,29 @@ class EventReader:
         """Tells the hook what was done in its bubbles so far."""
         self._words[_OPENED] = gates_opened
         self._words[_USED] = used_ns
+
+
+class StageWait:
+    """A worker's view of the stage in whose bubbles it works."""
+
+    def __init__(self, page: SharedPage) -> None:
+        self._words = page.words
+
+    @classmethod
+    def attach(cls, path: Path) -> StageWait:
+        """Maps the stage's ring.
+
+        Raises:
+            PageRejected: the file is not a ring of this layout and boot.
+        """
+        return cls(SharedPage.attach(path, magic=MAGIC, word_count=_WORD_COUNT))
+
+    @property
+    def number(self) -> int:
+        """Odd while the stage waits; another number at each change."""
+        return self._words[_WAIT]
+
+    @property
+    def ended_ns(self) -> int:
+        """When the latest wait ended."""
+        return self._words[_WAIT_ENDED]

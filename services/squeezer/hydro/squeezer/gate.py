@@ -2,7 +2,8 @@
 
 One shared page per claim of a slot, in HYDRO_GATE_DIRECTORY. The controller opens the gate with a deadline; the worker
 launches a segment only when the segment's own 99th percentile fits before it. So a worker stops by itself even when the
-controller dies in an open bubble. Errors:
+controller dies in an open bubble; and by the stage's own wait number it stops even when the bubble ends before its
+forecast and the controller has not seen it yet. Errors:
 
     GateLost                 the slot has gone for this worker: checkpoint, release, acquire another lease
       SegmentDoesNotFit      the bundle's segments are longer than any bubble of the slot
@@ -20,6 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
+from hydro.squeezer.events import StageWait
 from hydro.squeezer.segment import SegmentDurations
 from hydro.squeezer.shared_page import HEADER_WORDS, PageRejected, SharedPage
 
@@ -27,12 +29,12 @@ MAGIC: Final = 0x48594452_4F474154
 SUFFIX: Final = ".gate"
 
 # Words the controller writes.
-_SEQUENCE, _DEADLINE, _OPENED_AT, _CLOSED_AT, _LONGEST, _STATUS, _CONTROLLER_BEAT = range(
-    HEADER_WORDS, HEADER_WORDS + 7
-)
+_SEQUENCE, _DEADLINE, _WAIT, _LONGEST, _STATUS, _CONTROLLER_BEAT = range(HEADER_WORDS, HEADER_WORDS + 6)
 # Words the worker writes, on another cache line.
 _RUNNING, _USED, _SEGMENTS, _LATE, _WORKER_BEAT, _WORKER_PID, _ACK = range(24, 31)
-_WORD_COUNT: Final = 64
+_RING_NAME: Final = 32  # first word of the file name of the stage's event ring
+_RING_NAME_WORDS: Final = 32
+WORD_COUNT: Final = 64
 
 _POLL_NS: Final = 200_000_000
 _BEAT_SECONDS: Final = 0.5
@@ -63,6 +65,8 @@ class Admission:
 
     sequence: int
     """Number of the opening."""
+    wait: int
+    """Number of the stage's wait."""
     started_ns: int
     deadline_ns: int
 
@@ -76,15 +80,17 @@ class ControllerGate:
         self.beat()
 
     @classmethod
-    def create(cls, path: Path) -> ControllerGate:
-        """Makes a closed gate."""
-        return cls(SharedPage.create(path, magic=MAGIC, word_count=_WORD_COUNT))
+    def create(cls, path: Path, ring_name: str) -> ControllerGate:
+        """Makes a closed gate to the bubbles of the stage whose event ring has this file name."""
+        page = SharedPage.create(path, magic=MAGIC, word_count=WORD_COUNT)
+        page.write_text(_RING_NAME, _RING_NAME_WORDS, ring_name)
+        return cls(page)
 
     @classmethod
     def revoke_leftover(cls, path: Path) -> None:
         """Revokes the gate that an earlier life of the controller left, or takes the file away if it is none."""
         try:
-            page = SharedPage.attach(path, magic=MAGIC, word_count=_WORD_COUNT)
+            page = SharedPage.attach(path, magic=MAGIC, word_count=WORD_COUNT)
         except PageRejected:
             path.unlink(missing_ok=True)
             return
@@ -95,26 +101,23 @@ class ControllerGate:
         """File of the page."""
         return self._page.path
 
-    def open(self, deadline_ns: int, longest_bubble_ns: int) -> None:
-        """Lets the worker run until `deadline_ns` (monotonic)."""
+    def open(self, wait: int, deadline_ns: int, longest_bubble_ns: int) -> None:
+        """Lets the worker run in the stage's wait of this number, until `deadline_ns` (monotonic)."""
+        self.close()
         words = self._words
-        if words[_SEQUENCE] % 2:
-            self.close(time.monotonic_ns())
-        words[_DEADLINE], words[_LONGEST], words[_OPENED_AT] = deadline_ns, longest_bubble_ns, time.monotonic_ns()
+        words[_WAIT], words[_DEADLINE], words[_LONGEST] = wait, deadline_ns, longest_bubble_ns
         # Odd means open. The deadline stands before the number that shows it.
         words[_SEQUENCE] += 1
         self._page.wake(_SEQUENCE)
 
-    def close(self, bubble_end_ns: int) -> None:
+    def close(self) -> None:
         """Ends the bubble. The worker is not woken: it would only take the time of who has come back to work."""
-        words = self._words
-        if words[_SEQUENCE] % 2:
-            words[_CLOSED_AT] = bubble_end_ns
-            words[_SEQUENCE] += 1
+        if self._words[_SEQUENCE] % 2:
+            self._words[_SEQUENCE] += 1
 
     def revoke(self) -> None:
         """Ends the claim: the worker finds GateLost at its next segment."""
-        self.close(time.monotonic_ns())
+        self.close()
         self._words[_STATUS] = PageStatus.REVOKED
         # Another value, so that a worker that is about to sleep looks again.
         self._words[_SEQUENCE] += 2
@@ -186,6 +189,7 @@ class WorkerGate:
 
     Args:
         page: the mapped page; use `attach`.
+        stage: the stage in whose bubbles the worker runs.
         heartbeat_timeout_seconds: the controller counts as gone after this silence.
         synchronize: waits until what a segment launched has ended; on a GPU, the device's synchronize.
     """
@@ -193,12 +197,14 @@ class WorkerGate:
     def __init__(
         self,
         page: SharedPage,
+        stage: StageWait,
         *,
         heartbeat_timeout_seconds: float = 3.0,
         synchronize: Callable[[], None] | None = None,
     ) -> None:
         self._page = page
         self._words = page.words
+        self._stage = stage
         self._timeout_ns = int(heartbeat_timeout_seconds * 1e9)
         self._synchronize = synchronize
         self._durations = SegmentDurations()
@@ -224,10 +230,11 @@ class WorkerGate:
             GateLost: the page is missing, damaged, revoked, or left over from an earlier life of the controller.
         """
         try:
-            page = SharedPage.attach(Path(path), magic=MAGIC, word_count=_WORD_COUNT)
+            page = SharedPage.attach(Path(path), magic=MAGIC, word_count=WORD_COUNT)
+            stage = StageWait.attach(page.path.with_name(page.read_text(_RING_NAME, _RING_NAME_WORDS)))
         except PageRejected as error:
             raise GateLost(str(error)) from error
-        return cls(page, heartbeat_timeout_seconds=heartbeat_timeout_seconds, synchronize=synchronize)
+        return cls(page, stage, heartbeat_timeout_seconds=heartbeat_timeout_seconds, synchronize=synchronize)
 
     @contextmanager
     def segment(self, name: str) -> Iterator[None]:
@@ -265,8 +272,8 @@ class WorkerGate:
             sequence = words[_SEQUENCE]
             if sequence % 2 and (admission := self._admission(name, sequence)) is not None:
                 words[_RUNNING] = sequence
-                # The gate may have closed between the look and the mark.
-                if words[_SEQUENCE] == sequence:
+                # The bubble may have ended between the look and the mark.
+                if words[_SEQUENCE] == sequence and self._stage.number == admission.wait:
                     return admission
                 words[_RUNNING] = 0
                 continue
@@ -277,9 +284,12 @@ class WorkerGate:
             self._page.wait(_SEQUENCE, sequence, _POLL_NS)
 
     def _admission(self, name: str, sequence: int) -> Admission | None:
-        now_ns, deadline_ns = time.monotonic_ns(), self._words[_DEADLINE]
-        needed_ns = self._durations.needed_ns(name, self._words[_LONGEST])
-        return Admission(sequence, now_ns, deadline_ns) if now_ns + needed_ns <= deadline_ns else None
+        words = self._words
+        now_ns, deadline_ns, wait = time.monotonic_ns(), words[_DEADLINE], words[_WAIT]
+        needed_ns = self._durations.needed_ns(name, words[_LONGEST])
+        if wait != self._stage.number or now_ns + needed_ns > deadline_ns:
+            return None
+        return Admission(sequence, wait, now_ns, deadline_ns)
 
     def _skip(self, name: str) -> None:
         longest_ns = self._words[_LONGEST]
@@ -298,8 +308,8 @@ class WorkerGate:
         self._durations.add(name, duration_ns)
         words[_USED] += duration_ns
         words[_SEGMENTS] += 1
-        if words[_SEQUENCE] != admission.sequence:
-            words[_LATE] += max(0, ended_ns - words[_CLOSED_AT])
+        if self._stage.number != admission.wait:
+            words[_LATE] += min(duration_ns, max(0, ended_ns - self._stage.ended_ns))
         words[_RUNNING] = 0
 
     def _check_alive(self) -> None:

@@ -129,20 +129,21 @@ class Gatekeeper(threading.Thread):
             case EventKind.SCHEDULE_CHANGED:
                 self._controller.invalidate()
                 if self._gate is not None:
-                    self._gate.close(event.stamp_ns)
+                    self._gate.close()
 
     def _bubble_begins(self, event: Event) -> None:
         gate = self._gate
         # What an evicted worker still runs counts as much as what the present one does.
         ready = gate is not None and gate.is_quiet and not self._retired
         grant = self._controller.bubble_begin(event.schedule_index, event.stamp_ns, claimed=ready)
-        if grant is not None and gate is not None and grant.deadline_ns > time.monotonic_ns():
-            gate.open(grant.deadline_ns, grant.longest_ns)
+        # A bubble that is over before we got to see it is not opened.
+        if grant is not None and gate is not None and self._reader.wait == event.wait:
+            gate.open(event.wait, grant.deadline_ns, grant.longest_ns)
             self._controller.opened()
 
     def _bubble_ends(self, event: Event) -> None:
         if self._gate is not None:
-            self._gate.close(event.stamp_ns)
+            self._gate.close()
         self._controller.bubble_end(event.schedule_index, event.stamp_ns)
         self._reader.publish(self._controller.totals.gates_opened, self._used_ns())
 

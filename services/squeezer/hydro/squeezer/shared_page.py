@@ -108,6 +108,23 @@ class SharedPage:
         """Process that made the page, in its own process namespace."""
         return self.words[_CREATOR]
 
+    def write_text(self, first_word: int, word_count: int, text: str) -> None:
+        """Writes a text, padded with zeros, over some words.
+
+        Raises:
+            ValueError: it is too long.
+        """
+        encoded = text.encode()
+        if len(encoded) > word_count * _WORD_BYTES:
+            raise ValueError(f"text: {text!r} has more than {word_count * _WORD_BYTES} bytes; shorten it")
+        padded = encoded.ljust(word_count * _WORD_BYTES, b"\0")
+        ctypes.memmove(self._address + first_word * _WORD_BYTES, padded, len(padded))
+
+    def read_text(self, first_word: int, word_count: int) -> str:
+        """Reads what `write_text` wrote; what is no text has replacement characters."""
+        content = ctypes.string_at(self._address + first_word * _WORD_BYTES, word_count * _WORD_BYTES)
+        return content.rstrip(b"\0").decode(errors="replace")
+
     def wait(self, word: int, expected: int, timeout_ns: int) -> None:
         """Sleeps while the low 32 bits of a word are `expected`, at most `timeout_ns`."""
         futex.wait(self._low_half(word), expected & 0xFFFFFFFF, timeout_ns)

@@ -160,7 +160,7 @@ class Squeezer:
         slot = attached.slot.claimed(claim)
         if slot is not attached.slot or attached.gate is None:
             file_name = f"{self._identifier}.{name.identifier}.{claim.fencing_token}.{secrets.token_hex(4)}{SUFFIX}"
-            gate = ControllerGate.create(self._gate_directory / file_name)
+            gate = ControllerGate.create(self._gate_directory / file_name, attached.stage.event_page)
             attached.gatekeeper.install(gate)
             attached.slot, attached.gate = slot, gate
         return attached.gate.path.name
