@@ -63,6 +63,11 @@ class FusedTrainer:
         return self._current
 
     @property
+    def fusion_count(self) -> int:
+        """See `BundleTrainer`."""
+        return max(1, len(self._lanes))
+
+    @property
     def report(self) -> str:
         """See `BundleTrainer`."""
         return f"{len(self._lanes)} lanes as one program; {self._programs.report}"
@@ -85,9 +90,11 @@ class FusedTrainer:
     def _losses(self, stacked: LaneStack, batches: list[Batch]) -> Tensor:
         """One loss per lane, in the lanes' order. Lanes whose batches differ in shape run as programs of their own."""
         if len(batches) == 1:
-            program = self._programs.program(self._lanes, batches[0], train=True)
-            generators = [lane.generator for lane in self._lanes]
-            return program(stacked.parameters, stacked.buffers, (batches[0],), lane_inputs=False, generators=generators)
+            program, generators = self._train_program(range(len(self._lanes)), batches[0])
+            loss_G: Tensor = program(
+                stacked.parameters, stacked.buffers, (batches[0],), lane_inputs=False, generators=generators
+            )
+            return loss_G
         of_lane = [batches[stream] for stream in self._source.stream_of_lane]
         parts: dict[object, list[int]] = {}
         for index, batch in enumerate(of_lane):

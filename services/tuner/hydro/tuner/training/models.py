@@ -16,14 +16,16 @@ from hydro.tuner.training.reads import HyperparameterReads, ReadValues
 if TYPE_CHECKING:
     from hydro.tuner.shrinking.parametrization import Factors
     from hydro.tuner.shrinking.shrink import ShrunkModel
-    from hydro.tuner.shrinking.surrogate import Solution
+    from hydro.tuner.shrinking.solution import Solution
 
 
 class LaneModel(Protocol):
     """A model without weights of its own, so to say: lanes that share it each bring theirs."""
 
-    template: nn.Module
-    """Has the parameter and buffer names of the user's model; its values mean nothing."""
+    @property
+    def template(self) -> nn.Module:
+        """Has the parameter and buffer names of the user's model; its values mean nothing."""
+        ...
 
     def fresh(self, seed: int) -> nn.Module:
         """Gives a model of its own with initial weights."""
@@ -38,7 +40,7 @@ class _Target:
     def __init__(self, task: PlacedTask, hyperparameters: Hyperparameters) -> None:
         self._task = task
         self._hyperparameters = hyperparameters
-        self.template = self.fresh(seed=0)
+        self.template: nn.Module = self.fresh(seed=0)
 
     def fresh(self, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=_generator_devices(self._task.device)):
@@ -52,14 +54,13 @@ class _Target:
 class _Surrogate:
     def __init__(self, shrunk: ShrunkModel, device: torch.device) -> None:
         self._shrunk = shrunk
-        self._device = device
-        self.template = shrunk.model
+        self.template: nn.Module = shrunk.model.to(device)
 
     def fresh(self, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=_generator_devices(self._device)):
-            self._shrunk.initialize(seed)
-        model: nn.Module = copy.deepcopy(self._shrunk.model)
-        return model
+        self._shrunk.initialize(seed)
+        # The programs go by the module that they are called with: copies share them.
+        programs = vars(self.template)["_programs"]
+        return copy.deepcopy(self.template, {id(programs): programs})
 
     def factors(self, parameter: str, optimizer_type: type[Optimizer]) -> Factors | None:
         return self._shrunk.parametrization.factors(parameter, optimizer_type)

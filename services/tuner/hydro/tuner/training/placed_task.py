@@ -54,7 +54,9 @@ class PlacedTask(TrainingTask):
         model = self.task.model(hp)
         if not isinstance(model, nn.Module):
             raise TaskInvalid(f"{type(self.task).__name__}.model(hp) gave {model!r}: return an nn.Module")
-        return model.to(self.device, self._cast)
+        # On the meta device, where building costs nothing, it stays: it is wanted for its shapes.
+        is_meta = any(each.is_meta for each in model.parameters())
+        return model.to(dtype=self._cast) if is_meta else model.to(self.device, self._cast)
 
     def train_batches(self, hp: Hyperparameters, seed: int, start_step: int) -> Iterator[Batch]:
         """Gives the task's training batches, placed."""

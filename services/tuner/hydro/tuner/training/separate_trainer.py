@@ -116,6 +116,11 @@ class SeparateTrainer:
         return self._current
 
     @property
+    def fusion_count(self) -> int:
+        """See `BundleTrainer`."""
+        return 1
+
+    @property
     def report(self) -> str:
         """See `BundleTrainer`."""
         return f"{len(self._lanes)} separate models, one after the other"

@@ -32,6 +32,11 @@ class BundleTrainer(Protocol):
         ...
 
     @property
+    def fusion_count(self) -> int:
+        """Lanes that run as one program; 1 when each runs alone."""
+        ...
+
+    @property
     def report(self) -> str:
         """How the lanes run, in words."""
         ...

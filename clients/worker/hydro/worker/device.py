@@ -1,0 +1,102 @@
+"""The device as this process uses it: cores, threads, scheduling class, accelerator, the gate."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+
+from hydro.squeezer.gate import WorkerGate
+from hydro.tuner.training.gate import Gate, OpenGate
+from hydro.worker.priority import idle_priority
+from hydro.worker.settings import WorkerSettings
+
+_Result = TypeVar("_Result")
+
+
+def use_cores(settings: WorkerSettings) -> None:
+    """Pins the process to its cores, and gives each op as many threads."""
+    if settings.cores:
+        os.sched_setaffinity(0, settings.cores)
+    threads = settings.worker_threads or len(settings.cores)
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def torch_device(settings: WorkerSettings) -> torch.device:
+    """Gives the GPU when this process was started for one."""
+    wanted = settings.worker_accelerator
+    if wanted is None:
+        wanted = bool(os.environ.get("CUDA_VISIBLE_DEVICES")) and torch.cuda.is_available()
+    return torch.device("cuda", 0) if wanted else torch.device("cpu")
+
+
+class Workplace(Protocol):
+    """Where one lease's work is done, and how its time is counted."""
+
+    gate: Gate
+
+    def worked_seconds(self) -> float:
+        """Gives the seconds worked since the last call."""
+        ...
+
+    def aside(self, work: Callable[[], _Result]) -> _Result:
+        """Runs work that passes no gate (importing, tracing, building), so that it takes no time from others."""
+        ...
+
+    def leave(self) -> None:
+        """Ends it."""
+        ...
+
+
+class ExclusiveDevice:
+    """All of the time is ours."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.gate: Gate = OpenGate()
+        self._monotonic = monotonic
+        self._counted = monotonic()
+
+    def worked_seconds(self) -> float:
+        """Wall time, building included."""
+        before, self._counted = self._counted, self._monotonic()
+        return self._counted - before
+
+    def aside(self, work: Callable[[], _Result]) -> _Result:
+        """Runs it at once."""
+        return work()
+
+    def leave(self) -> None:
+        """Nothing to do."""
+
+
+class Slot:
+    """Ours in bubbles alone.
+
+    Raises:
+        GateLost: The gate's page is gone, or its controller is.
+    """
+
+    def __init__(self, settings: WorkerSettings, gate: str, device: torch.device) -> None:
+        if settings.gate_directory is None:
+            raise ValueError("HYDRO_GATE_DIRECTORY is not set: a worker on a slot needs the folder of its gate page")
+        synchronize = torch.cuda.synchronize if device.type == "cuda" else None
+        self._gate = WorkerGate.attach(settings.gate_directory / gate, synchronize=synchronize)
+        self.gate: Gate = self._gate
+        self._counted = self._gate.used_seconds
+
+    def worked_seconds(self) -> float:
+        """Time inside segments."""
+        before, self._counted = self._counted, self._gate.used_seconds
+        return self._counted - before
+
+    def aside(self, work: Callable[[], _Result]) -> _Result:
+        """Runs it when nobody else wants the core."""
+        return idle_priority(work)
+
+    def leave(self) -> None:
+        """Tells the controller that nobody works here any more."""
+        self._gate.detach()

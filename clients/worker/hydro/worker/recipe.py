@@ -1,0 +1,63 @@
+"""What a worker is told to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hydro.kit.artifacts import StoredArtifact, read_artifact
+from hydro.tuner.training.build import Execution
+from hydro.tuner.training.lane import LaneSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One trial in its bundle."""
+
+    trial: str
+    hyperparameters: Mapping[str, Any]
+    seed: int
+    checkpoint: StoredArtifact | None
+    start_step: int
+
+    def spec(self) -> LaneSpec:
+        """Reads the checkpoint.
+
+        Raises:
+            NotFound, FailedPrecondition: See `read_artifact`.
+        """
+        state = None if self.checkpoint is None else read_artifact(self.checkpoint.uri, self.checkpoint.digest)
+        return LaneSpec(self.trial, self.hyperparameters, self.seed, state, self.start_step)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that is needed to train a bundle."""
+
+    entry_point: str
+    source_path: str
+    fingerprint: str
+    width: float
+    surrogate: StoredArtifact | None
+    execution: Execution
+    max_lanes: int
+    lanes: tuple[Lane, ...]
+    data_seed: int
+    measured_steps: tuple[int, ...]
+    """Ascending; the last one is the end of training."""
+    objective: str
+    artifact_uri: str
+    checkpoint_interval_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A lease as it was acquired."""
+
+    name: str
+    fencing_token: int
+    duration_seconds: float
+    recipe: Recipe
+    gate: str
+    """File name of the gate page; empty on an exclusive device."""

@@ -1,0 +1,53 @@
+"""What a worker and the coordinator tell each other while a bundle trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from hydro.kit.artifacts import StoredArtifact
+from hydro.worker.recipe import Lane
+
+
+class Verdict(Enum):
+    """What a lane does next; all but CONTINUE free it."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    PRUNE = "prune"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneNews:
+    """What one lane has to say."""
+
+    trial: str
+    steps: int
+    metrics: Mapping[str, float] | None = None
+    checkpoint: StoredArtifact | None = None
+    """Holds exactly `steps` steps."""
+    log: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The news of every lane that has some."""
+
+    sequence: int
+    news: tuple[LaneNews, ...]
+    free_lanes: int
+    device_seconds: float
+    """Worked since the round before."""
+    fusion_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the coordinator has decided; the round is stored."""
+
+    verdicts: Mapping[str, Verdict]
+    insertions: tuple[Lane, ...]
+    release_requested: bool

@@ -1,0 +1,37 @@
+"""Settings of a worker process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from hydro.kit.settings import Settings
+
+
+class WorkerSettings(Settings):
+    """Read from HYDRO_COORDINATOR_ADDRESS, HYDRO_WORKER_DEVICE and so on."""
+
+    coordinator_address: str = "localhost:7400"
+    worker_device: str
+    """devices/* or devices/*/slots/*: where this process runs."""
+    worker_idle_seconds: float = Field(default=30.0, ge=0)
+    """The process ends after so long without work."""
+    worker_cores: str = ""
+    """CPU cores that the process is pinned to, as "0,1"; empty: not pinned."""
+    worker_threads: int | None = Field(default=None, ge=1)
+    """Threads of one op. None: as many as cores it is pinned to, else torch's own choice."""
+    worker_accelerator: bool | None = None
+    """Use a GPU. None: where CUDA_VISIBLE_DEVICES names one."""
+    gate_directory: Path | None = None
+    """Where gate pages are; needed on a slot."""
+
+    @property
+    def cores(self) -> frozenset[int]:
+        """The cores to be pinned to."""
+        return frozenset(int(core) for core in self.worker_cores.split(",") if core.strip())
+
+    @property
+    def is_on_slot(self) -> bool:
+        """Whether the device is a GPU's recurring idle time, where others come first."""
+        return "/slots/" in self.worker_device

@@ -1,0 +1,103 @@
+"""The worker's loop: acquire a lease, train its bundle, release it, acquire another."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+import uuid
+
+import structlog
+import torch
+
+from hydro.kit.errors import DeadlineExceeded, HydroError, Unavailable
+from hydro.squeezer.gate import GateLost
+from hydro.worker.attempt import Attempt
+from hydro.worker.bundle import BundleBuilder
+from hydro.worker.coordinator import Coordinator
+from hydro.worker.device import ExclusiveDevice, Slot, Workplace
+from hydro.worker.lease import LeaseKeeper, LeaseLost
+from hydro.worker.recipe import Grant
+from hydro.worker.reporter import Reporter
+from hydro.worker.settings import WorkerSettings
+
+_ACQUIRE_SECONDS = 2.0
+_RETRY_SECONDS = 0.5
+_FAILURE_CHARACTERS = 16_000
+
+
+class Worker:
+    """Works for one device until there is nothing to do, or it is told to stop."""
+
+    def __init__(
+        self, settings: WorkerSettings, coordinator: Coordinator, device: torch.device, stopping: threading.Event
+    ) -> None:
+        self._settings = settings
+        self._coordinator = coordinator
+        self._device = device
+        self._stopping = stopping
+        self._name = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._log = structlog.get_logger().bind(device=settings.worker_device, worker=self._name)
+
+    def run(self) -> None:
+        """Returns after `worker_idle_seconds` without work, or when it is told to stop.
+
+        Raises:
+            HydroError: The coordinator refuses to give work to this device.
+        """
+        idle_since = time.monotonic()
+        request_id = str(uuid.uuid4())
+        while not self._stopping.is_set():
+            grant = self._acquire(request_id)
+            if grant is not None:
+                self.work(grant)
+                idle_since, request_id = time.monotonic(), str(uuid.uuid4())
+            elif time.monotonic() - idle_since >= self._settings.worker_idle_seconds:
+                self._log.info("no work: the worker ends")
+                return
+
+    def _acquire(self, request_id: str) -> Grant | None:
+        # The same request until it is answered with a lease: an answer that was lost is given again.
+        wait_seconds = min(_ACQUIRE_SECONDS, self._settings.worker_idle_seconds)
+        try:
+            return self._coordinator.acquire(self._settings.worker_device, self._name, request_id, wait_seconds)
+        except (Unavailable, DeadlineExceeded) as error:
+            self._log.info("the coordinator does not answer", error=str(error))
+            self._stopping.wait(_RETRY_SECONDS)
+            return None
+
+    def work(self, grant: Grant) -> None:
+        """Trains one bundle and releases its lease, whatever happens to it."""
+        log = self._log.bind(lease=grant.name, lanes=len(grant.recipe.lanes))
+        log.info("bundle starts")
+        failure, failure_reason = "", ""
+        with LeaseKeeper(self._coordinator, grant) as keeper:
+            try:
+                self._train(grant, keeper)
+            except LeaseLost:
+                return
+            except GateLost as error:
+                log.warning("slot lost", reason=str(error))
+            except HydroError as error:
+                failure, failure_reason = str(error), error.reason if error.reason == "TASK_CHANGED" else ""
+            except Exception as error:  # noqa: BLE001 - the task's code may raise anything
+                failure = f"{type(error).__name__}: {error}\n{traceback.format_exc()[-_FAILURE_CHARACTERS:]}"
+            log.info("bundle ends", failure=failure or None)
+            self._release(grant, keeper, failure, failure_reason)
+
+    def _train(self, grant: Grant, keeper: LeaseKeeper) -> None:
+        workplace: Workplace = Slot(self._settings, grant.gate, self._device) if grant.gate else ExclusiveDevice()
+        reporter = Reporter(self._coordinator.reports(grant), keeper, workplace.worked_seconds)
+        builder = BundleBuilder(grant.recipe, workplace.gate, self._device)
+        try:
+            Attempt(grant, keeper, reporter, workplace, builder, self._stopping.is_set).run()
+        finally:
+            reporter.close()
+            workplace.leave()
+
+    def _release(self, grant: Grant, keeper: LeaseKeeper, failure: str, failure_reason: str) -> None:
+        try:
+            keeper.insist(lambda: self._coordinator.release(grant, failure, failure_reason))
+        except LeaseLost:
+            return
