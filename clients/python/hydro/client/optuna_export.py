@@ -31,7 +31,6 @@ def optuna_study(study: StudySnapshot, trials: Sequence[TrialSnapshot], storage:
         direction="maximize" if settings.objective.goal is Goal.MAXIMIZE else "minimize",
         storage=storage,
     )
-    exported.set_metric_names([settings.objective.metric])
     for trial in trials:
         if trial.state in _STATES:
             exported.add_trial(_frozen(trial, settings.search_space, settings.objective.metric))

@@ -1,0 +1,289 @@
+"""Studies, trials and targets, against a coordinator that lives in this process."""
+
+from concurrent import futures
+
+import grpc
+import pytest
+import torch
+from google.protobuf import empty_pb2
+from safetensors.torch import save
+
+from hydro.api.coordinator.v1 import (
+    device_service_pb2,
+    device_service_pb2_grpc,
+    study_pb2,
+    study_service_pb2,
+    study_service_pb2_grpc,
+    trial_pb2,
+)
+from hydro.api.type.v1 import metric_pb2
+from hydro.client import (
+    Client,
+    StudyState,
+    TrialPruned,
+    TrialState,
+    asha,
+    choice,
+    loguniform,
+    minimize,
+    no_pruning,
+)
+from hydro.kit.artifacts import ArtifactStore
+from hydro.kit.errors import FailedPrecondition, InvalidArgument, NotFound, OutOfRange
+
+SPACE = {"lr": loguniform(1e-3, 1), "batch_size": choice([64, 128])}
+OPEN = trial_pb2.TRIAL_STATE_RUNNING
+ENDED = (trial_pb2.TRIAL_STATE_SUCCEEDED, trial_pb2.TRIAL_STATE_PRUNED, trial_pb2.TRIAL_STATE_FAILED)
+
+
+class FakeStudies(study_service_pb2_grpc.StudyServiceServicer):
+    """One study, in memory."""
+
+    def __init__(self):
+        self.study = None
+        self.trials = []
+        self.watches_to_break = 0
+        self.resume_tokens = []
+
+    def CreateStudy(self, request, context):
+        self.study = study_pb2.Study()
+        self.study.CopyFrom(request.study)
+        self.study.name = f"{request.parent}/studies/{request.study_id}"
+        self.study.state = study_pb2.STUDY_STATE_SEARCHING
+        return self.study
+
+    def GetStudy(self, request, context):
+        if self.study is None or request.name != self.study.name:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"{request.name} does not exist")
+        self.study.statistics.trials_by_state.clear()
+        for trial in self.trials:
+            state = trial_pb2.TrialState.Name(trial.state).removeprefix("TRIAL_STATE_")
+            self.study.statistics.trials_by_state[state] += 1
+        return self.study
+
+    def ListStudies(self, request, context):
+        return study_service_pb2.ListStudiesResponse(studies=[self.study])
+
+    def CancelStudy(self, request, context):
+        self.study.state = study_pb2.STUDY_STATE_CANCELLED
+        return self.study
+
+    def DeleteStudy(self, request, context):
+        self.study = None
+        return empty_pb2.Empty()
+
+    def WatchStudy(self, request, context):
+        self.resume_tokens.append(request.resume_token)
+        yield study_service_pb2.WatchStudyResponse(study=self.study, trials=self.trials, resume_token="r1")
+        if self.watches_to_break:
+            self.watches_to_break -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+        ended = study_pb2.Study()
+        ended.CopyFrom(self.study)
+        ended.state = study_pb2.STUDY_STATE_SUCCEEDED
+        yield study_service_pb2.WatchStudyResponse(study=ended, resume_token="r2")
+
+    def TrainTarget(self, request, context):
+        trial = self._add(trial_pb2.TRIAL_KIND_TARGET)
+        trial.hyperparameters["lr"].double_value = 0.5 if request.defaults else 0.25
+        trial.seed = request.seed
+        return trial
+
+    def GetTrial(self, request, context):
+        trial = next(each for each in self.trials if each.name == request.name)
+        trial.log = "hello"
+        return trial
+
+    def ListTrials(self, request, context):
+        # Pages of two, to be followed.
+        first = int(request.page_token or 0)
+        chosen = [each for each in self.trials if request.kind in (0, each.kind)]
+        following = str(first + 2) if len(chosen) > first + 2 else ""
+        return study_service_pb2.ListTrialsResponse(trials=chosen[first : first + 2], next_page_token=following)
+
+    def SuggestTrials(self, request, context):
+        room = self.study.max_trials - len(self.trials)
+        made = [self._add(trial_pb2.TRIAL_KIND_SEARCH) for _ in range(min(room, request.count))]
+        return study_service_pb2.SuggestTrialsResponse(trials=made)
+
+    def ReportMeasurement(self, request, context):
+        self._trial(request.name).measurements.append(request.measurement)
+        return study_service_pb2.ReportMeasurementResponse(should_stop=request.measurement.step >= 2)
+
+    def CompleteTrial(self, request, context):
+        trial = self._trial(request.name)
+        outcome = request.WhichOneof("outcome")
+        trial.state = ENDED[("value", "pruned", "failure").index(outcome)]
+        trial.state_reason = request.failure
+        if outcome == "value":
+            trial.value = request.value
+        return trial
+
+    def _trial(self, name):
+        return next(each for each in self.trials if each.name == name)
+
+    def _add(self, kind):
+        trial = trial_pb2.Trial(name=f"{self.study.name}/trials/{len(self.trials)}", kind=kind, state=OPEN)
+        trial.hyperparameters["lr"].double_value = 0.1
+        trial.hyperparameters["batch_size"].int_value = 64
+        self.trials.append(trial)
+        return trial
+
+
+class FakeDevices(device_service_pb2_grpc.DeviceServiceServicer):
+    def ListDevices(self, request, context):
+        device = device_service_pb2.Device(name="devices/local-cpu-0", kind=1, state=1, cpu_cores=[0])
+        return device_service_pb2.ListDevicesResponse(devices=[device])
+
+
+@pytest.fixture
+def studies():
+    return FakeStudies()
+
+
+@pytest.fixture
+def client(studies):
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    study_service_pb2_grpc.add_StudyServiceServicer_to_server(studies, server)
+    device_service_pb2_grpc.add_DeviceServiceServicer_to_server(FakeDevices(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with Client(f"127.0.0.1:{port}") as connected:
+        yield connected
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def study(client):
+    return client.create_study("hand", search_space=SPACE, objective=minimize("loss"), trials=3)
+
+
+def test_a_study_with_a_task_needs_a_pruner(client):
+    with pytest.raises(InvalidArgument, match=r"study\.pruner: is missing; give asha"):
+        client.create_study("a", task="digits:Digits", search_space=SPACE, objective=minimize("loss"))
+
+
+def test_the_source_path_can_be_left_to_the_services(client, studies):
+    client.create_study(
+        "a", task="d:D", source_path="", search_space=SPACE, objective=minimize("loss"), pruner=asha(1, 8)
+    )
+    assert studies.study.task.entry_point == "d:D"
+    assert studies.study.task.source_path == ""
+
+
+def test_an_unknown_study_is_not_found(client):
+    with pytest.raises(NotFound, match="projects/default/studies/none"):
+        client.get_study("none")
+
+
+def test_a_study_is_opened_again_by_its_id(client, study):
+    again = client.get_study("hand")
+    assert again.name == study.name
+    assert again.settings == study.settings
+
+
+def test_wait_returns_when_the_study_has_ended(study):
+    assert study.wait().state is StudyState.SUCCEEDED
+
+
+def test_wait_takes_up_a_broken_connection_where_it_broke(study, studies):
+    studies.watches_to_break = 1
+    study.wait()
+    assert studies.resume_tokens == ["", "r1"]
+
+
+def test_optimize_runs_all_trials_and_tells_their_values(study, studies):
+    study.optimize(lambda trial: trial.hyperparameters["lr"])
+    assert [each.value for each in studies.trials] == [0.1] * 3
+    assert [each.state for each in study.trials] == [TrialState.SUCCEEDED] * 3
+
+
+def test_optimize_prunes_a_trial_whose_objective_follows_the_advice(study):
+    def objective(trial):
+        for step in (1, 2, 3):
+            if trial.report(step, 1 / step):
+                raise TrialPruned
+        return 0.0
+
+    study.optimize(objective, trials=1)
+    assert study.trials[0].state is TrialState.PRUNED
+    assert [each.step for each in study.trials[0].measurements] == [1, 2]
+
+
+def test_an_objective_that_raises_fails_its_trial_and_the_error_goes_on(study):
+    with pytest.raises(ZeroDivisionError):
+        study.optimize(lambda trial: 1 / 0)
+    assert study.trials[0].state is TrialState.FAILED
+    assert study.trials[0].state_reason == "ZeroDivisionError: division by zero"
+
+
+def test_ask_says_when_the_study_has_no_further_trial(study):
+    for _ in range(3):
+        study.ask()
+    with pytest.raises(OutOfRange, match="it has 3 in all"):
+        study.ask()
+
+
+def test_trials_of_all_pages_are_listed(study):
+    for _ in range(3):
+        study.ask()
+    assert [each.number for each in study.trials] == [0, 1, 2]
+
+
+def test_the_log_is_read_when_it_is_asked_for(study):
+    assert study.ask().log == "hello"
+
+
+def test_a_study_without_a_best_trial_says_so(study):
+    with pytest.raises(NotFound, match="has no best trial yet"):
+        _ = study.best_trial
+
+
+def test_the_dataframe_has_a_row_for_each_trial(study):
+    study.optimize(lambda trial: trial.report(1, {"loss": 0.5, "accuracy": 0.9}) or 0.5)
+    table = study.to_dataframe()
+    assert list(table["value"]) == [0.5] * 3
+    assert list(table["hyperparameters_batch_size"]) == [64] * 3
+    assert list(table["metrics_accuracy"]) == [0.9] * 3
+
+
+def test_optuna_gets_the_same_trials(study):
+    study.optimize(lambda trial: trial.report(1, 0.75) or 0.5)
+    exported = study.to_optuna()
+    assert exported.best_value == 0.5
+    assert exported.best_params == {"lr": 0.1, "batch_size": 64}
+    assert exported.trials[0].intermediate_values == {1: 0.75}
+
+
+def test_a_target_gives_its_metrics_and_the_plain_state_dict(study, studies, tmp_path):
+    target = study.train_target(seed=2, wait=False)
+    stored = ArtifactStore(tmp_path.as_uri()).write(
+        "target", save({"model/layer.weight": torch.ones(2), "optimizer/layer.weight/momentum": torch.zeros(2)})
+    )
+    trial = studies.trials[0]
+    trial.state = trial_pb2.TRIAL_STATE_SUCCEEDED
+    trial.value = 0.25
+    trial.measurements.append(metric_pb2.Measurement(step=8, metrics={"loss": 0.25, "accuracy": 0.98}))
+    trial.checkpoint.uri, trial.checkpoint.digest = stored.uri, stored.digest
+    assert target.value == 0.25
+    assert target.metrics["accuracy"] == 0.98
+    assert list(target.state_dict()) == ["layer.weight"]
+    assert target.trial.seed == 2
+
+
+def test_a_failed_target_says_why(study, studies):
+    target = study.train_target(wait=False)
+    studies.trials[0].state = trial_pb2.TRIAL_STATE_FAILED
+    studies.trials[0].state_reason = "out of memory"
+    with pytest.raises(FailedPrecondition, match="FAILED: out of memory"):
+        target.wait()
+
+
+def test_devices_are_listed(client):
+    assert [each.name for each in client.list_devices()] == ["devices/local-cpu-0"]
+
+
+def test_a_study_that_drives_itself_has_no_limit_of_steps_unless_asked(client, studies, study):
+    assert studies.study.max_steps == 0
+    client.create_study("b", search_space=SPACE, objective=minimize("loss"), pruner=no_pruning(10))
+    assert studies.study.max_steps == 10
