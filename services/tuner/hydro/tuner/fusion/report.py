@@ -37,6 +37,8 @@ class FusionReport:
     """Every op call of a program with its tier."""
 
     runs: tuple[OpRun, ...]
+    reason: str = ""
+    """Why the model is not fused, "" when it is."""
 
     def tiers(self) -> dict[str, Tier]:
         """Gives each op's worst tier."""
