@@ -22,6 +22,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Graph, Node
 
 from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.simplifying import simplify
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 
 _NOT_USER_CODE = tuple(
@@ -123,11 +124,12 @@ def trace(
             program = torch.export.export(module, tuple(example_inputs), dict(example_keywords or {}), strict=False)
         except Exception as error:  # noqa: BLE001 - the user's code and the exporter may raise anything
             raise NotTraceable(f"the model cannot be exported: {_first_line(error)}", _user_line(error)) from error
+    simplify(program.graph_module)
     return _signed(program, module, train)
 
 
 def location(node: Node) -> str:
-    """The user's line that a node comes from: "digits.py:12", or "" when it is not known."""
+    """The user's line that a node comes from: "digits.py:12"; else its module: "module 3.first"; else ""."""
     frames = [
         line for line in str(node.meta.get("stack_trace") or "").splitlines() if line.lstrip().startswith("File ")
     ]
@@ -135,7 +137,8 @@ def location(node: Node) -> str:
         path, number = line.split('"')[1], line.split(", line ")[1].split(",")[0]
         if _is_user_code(path):
             return f"{Path(path).name}:{number}"
-    return ""
+    modules = [path for path, _ in dict(node.meta.get("nn_module_stack") or {}).values()]
+    return f"module {modules[-1]}" if modules and modules[-1] else ""
 
 
 def _signed(program: ExportedProgram, module: nn.Module, train: bool) -> Trace:

@@ -66,6 +66,12 @@ def baddbmm(call: Call) -> Dims:
     return _broadcast(call, call.dims("self"), (left[0], left[-2], right[-1]))
 
 
+@dimension_rule(aten.outer.default)
+def outer(call: Call) -> Dims:
+    """Every pair of two vectors' elements."""
+    return (*call.dims("self"), *call.dims("vec2"))
+
+
 @dimension_rule(aten.einsum.default)
 def einsum(call: Call) -> Dims:
     """Letters are dimensions; those that the output lacks are contracted. Equations with "..." have no rule."""

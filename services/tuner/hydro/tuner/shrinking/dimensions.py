@@ -99,6 +99,8 @@ class Dimensions:
     def total(self, parts: Sequence[Dim]) -> Dim:
         """The dimension of a concatenation."""
         size = sum(self.size(part) for part in parts)
+        if len({self.atoms(part) for part in parts}) == 1:
+            return self.new(len(parts), "the number of concatenated parts") + parts[0]
         if all(self.is_pinned(leaf) for part in parts for leaf in self.atoms(part)):
             return self.new(size, next((pin for part in parts for pin in self.pins(part)), "one of one"))
         joined = self.new(size)

@@ -99,7 +99,7 @@ def build_program(found: Propagation, solution: Solution) -> Program:
     Raises:
         NotTraceable: for these inputs the model computes in a way that would want other sizes.
     """
-    sizes = solve(found.dimensions, found.tensors, solution.width)
+    sizes = solve(found.dimensions, found.parameters, solution.width)
     for name, dims in found.tensors.items():
         shape = tuple(sizes.of(dim) for dim in dims)
         if shape != solution.by_name[name].shape:

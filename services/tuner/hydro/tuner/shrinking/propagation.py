@@ -77,6 +77,12 @@ class Propagation:
     origins: dict[Node, frozenset[str]] = field(default_factory=dict)
     """Nodes that depend on no input: the parameters they are made of."""
 
+    @property
+    def parameters(self) -> dict[str, Dims]:
+        """The parameters among the tensors: what shrinks."""
+        names = {self.trace.aliases.get(name, name) for name in self.trace.parameters.values()}
+        return {name: dims for name, dims in self.tensors.items() if name in names}
+
 
 class Call:
     """One call in the graph, as a dimension rule sees it: arguments by name, dimensions of tensors."""

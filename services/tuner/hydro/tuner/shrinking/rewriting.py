@@ -16,8 +16,6 @@ from hydro.tuner.shrinking.sizes import Sizes
 
 aten = torch.ops.aten
 
-_ASSERTIONS = ("aten._assert_tensor_metadata.default", "aten._assert_async.msg", "aten._assert_scalar.default")
-
 
 def rewrite(found: Propagation, sizes: Sizes, classes: Mapping[str, Classified]) -> GraphModule:
     """The same graph with the surrogate's sizes written into it, and muP's multipliers where there are any."""
@@ -30,9 +28,6 @@ def rewrite(found: Propagation, sizes: Sizes, classes: Mapping[str, Classified])
     for product in found.products:
         _keep_scale(graph, copies[product.node], product, found, sizes)
     _multiply_readouts(graph, copies, found, sizes, classes)
-    for node in list(graph.nodes):
-        if str(node.target) in _ASSERTIONS:
-            graph.erase_node(node)
     return GraphModule(found.trace.program.graph_module, graph)
 
 

@@ -105,7 +105,7 @@ def shrink(
 
 
 def _solve(found: Propagation, model: nn.Module, width: float, multiplied_readout: bool) -> Solution:
-    sizes = solve(found.dimensions, found.tensors, width)
+    sizes = solve(found.dimensions, found.parameters, width)
     aliases = tensor_aliases(model)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     solved = []

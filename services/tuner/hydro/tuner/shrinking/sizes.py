@@ -75,7 +75,13 @@ def _free(dimensions: Dimensions, dim: Dim) -> Dim:
 
 
 def _check_width(dimensions: Dimensions, free: list[tuple[str, int, Dim, Dim]], width: float) -> None:
-    shrinking = [(dimensions.size(atoms), name, axis, dim) for name, axis, dim, atoms in free if atoms]
+    # An atom that has others beside it elsewhere may give way to them: there the whole counts.
+    shared = {atom for *_, atoms in free if len(atoms) > 1 for atom in atoms}
+    shrinking = [
+        (dimensions.size(atoms), name, axis, dim)
+        for name, axis, dim, atoms in free
+        if atoms and (len(atoms) > 1 or atoms[0] not in shared)
+    ]
     if not shrinking:
         return
     channels, name, axis, dim = min(shrinking, key=lambda each: each[0])

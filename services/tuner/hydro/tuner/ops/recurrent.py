@@ -1,0 +1,60 @@
+"""Recurrent layers: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.fx import Node
+
+from hydro.tuner.ops.registry import dimension_rule
+from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(aten.gru.input)
+def gru(call: Call) -> tuple[Dims, ...]:
+    """Weights [3 gates][hidden] by input and by hidden."""
+    outputs, states = _run(call, 3, [call["hx"]])
+    return outputs, states[0]
+
+
+@dimension_rule(aten.lstm.input)
+def lstm(call: Call) -> tuple[Dims, ...]:
+    """Weights [4 gates][hidden] by input and by hidden; hidden and cell states."""
+    outputs, states = _run(call, 4, call["hx"])
+    return outputs, *states
+
+
+@dimension_rule(aten.rnn_tanh.input, aten.rnn_relu.input)
+def rnn(call: Call) -> tuple[Dims, ...]:
+    """Weights [hidden] by input and by hidden."""
+    outputs, states = _run(call, 1, [call["hx"]])
+    return outputs, states[0]
+
+
+def _run(call: Call, gates: int, states: Sequence[Node]) -> tuple[Dims, list[Dims]]:
+    if call["bidirectional"]:
+        raise DimensionMismatch("a layer of two directions")
+    inputs, hidden = call.dims("input"), call.dims_of(states[0])[-1]
+    parameters, per_layer = call["params"], 4 if call["has_biases"] else 2
+    below = inputs[-1]
+    for start in range(0, len(parameters), per_layer):
+        _meet(call, parameters[start : start + per_layer], gates, below, hidden)
+        below = hidden
+    for state in states:
+        call.unify(call.dims_of(state)[-1], hidden)
+    return (*inputs[:-1], hidden), [call.dims_of(state) for state in states]
+
+
+def _meet(call: Call, parameters: Sequence[Node], gates: int, below: Dim, hidden: Dim) -> None:
+    for parameter in parameters:
+        dims = call.dims_of(parameter)
+        count, size = call.dimensions.divide(dims[0], (gates, call.size(hidden)))
+        call.pin(count)
+        call.unify(size, hidden)
+    for parameter, fan_in in zip(parameters[:2], (below, hidden), strict=True):
+        call.unify(call.dims_of(parameter)[1], fan_in)
+        call.contract(parameter, fan_in)
