@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from hydro.client.client import Client
+from hydro.client.demo.exclusive_device import join
 from hydro.client.demo.figures import Figures, mean, seconds_per_trial, unfused_seconds_per_trial, wall_seconds
 from hydro.client.demo.pipeline import PipelineStep, ReplayedPipeline, mean_seconds
 from hydro.client.demo.summary import print_summary
@@ -78,21 +80,21 @@ def find_examples() -> Path:
 
 
 def _measure(suite: LocalSuite, cores: Cores, source: Path, folder: Path, console: Console) -> Figures:
-    client = Client(suite.coordinator_address, tuner_address=suite.tuner_address)
-    with client, ReplayedPipeline(suite, cores.slot, folder) as pipeline:
+    with ExitStack() as stack:
+        client = stack.enter_context(Client(suite.coordinator_address, tuner_address=suite.tuner_address))
+        pipeline = stack.enter_context(ReplayedPipeline(suite, cores.slot, folder))
         _say(console, f"a pipeline run goes on, on core {cores.slot}: measuring its steps while it is alone")
         alone = _steps_alone(pipeline)
         study = _create(client, source)
-        _say(console, f"study [bold]digits[/]: {TRIALS} trials, TPE, ASHA; first in the run's bubbles alone")
+        _say(console, f"study [bold]digits[/]: {TRIALS} trials, TPE, ASHA; at first in the run's bubbles alone")
         squeezed = _steps_squeezed(study, pipeline)
-        client.register_device("devices/exclusive", cpu_cores=[cores.exclusive])
-        _say(console, f"an exclusive device, core {cores.exclusive}, joins")
+        _say(console, f"an exclusive device joins: core {cores.exclusive}")
+        stack.enter_context(join(client, "exclusive", cores.exclusive, folder))
         ended = study.wait(progress=True)
+        _say(console, f"the pipeline run ends; training the target, {len(SEEDS)} seeds, transferred and defaults")
         pipeline.stop()
-        client.register_device("devices/second", cpu_cores=[cores.slot])
-        _say(console, f"training the target: transferred and default hyperparameters, {len(SEEDS)} seeds each")
-        transferred, defaults = _train_targets(study)
-        return _figures(study, ended, (alone, squeezed), (transferred, defaults))
+        stack.enter_context(join(client, "second", cores.slot, folder))
+        return _figures(study, ended, (alone, squeezed), _train_targets(study))
 
 
 def _environment(cores: Cores) -> dict[str, str]:

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from hydro.client.suite.child import ChildSpec
 from hydro.client.suite.health import is_serving
+from hydro.client.suite.local_devices import local_devices
 from hydro.client.suite.ports import Addresses
 from hydro.client.suite.postgres import LocalPostgres, prepare_postgres
 from hydro.client.suite.settings import SuiteSettings
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it is made for this user alone
 _DATABASE_VARIABLE = "HYDRO_DATABASE_URL"
+_DEVICES_VARIABLE = "HYDRO_COORDINATOR_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ def _coordinator(plan: SuitePlan, environment: Mapping[str, str]) -> ChildSpec:
         "HYDRO_COORDINATOR_TUNER_ADDRESS": plan.addresses.tuner,
         "HYDRO_COORDINATOR_SQUEEZER_ADDRESSES": plan.addresses.squeezer,
         "HYDRO_COORDINATOR_ARTIFACT_URI": plan.artifacts.as_uri(),
+        "HYDRO_COORDINATOR_LOG_DIRECTORY": str(plan.logs / "workers"),
+        _DEVICES_VARIABLE: environment.get(_DEVICES_VARIABLE, local_devices()),
     }
     return _service("coordinator", plan.addresses.coordinator, plan, environment, extra)
 
