@@ -23,7 +23,9 @@ class CoordinatorSettings(ServerSettings):
     model_config = SettingsConfigDict(env_prefix="HYDRO_COORDINATOR_")
 
     listen_address: str = "localhost:7400"
-    database_url: str = Field(validation_alias=AliasChoices("database_url", "HYDRO_DATABASE_URL"))
+    database_url: str = Field(
+        default="", validate_default=True, validation_alias=AliasChoices("database_url", "HYDRO_DATABASE_URL")
+    )
     """postgresql://user:password@host:port/database, or with ?host=SOCKET_FOLDER."""
     tuner_address: str = "localhost:7401"
     squeezer_addresses: Annotated[tuple[str, ...], NoDecode] = ()
@@ -34,12 +36,19 @@ class CoordinatorSettings(ServerSettings):
     """Where local workers reach the coordinator. None: at its listen_address."""
     artifact_uri: str = Field(default_factory=lambda: (Path(tempfile.gettempdir()) / "hydro-artifacts").as_uri())
     log_directory: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()) / "hydro-workers")
-    lease_seconds: float = Field(15.0, gt=0)
-    checkpoint_interval_seconds: float = Field(30.0, gt=0)
-    max_lanes: int = Field(64, ge=1)
+    lease_seconds: float = Field(default=15.0, gt=0)
+    checkpoint_interval_seconds: float = Field(default=30.0, gt=0)
+    max_lanes: int = Field(default=64, ge=1)
     """Fusion counts are profiled up to this one."""
-    patience_seconds: float = Field(2.0, ge=0)
+    patience_seconds: float = Field(default=2.0, ge=0)
     """A trial waits so long for a lane in a running bundle before it is planned into a bundle of its own."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str) -> str:
+        if not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("set HYDRO_DATABASE_URL to postgresql://user:password@host:port/database")
+        return value
 
     @field_validator("squeezer_addresses", "devices", mode="before")
     @classmethod

@@ -1,0 +1,127 @@
+"""Runs the coordinator: python -m hydro.coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+
+import grpc
+
+from hydro.api.coordinator.v1 import device_service_pb2_grpc, study_service_pb2_grpc, worker_service_pb2_grpc
+from hydro.coordinator.asking import Asking
+from hydro.coordinator.bell import Bell
+from hydro.coordinator.devices import Devices
+from hydro.coordinator.driven import DrivenTrials
+from hydro.coordinator.executor.local_executor import LocalExecutor
+from hydro.coordinator.leasing import Leasing
+from hydro.coordinator.pruners import Pruners
+from hydro.coordinator.reconcile.ask import ask
+from hydro.coordinator.reconcile.backoff import Backoff
+from hydro.coordinator.reconcile.execute import execute
+from hydro.coordinator.reconcile.expire import expire
+from hydro.coordinator.reconcile.finish import finish
+from hydro.coordinator.reconcile.loop import Step, reconcile
+from hydro.coordinator.reconcile.patience import Patience
+from hydro.coordinator.reconcile.plan import plan
+from hydro.coordinator.reconcile.prepare import prepare
+from hydro.coordinator.reconcile.slots import follow_slots
+from hydro.coordinator.reporting import Reporting
+from hydro.coordinator.search.search_process import SearchProcess
+from hydro.coordinator.server.device_servicer import DeviceServicer
+from hydro.coordinator.server.study_servicer import StudyServicer
+from hydro.coordinator.server.worker_servicer import WorkerServicer
+from hydro.coordinator.settings import CoordinatorSettings
+from hydro.coordinator.squeezer_client import SqueezerClient
+from hydro.coordinator.storage.postgres_storage import PostgresStorage
+from hydro.coordinator.studies import Studies
+from hydro.coordinator.targets import Targets
+from hydro.coordinator.tuner_client import TunerClient
+from hydro.kit.channel import open_channel
+from hydro.kit.clock import SystemClock
+from hydro.kit.logging import configure_logging
+from hydro.kit.server import serve
+
+SERVICE_NAMES = tuple(
+    f"hydro.api.coordinator.v1.{service}" for service in ("StudyService", "WorkerService", "DeviceService")
+)
+
+
+class Coordinator:
+    """Everything of one coordinator process, put together."""
+
+    def __init__(self, settings: CoordinatorSettings, storage: PostgresStorage) -> None:
+        self.settings = settings
+        self.storage = storage
+        self.bell, self.clock, self.pruners = Bell(), SystemClock(), Pruners()
+        self.search = SearchProcess()
+        self.tuner = TunerClient(open_channel(settings.tuner_address), settings.max_lanes)
+        self.squeezers = [SqueezerClient(open_channel(each), each) for each in settings.squeezer_addresses]
+        self.asking = Asking(storage, self.search, self.bell)
+        self.leasing = Leasing(storage, self.pruners, self.bell, self.clock, self.squeezers, settings.lease_seconds)
+        self.reporting = Reporting(storage, self.pruners, self.bell, settings.lease_seconds, self.asking.ask)
+        self.studies = Studies(storage, self.pruners, self.bell)
+        self.targets = Targets(storage, self.tuner, self.bell)
+        self.driven = DrivenTrials(storage, self.asking, self.pruners, self.bell)
+        self.devices = Devices(storage, self.bell)
+        self.executor = LocalExecutor(
+            settings.log_directory, {"HYDRO_COORDINATOR_ADDRESS": settings.worker_address or _reachable(settings)}
+        )
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the services to the server."""
+        settings = self.settings
+        study_service_pb2_grpc.add_StudyServiceServicer_to_server(
+            StudyServicer(self.storage, self.bell, self.studies, self.targets, self.driven), server
+        )
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(
+            WorkerServicer(self.leasing, self.reporting, settings.artifact_uri, settings.checkpoint_interval_seconds),
+            server,
+        )
+        device_service_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(self.devices), server)
+
+    async def run(self) -> None:
+        """Reconciles for ever, and follows the squeezers."""
+        await self.devices.keep_local(self.settings.local_devices())
+        async with asyncio.TaskGroup() as group:
+            for squeezer in self.squeezers:
+                group.create_task(follow_slots(self.storage, squeezer, self.bell, self.clock))
+            group.create_task(reconcile(self._steps(), self.bell, self.clock))
+
+    def _steps(self) -> Mapping[str, Step]:
+        storage, bell, clock = self.storage, self.bell, self.clock
+        patience = Patience(clock, self.settings.patience_seconds)
+        return {
+            "expire": partial(expire, storage, self.leasing),
+            "prepare": partial(prepare, storage, self.tuner, bell, self.settings.artifact_uri),
+            "ask": partial(ask, storage, self.asking),
+            "plan": partial(plan, storage, self.tuner, bell, patience),
+            "execute": partial(execute, storage, self.executor, self.leasing, Backoff(clock)),
+            "finish": partial(finish, storage, self.pruners, bell),
+        }
+
+    async def close(self) -> None:
+        """Ends the workers, the search and the connections."""
+        await self.executor.close()
+        await self.search.close()
+        await self.storage.close()
+
+
+def _reachable(settings: CoordinatorSettings) -> str:
+    host, _, port = settings.listen_address.rpartition(":")
+    return f"localhost:{port}" if host in ("", "0.0.0.0", "[::]") else settings.listen_address
+
+
+async def main(settings: CoordinatorSettings) -> None:
+    """Serves until it is told to stop."""
+    coordinator = Coordinator(settings, await PostgresStorage.open(settings.database_url))
+    try:
+        await serve(settings, coordinator.register, service_names=SERVICE_NAMES, run=coordinator.run)
+    finally:
+        await coordinator.close()
+
+
+if __name__ == "__main__":
+    settings = CoordinatorSettings()
+    configure_logging("coordinator", settings.log_level)
+    asyncio.run(main(settings))

@@ -1,0 +1,188 @@
+"""Between the messages of the coordinator's services and its values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2
+from hydro.api.type.v1 import metric_pb2
+from hydro.coordinator.driven import Outcome
+from hydro.coordinator.messages import (
+    artifact_message,
+    hyperparameters_message,
+    measurement_message,
+    objective_message,
+    search_space_message,
+    search_space_of,
+    task_message,
+    task_of,
+)
+from hydro.coordinator.study import (
+    AshaPruning,
+    Goal,
+    MedianPruning,
+    NoPruning,
+    Objective,
+    Pruning,
+    Sampler,
+    Study,
+    StudySpec,
+)
+from hydro.coordinator.trial import Trial, TrialKind
+from hydro.coordinator.watching import StudyChange
+from hydro.kit.errors import FieldViolation, InvalidArgument
+
+_GOALS = {metric_pb2.GOAL_MINIMIZE: Goal.MINIMIZE, metric_pb2.GOAL_MAXIMIZE: Goal.MAXIMIZE}
+_SAMPLERS = {study_pb2.SAMPLER_RANDOM: Sampler.RANDOM, study_pb2.SAMPLER_TPE: Sampler.TPE}
+_KINDS = {trial_pb2.TRIAL_KIND_SEARCH: TrialKind.SEARCH, trial_pb2.TRIAL_KIND_TARGET: TrialKind.TARGET}
+
+
+def timestamp(time: datetime) -> Timestamp:
+    """The message of a time."""
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation]]:
+    """What the caller chose, and what no value can hold of it."""
+    violations = []
+    if message.objective.goal not in _GOALS:
+        violations.append(FieldViolation("study.objective.goal", "is not set: give MINIMIZE or MAXIMIZE"))
+    if message.sampler not in _SAMPLERS:
+        known = " or ".join(sampler.name for sampler in Sampler)
+        violations.append(FieldViolation("study.sampler", f"is not set, or not known here: give {known}"))
+    for index, parameter in enumerate(message.search_space.parameters):
+        if parameter.WhichOneof("domain") is None:
+            field = f"study.search_space.parameters[{index}]"
+            violations.append(FieldViolation(field, f"{parameter.name!r} has no domain: give the values it may take"))
+    return (
+        StudySpec(
+            task=task_of(message.task) if message.HasField("task") else None,
+            search_space=search_space_of(message.search_space),
+            objective=Objective(message.objective.metric, _GOALS.get(message.objective.goal, Goal.MINIMIZE)),
+            sampler=_SAMPLERS.get(message.sampler, Sampler.RANDOM),
+            pruning=_pruning(message.pruner),
+            max_steps=message.max_steps,
+            surrogate_width=message.surrogate_width,
+            max_trials=message.max_trials,
+            parallelism=message.parallelism,
+            seed=message.seed,
+        ),
+        violations,
+    )
+
+
+def _pruning(message: study_pb2.Pruner) -> Pruning:
+    match message.WhichOneof("rule"):
+        case "median":
+            rule = message.median
+            return MedianPruning(rule.measurement_interval_steps, rule.warmup_steps, rule.startup_trials)
+        case "asha":
+            return AshaPruning(message.asha.min_steps, message.asha.eta)
+        case _:
+            return NoPruning(message.none.measurement_interval_steps)
+
+
+def _pruner_message(pruning: Pruning) -> study_pb2.Pruner:
+    match pruning:
+        case NoPruning(interval):
+            return study_pb2.Pruner(none=study_pb2.NoPruner(measurement_interval_steps=interval))
+        case MedianPruning(interval, warmup, startup):
+            rule = study_pb2.MedianPruner(
+                measurement_interval_steps=interval, warmup_steps=warmup, startup_trials=startup
+            )
+            return study_pb2.Pruner(median=rule)
+        case AshaPruning(min_steps, eta):
+            return study_pb2.Pruner(asha=study_pb2.AshaPruner(min_steps=min_steps, eta=eta))
+
+
+def study_message(study: Study) -> study_pb2.Study:
+    """The message of a study."""
+    spec, counts = study.spec, study.statistics
+    message = study_pb2.Study(
+        name=str(study.name),
+        etag=study.etag,
+        search_space=search_space_message(spec.search_space),
+        objective=objective_message(spec.objective),
+        sampler=study_pb2.Sampler.Value(f"SAMPLER_{spec.sampler.name}"),
+        pruner=_pruner_message(spec.pruning),
+        max_steps=spec.max_steps,
+        surrogate_width=spec.surrogate_width,
+        max_trials=spec.max_trials,
+        parallelism=spec.parallelism,
+        seed=spec.seed,
+        state=study_pb2.StudyState.Value(f"STUDY_STATE_{study.state.name}"),
+        state_reason=study.state_reason,
+        warnings=study.warnings,
+        surrogate=str(study.surrogate or ""),
+        best_trial=str(study.best_trial or ""),
+        statistics=study_pb2.StudyStatistics(
+            trials_by_state=counts.trials_by_state,
+            bundles=counts.bundles,
+            max_fusion_count=counts.max_fusion_count,
+            device_seconds=counts.device_seconds,
+            trial_steps=counts.trial_steps,
+            slot_trial_steps=counts.slot_trial_steps,
+        ),
+        create_time=timestamp(study.create_time),
+    )
+    if spec.task is not None:
+        message.task.CopyFrom(task_message(spec.task))
+    if study.end_time is not None:
+        message.end_time.CopyFrom(timestamp(study.end_time))
+    return message
+
+
+def trial_message(trial: Trial) -> trial_pb2.Trial:
+    """The message of a trial."""
+    message = trial_pb2.Trial(
+        name=str(trial.name),
+        etag=trial.etag,
+        kind=trial_pb2.TrialKind.Value(f"TRIAL_KIND_{trial.kind.name}"),
+        state=trial_pb2.TrialState.Value(f"TRIAL_STATE_{trial.state.name}"),
+        state_reason=trial.state_reason,
+        hyperparameters=hyperparameters_message(trial.hyperparameters),
+        measurements=map(measurement_message, trial.measurements),
+        steps=trial.steps,
+        seed=trial.seed,
+        device_seconds=trial.device_seconds,
+        create_time=timestamp(trial.create_time),
+        log=trial.log,
+    )
+    if trial.value is not None:
+        message.value = trial.value
+    if trial.checkpoint is not None:
+        message.checkpoint.CopyFrom(artifact_message(trial.checkpoint))
+    if trial.end_time is not None:
+        message.end_time.CopyFrom(timestamp(trial.end_time))
+    return message
+
+
+def change_message(change: StudyChange) -> study_service_pb2.WatchStudyResponse:
+    """The message of what changed in a study."""
+    return study_service_pb2.WatchStudyResponse(
+        study=study_message(change.study),
+        trials=map(trial_message, change.trials),
+        resume_token=change.resume_token,
+    )
+
+
+def trial_kind(request: study_service_pb2.ListTrialsRequest) -> TrialKind | None:
+    """The kind to list; None: all."""
+    return _KINDS.get(request.kind)
+
+
+def outcome(request: study_service_pb2.CompleteTrialRequest) -> Outcome:
+    """How a trial ended."""
+    match request.WhichOneof("outcome"):
+        case "value":
+            return Outcome(value=request.value)
+        case "failure":
+            return Outcome(failure=request.failure or "no reason was given")
+        case "pruned" if request.pruned:
+            return Outcome()
+        case _:
+            raise InvalidArgument.of([FieldViolation("outcome", "is not set: give value, failure, or pruned = true")])

@@ -1,0 +1,171 @@
+"""Between the messages of WorkerService and DeviceService and the coordinator's values."""
+
+from __future__ import annotations
+
+import math
+
+from hydro.api.coordinator.v1 import device_service_pb2, worker_service_pb2
+from hydro.api.type.v1 import bundle_pb2
+from hydro.coordinator.bundle import Execution
+from hydro.coordinator.device import REGISTERED, Device, DeviceKind
+from hydro.coordinator.judgement import LaneReport
+from hydro.coordinator.messages import (
+    artifact_message,
+    artifact_of,
+    hyperparameters_message,
+    measurement_of,
+    objective_message,
+    task_message,
+)
+from hydro.coordinator.names import DeviceName, LeaseName, TrialName
+from hydro.coordinator.recipe import Grant, Recipe
+from hydro.coordinator.reporting import ReportAnswer, ReportMessage
+from hydro.coordinator.server.convert import timestamp
+from hydro.coordinator.trial import Trial
+from hydro.kit.errors import FieldViolation, InvalidArgument
+
+_KINDS = {
+    device_service_pb2.DEVICE_KIND_CPU: DeviceKind.CPU,
+    device_service_pb2.DEVICE_KIND_GPU: DeviceKind.GPU,
+}
+
+
+def lease_message(
+    grant: Grant, lease_seconds: float, artifact_uri: str, checkpoint_seconds: float
+) -> worker_service_pb2.Lease:
+    """The message of a lease with its bundle's recipe."""
+    recipe = _recipe_message(grant.recipe)
+    recipe.artifact_uri = artifact_uri
+    recipe.checkpoint_interval_seconds = checkpoint_seconds
+    return worker_service_pb2.Lease(
+        name=str(grant.lease.name),
+        fencing_token=grant.lease.fencing_token,
+        expire_time=timestamp(grant.lease.expire_time),
+        duration_seconds=lease_seconds,
+        recipe=recipe,
+        gate=grant.gate,
+    )
+
+
+def _recipe_message(recipe: Recipe) -> bundle_pb2.BundleRecipe:
+    is_fused = recipe.execution is Execution.FUSED
+    message = bundle_pb2.BundleRecipe(
+        task=task_message(recipe.task),
+        width=recipe.width,
+        execution=bundle_pb2.EXECUTION_FUSED if is_fused else bundle_pb2.EXECUTION_SEPARATE,
+        max_lanes=recipe.max_lanes,
+        lanes=map(lane_message, recipe.lanes),
+        data_seed=recipe.data_seed,
+        measured_steps=recipe.measured_steps,
+        objective=objective_message(recipe.objective),
+    )
+    if recipe.surrogate is not None:
+        message.surrogate.CopyFrom(artifact_message(recipe.surrogate))
+    return message
+
+
+def lane_message(trial: Trial) -> bundle_pb2.Lane:
+    """The message of a trial that becomes a lane."""
+    message = bundle_pb2.Lane(
+        trial=str(trial.name),
+        hyperparameters=hyperparameters_message(trial.hyperparameters),
+        seed=trial.seed,
+        start_step=trial.checkpoint_steps,
+    )
+    if trial.checkpoint is not None:
+        message.checkpoint.CopyFrom(artifact_message(trial.checkpoint))
+    return message
+
+
+def report_message(request: worker_service_pb2.ReportMeasurementsRequest) -> ReportMessage:
+    """What a worker reports."""
+    violations = []
+    if not (math.isfinite(request.device_seconds) and request.device_seconds >= 0):
+        violations.append(
+            FieldViolation("device_seconds", f"is {request.device_seconds}: give a finite one, 0 or more")
+        )
+    if request.sequence < 1:
+        violations.append(FieldViolation("sequence", f"is {request.sequence}: count a lease's messages from 1"))
+    for index, report in enumerate(request.reports):
+        if report.steps < 0 or report.measurement.step < 0:
+            violations.append(FieldViolation(f"reports[{index}].steps", "is negative: give 0 or more"))
+    if violations:
+        raise InvalidArgument.of(violations)
+    return ReportMessage(
+        lease=LeaseName.parse(request.lease),
+        fencing_token=request.fencing_token,
+        sequence=request.sequence,
+        reports=tuple(map(_lane_report, request.reports)),
+        free_lanes=request.free_lanes,
+        device_seconds=request.device_seconds,
+        fusion_count=request.fusion_count,
+    )
+
+
+def _lane_report(message: worker_service_pb2.LaneReport) -> LaneReport:
+    return LaneReport(
+        trial=TrialName.parse(message.trial, "reports.trial"),
+        steps=message.steps,
+        measurement=measurement_of(message.measurement) if message.HasField("measurement") else None,
+        checkpoint=artifact_of(message.checkpoint) if message.HasField("checkpoint") else None,
+        log=message.log,
+        failure=message.failure,
+    )
+
+
+def answer_message(answer: ReportAnswer) -> worker_service_pb2.ReportMeasurementsResponse:
+    """The message of what a report's lanes do next."""
+    verdicts = [
+        worker_service_pb2.LaneVerdict(
+            trial=str(trial), verdict=worker_service_pb2.Verdict.Value(f"VERDICT_{verdict.name}")
+        )
+        for trial, verdict in answer.verdicts
+    ]
+    return worker_service_pb2.ReportMeasurementsResponse(
+        sequence=answer.sequence,
+        verdicts=verdicts,
+        insertions=map(lane_message, answer.insertions),
+        expire_time=timestamp(answer.expire_time),
+        release_requested=answer.release_requested,
+    )
+
+
+def device_of(message: device_service_pb2.Device) -> Device:
+    """A device that its own worker registers."""
+    violations = []
+    name = DeviceName.parse(message.name, "device.name")
+    if message.kind not in _KINDS or "/slots/" in message.name:
+        violations.append(FieldViolation("device.kind", "is not CPU or GPU: give one; slots come from their squeezer"))
+    if message.memory_bytes < 0:
+        violations.append(FieldViolation("device.memory_bytes", f"is {message.memory_bytes}: give 0 (unknown) or more"))
+    if violations:
+        raise InvalidArgument.of(violations)
+    return Device(
+        name=name,
+        kind=_KINDS[message.kind],
+        model=message.model,
+        memory_bytes=message.memory_bytes,
+        cpu_cores=tuple(message.cpu_cores),
+        gpu_index=message.gpu_index if message.HasField("gpu_index") else None,
+        source=REGISTERED,
+    )
+
+
+def device_message(device: Device) -> device_service_pb2.Device:
+    """The message of a device."""
+    message = device_service_pb2.Device(
+        name=str(device.name),
+        kind=device_service_pb2.DeviceKind.Value(f"DEVICE_KIND_{device.kind.name}"),
+        state=device_service_pb2.DeviceState.Value(f"DEVICE_STATE_{device.state.name}"),
+        model=device.model,
+        memory_bytes=device.memory_bytes,
+        cpu_cores=device.cpu_cores,
+        duty_cycle=device.duty_cycle,
+        bubble_seconds=device.bubble_seconds,
+        lease=str(device.lease or ""),
+    )
+    if device.gpu_index is not None:
+        message.gpu_index = device.gpu_index
+    if device.update_time is not None:
+        message.update_time.CopyFrom(timestamp(device.update_time))
+    return message

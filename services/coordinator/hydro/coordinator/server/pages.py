@@ -1,0 +1,42 @@
+"""Pages of a list: sizes and tokens."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from hydro.kit.errors import FieldViolation, InvalidArgument
+
+MAX_PAGE_SIZE = 1000
+
+
+def page_size(requested: int, default: int) -> int:
+    """How many items a page has."""
+    if requested < 0:
+        raise InvalidArgument.of([FieldViolation("page_size", f"is {requested}: give 0 or more")])
+    return min(requested or default, MAX_PAGE_SIZE)
+
+
+def token_of(last: str) -> str:
+    """The token of the page behind an item."""
+    return base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def last_of(token: str) -> str:
+    """The item that a token's page is behind; empty: the first page."""
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidArgument.of([_violation(token)]) from None
+
+
+def number_of(token: str) -> int:
+    """The number that a token's page is behind; -1: the first page."""
+    try:
+        return int(last_of(token) or -1)
+    except ValueError:
+        raise InvalidArgument.of([_violation(token)]) from None
+
+
+def _violation(token: str) -> FieldViolation:
+    return FieldViolation("page_token", f"is {token[:100]!r}: give one that an earlier page gave, or none")

@@ -1,0 +1,144 @@
+"""StudyService: parse, call, convert back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf import empty_pb2
+
+from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, study_service_pb2_grpc, trial_pb2
+from hydro.coordinator.bell import Bell
+from hydro.coordinator.driven import DrivenTrials
+from hydro.coordinator.messages import hyperparameters_of, measurement_of
+from hydro.coordinator.names import ProjectName, StudyName, TrialName
+from hydro.coordinator.server import convert, pages
+from hydro.coordinator.storage.storage import Storage
+from hydro.coordinator.studies import Studies
+from hydro.coordinator.targets import Targets
+from hydro.coordinator.watching import watch_study
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_STUDIES_PER_PAGE = 50
+_TRIALS_PER_PAGE = 100
+
+
+class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
+    """Studies and their trials."""
+
+    def __init__(self, storage: Storage, bell: Bell, studies: Studies, targets: Targets, driven: DrivenTrials) -> None:
+        self._storage = storage
+        self._bell = bell
+        self._studies = studies
+        self._targets = targets
+        self._driven = driven
+
+    async def CreateStudy(  # noqa: N802
+        self, request: study_service_pb2.CreateStudyRequest, context: Context
+    ) -> study_pb2.Study:
+        """Stores a study."""
+        project = ProjectName.parse(request.parent)
+        spec, violations = convert.study_spec(request.study)
+        study = await self._studies.create(project, request.study_id, spec, request.request_id, violations)
+        return convert.study_message(study)
+
+    async def GetStudy(  # noqa: N802
+        self, request: study_service_pb2.GetStudyRequest, context: Context
+    ) -> study_pb2.Study:
+        """Gives a study."""
+        return convert.study_message(await self._studies.get(StudyName.parse(request.name)))
+
+    async def ListStudies(  # noqa: N802
+        self, request: study_service_pb2.ListStudiesRequest, context: Context
+    ) -> study_service_pb2.ListStudiesResponse:
+        """Gives a page of a project's studies."""
+        size = pages.page_size(request.page_size, _STUDIES_PER_PAGE)
+        after = pages.last_of(request.page_token)
+        found = await self._studies.list(ProjectName.parse(request.parent), after, size)
+        token = pages.token_of(found[-1].name.study) if len(found) == size else ""
+        return study_service_pb2.ListStudiesResponse(studies=map(convert.study_message, found), next_page_token=token)
+
+    async def CancelStudy(  # noqa: N802
+        self, request: study_service_pb2.CancelStudyRequest, context: Context
+    ) -> study_pb2.Study:
+        """Ends a study."""
+        return convert.study_message(await self._studies.cancel(StudyName.parse(request.name), request.etag))
+
+    async def PauseStudy(  # noqa: N802
+        self, request: study_service_pb2.PauseStudyRequest, context: Context
+    ) -> study_pb2.Study:
+        """Pauses a study."""
+        return convert.study_message(await self._studies.pause(StudyName.parse(request.name), request.etag))
+
+    async def ResumeStudy(  # noqa: N802
+        self, request: study_service_pb2.ResumeStudyRequest, context: Context
+    ) -> study_pb2.Study:
+        """Lets a study go on."""
+        return convert.study_message(await self._studies.resume(StudyName.parse(request.name), request.etag))
+
+    async def DeleteStudy(  # noqa: N802
+        self, request: study_service_pb2.DeleteStudyRequest, context: Context
+    ) -> empty_pb2.Empty:
+        """Forgets a study."""
+        await self._studies.delete(StudyName.parse(request.name), request.etag)
+        return empty_pb2.Empty()
+
+    async def WatchStudy(  # noqa: N802
+        self, request: study_service_pb2.WatchStudyRequest, context: Context
+    ) -> AsyncIterator[study_service_pb2.WatchStudyResponse]:
+        """Gives a study as it is, then every change."""
+        name = StudyName.parse(request.name)
+        async for change in watch_study(self._storage, self._bell, name, request.resume_token):
+            yield convert.change_message(change)
+
+    async def TrainTarget(  # noqa: N802
+        self, request: study_service_pb2.TrainTargetRequest, context: Context
+    ) -> trial_pb2.Trial:
+        """Creates a trial of the target."""
+        hyperparameters = hyperparameters_of(request.hyperparameters)
+        seed = request.seed if request.HasField("seed") else None
+        name = StudyName.parse(request.name)
+        trial = await self._targets.train(name, hyperparameters, request.defaults, seed, request.request_id)
+        return convert.trial_message(trial)
+
+    async def GetTrial(  # noqa: N802
+        self, request: study_service_pb2.GetTrialRequest, context: Context
+    ) -> trial_pb2.Trial:
+        """Gives a trial with its log."""
+        name = TrialName.parse(request.name)
+        return convert.trial_message(await self._storage.run(lambda tx: tx.trials.get(name)))
+
+    async def ListTrials(  # noqa: N802
+        self, request: study_service_pb2.ListTrialsRequest, context: Context
+    ) -> study_service_pb2.ListTrialsResponse:
+        """Gives a page of a study's trials."""
+        study, kind = StudyName.parse(request.parent, "parent"), convert.trial_kind(request)
+        size, after = pages.page_size(request.page_size, _TRIALS_PER_PAGE), pages.number_of(request.page_token)
+        await self._studies.get(study)
+        found = await self._storage.run(lambda tx: tx.trials.list(study, after, size, kind))
+        token = pages.token_of(str(found[-1].name.number)) if len(found) == size else ""
+        return study_service_pb2.ListTrialsResponse(trials=map(convert.trial_message, found), next_page_token=token)
+
+    async def SuggestTrials(  # noqa: N802
+        self, request: study_service_pb2.SuggestTrialsRequest, context: Context
+    ) -> study_service_pb2.SuggestTrialsResponse:
+        """Gives new trials to a caller that trains them itself."""
+        study = StudyName.parse(request.parent, "parent")
+        trials = await self._driven.suggest(study, request.count, request.request_id)
+        return study_service_pb2.SuggestTrialsResponse(trials=map(convert.trial_message, trials))
+
+    async def ReportMeasurement(  # noqa: N802
+        self, request: study_service_pb2.ReportMeasurementRequest, context: Context
+    ) -> study_service_pb2.ReportMeasurementResponse:
+        """Takes a measurement of a trial that its caller trains."""
+        name = TrialName.parse(request.name)
+        should_stop = await self._driven.measure(name, measurement_of(request.measurement))
+        return study_service_pb2.ReportMeasurementResponse(should_stop=should_stop)
+
+    async def CompleteTrial(  # noqa: N802
+        self, request: study_service_pb2.CompleteTrialRequest, context: Context
+    ) -> trial_pb2.Trial:
+        """Ends a trial that its caller trains."""
+        trial = await self._driven.complete(TrialName.parse(request.name), convert.outcome(request))
+        return convert.trial_message(trial)
