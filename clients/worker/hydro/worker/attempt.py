@@ -14,7 +14,7 @@ from hydro.kit.errors import HydroError
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.build import Execution
-from hydro.tuner.training.lane import LaneFailure, LaneSpec
+from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec
 from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.bundle import BundleBuilder
 from hydro.worker.device import Workplace
@@ -53,7 +53,8 @@ class Attempt:
         self._store = ArtifactStore(grant.recipe.artifact_uri)
         self._lanes: dict[str, Lane] = {}
         self._measured: dict[str, int] = {}
-        self._logs = LaneLogs(self._current_trial)
+        self._current = CurrentTrial()
+        self._logs = LaneLogs(self._current)
         self._trainer: BundleTrainer | None = None
         self._checkpointed_at = monotonic()
 
@@ -79,16 +80,13 @@ class Attempt:
             raise RuntimeError("the bundle has not been built")
         return self._trainer
 
-    def _current_trial(self) -> str | None:
-        return None if self._trainer is None else self._trainer.current_trial
-
     def _build(self) -> None:
         recipe = self._recipe
         self._logs.add_trials(lane.trial for lane in recipe.lanes)
         task = self._workplace.aside(self._builder.load)
         specs = self._admit(recipe.lanes)
         self._rebuild: Callable[[Sequence[LaneSpec], Execution], BundleTrainer] = lambda lanes, execution: (
-            self._workplace.aside(lambda: self._builder.trainer(task, lanes, execution))
+            self._workplace.aside(lambda: self._builder.trainer(task, lanes, execution, self._current))
         )
         self._trainer = self._rebuild(specs, recipe.execution)
         self._note(f"{self._grant.name}: {self._trainer.report}", [spec.trial for spec in specs])

@@ -13,7 +13,7 @@ from hydro.tuner.task import TrainingTask
 from hydro.tuner.task_loading import fingerprint, load_task
 from hydro.tuner.training.build import Execution, build_trainer
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import LaneSpec
+from hydro.tuner.training.lane import CurrentTrial, LaneSpec
 from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.recipe import Recipe
 
@@ -44,7 +44,9 @@ class BundleBuilder:
             )
         return load_task(recipe.entry_point, recipe.source_path)
 
-    def trainer(self, task: TrainingTask, lanes: Sequence[LaneSpec], execution: Execution) -> BundleTrainer:
+    def trainer(
+        self, task: TrainingTask, lanes: Sequence[LaneSpec], execution: Execution, current: CurrentTrial
+    ) -> BundleTrainer:
         """Builds the trainer with lanes in it."""
         recipe, solution = self._recipe, None
         if recipe.surrogate is not None:
@@ -59,4 +61,5 @@ class BundleBuilder:
             gate=self._gate,
             objective=recipe.objective,
             device=self._device,
+            current=current,
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+
+from hydro.tuner.training.lane import CurrentTrial
 
 _LIMIT_CHARACTERS = 64 * 1024
 
@@ -15,8 +17,8 @@ class LaneLogs(io.TextIOBase):
     data) is everyone's.
     """
 
-    def __init__(self, current_trial: Callable[[], str | None]) -> None:
-        self._current_trial = current_trial
+    def __init__(self, current: CurrentTrial) -> None:
+        self._current = current
         self._texts: dict[str, str] = {}
 
     def add_trials(self, trials: Iterable[str]) -> None:
@@ -30,7 +32,7 @@ class LaneLogs(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Adds printed text to the log of the trial that runs."""
-        current = self._current_trial()
+        current = self._current.trial
         for trial in self._texts if current is None else (current,):
             self.add(trial, text)
         return len(text)

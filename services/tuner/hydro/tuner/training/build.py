@@ -14,7 +14,7 @@ from hydro.tuner.task import TrainingTask
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.fused_trainer import FusedTrainer
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import LaneSpec
+from hydro.tuner.training.lane import CurrentTrial, LaneSpec
 from hydro.tuner.training.models import ModelLibrary
 from hydro.tuner.training.placed_task import PlacedTask
 from hydro.tuner.training.separate_trainer import SeparateTrainer
@@ -41,6 +41,7 @@ def build_trainer(
     gate: Gate,
     objective: str = "validation_loss",
     device: torch.device = _CPU,
+    current: CurrentTrial | None = None,
 ) -> BundleTrainer:
     """Builds a bundle's trainer with its lanes in it.
 
@@ -57,17 +58,19 @@ def build_trainer(
         gate: What each piece of work passes.
         objective: The metric that plateau schedules follow, and that validation must give.
         device: Where the lanes live.
+        current: Is told whose code runs.
     """
     placed = PlacedTask(task, device)
+    current = current or CurrentTrial()
     library = ModelLibrary(placed, width, solution)
     if execution is Execution.FUSED:
-        fused = FusedTrainer(placed, library, data_seed, gate, objective)
+        fused = FusedTrainer(placed, library, data_seed, gate, objective, current)
         try:
             fused.insert(lanes)
         except (NotTraceable, NotFusible) as error:
             structlog.get_logger().warning("bundle runs as separate models", reason=str(error))
         else:
             return fused
-    separate = SeparateTrainer(placed, library, data_seed, gate, objective)
+    separate = SeparateTrainer(placed, library, data_seed, gate, objective, current)
     separate.insert(lanes)
     return separate

@@ -23,7 +23,7 @@ from hydro.tuner.training.data import BatchSource, Cursor, Shapes, shapes, stack
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.fused_validation import FusedValidation
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, diverged
+from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus, diverged
 from hydro.tuner.training.lane_stack import PREFIX, LaneStack
 from hydro.tuner.training.models import ModelLibrary
 from hydro.tuner.training.numbers import RateTable
@@ -36,7 +36,15 @@ from hydro.tuner.training.trainer import require_metric
 class FusedTrainer:
     """Trains all lanes with one forward, one backward and one optimizer step."""
 
-    def __init__(self, task: PlacedTask, library: ModelLibrary, data_seed: int, gate: Gate, objective: str) -> None:
+    def __init__(
+        self,
+        task: PlacedTask,
+        library: ModelLibrary,
+        data_seed: int,
+        gate: Gate,
+        objective: str,
+        current: CurrentTrial,
+    ) -> None:
         self._task = task
         self._library = library
         self._gate = gate
@@ -50,17 +58,12 @@ class FusedTrainer:
         self._data_seed = data_seed
         self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
         self._failures: list[LaneFailure] = []
-        self._current: str | None = None
+        self._current = current
 
     @property
     def lanes(self) -> tuple[LaneStatus, ...]:
         """See `BundleTrainer`."""
         return tuple(LaneStatus(lane.trial, lane.step) for lane in self._lanes)
-
-    @property
-    def current_trial(self) -> str | None:
-        """See `BundleTrainer`."""
-        return self._current
 
     @property
     def fusion_count(self) -> int:
@@ -236,7 +239,7 @@ class FusedTrainer:
 
     @contextmanager
     def _attributed(self, spec: LaneSpec) -> Iterator[None]:
-        self._current = spec.trial
+        self._current.trial = spec.trial
         try:
             yield
         except (NotTraceable, NotFusible):
@@ -245,4 +248,4 @@ class FusedTrainer:
             reason = f"{type(error).__name__} after {spec.start_step} steps: {error}"
             self._failures.append(LaneFailure(spec.trial, spec.start_step, reason, traceback.format_exc()))
         finally:
-            self._current = None
+            self._current.trial = None

@@ -42,6 +42,14 @@ class LaneFailure:
     """Where the task's own code raised; empty when it did not."""
 
 
+@dataclass(slots=True)
+class CurrentTrial:
+    """Says whose code runs right now: what it prints belongs to that trial."""
+
+    trial: str | None = None
+    """None while code runs that is all lanes' own: a traced loss, shared data."""
+
+
 def diverged(trial: str, step: int, loss: float) -> LaneFailure:
     """The failure of a lane whose loss is no longer a number."""
     return LaneFailure(trial, step, f"the training loss is {loss} after {step} steps")

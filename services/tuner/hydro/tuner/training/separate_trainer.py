@@ -17,7 +17,7 @@ from hydro.tuner.training.averages import SampleAverages
 from hydro.tuner.training.checkpoint import LaneState
 from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, diverged
+from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus, diverged
 from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
 from hydro.tuner.training.lane_stack import load_model
 from hydro.tuner.training.models import LaneModel, ModelLibrary
@@ -95,7 +95,15 @@ class _Lane:
 class SeparateTrainer:
     """Trains each lane with a model, an optimizer and a schedule of its own."""
 
-    def __init__(self, task: PlacedTask, library: ModelLibrary, data_seed: int, gate: Gate, objective: str) -> None:
+    def __init__(
+        self,
+        task: PlacedTask,
+        library: ModelLibrary,
+        data_seed: int,
+        gate: Gate,
+        objective: str,
+        current: CurrentTrial,
+    ) -> None:
         self._task = task
         self._library = library
         self._gate = gate
@@ -103,17 +111,12 @@ class SeparateTrainer:
         self._lanes: list[_Lane] = []
         self._source = BatchSource(task, data_seed)
         self._failures: list[LaneFailure] = []
-        self._current: str | None = None
+        self._current = current
 
     @property
     def lanes(self) -> tuple[LaneStatus, ...]:
         """See `BundleTrainer`."""
         return tuple(LaneStatus(lane.trial, lane.step) for lane in self._lanes)
-
-    @property
-    def current_trial(self) -> str | None:
-        """See `BundleTrainer`."""
-        return self._current
 
     @property
     def fusion_count(self) -> int:
@@ -170,12 +173,12 @@ class SeparateTrainer:
 
     def _validate(self, lane: _Lane) -> dict[str, float]:
         averages = SampleAverages()
-        self._current = lane.trial
+        self._current.trial = lane.trial
         lane.model.eval()
         for batch in self._task.validation_batches(lane.hyperparameters):
             with self._gate.segment("validation"), torch.no_grad():
                 averages.add(self._metrics(lane.model, batch, lane), sample_count(batch))
-        self._current = None
+        self._current.trial = None
         metrics = {name: float(value) for name, value in averages.means().items()}
         if lane.schedule.observe(require_metric(metrics, self._objective)) is not Change.NOTHING:
             lane.apply_numbers()
@@ -212,11 +215,11 @@ class SeparateTrainer:
     @contextmanager
     def _attributed(self, trial: str, step: int) -> Iterator[None]:
         """Whatever the task raises here ends this trial alone."""
-        self._current = trial
+        self._current.trial = trial
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             reason = f"{type(error).__name__} after {step} steps: {error}"
             self._failures.append(LaneFailure(trial, step, reason, traceback.format_exc()))
         finally:
-            self._current = None
+            self._current.trial = None

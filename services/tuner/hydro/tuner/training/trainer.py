@@ -27,11 +27,6 @@ class BundleTrainer(Protocol):
         ...
 
     @property
-    def current_trial(self) -> str | None:
-        """The trial whose task code runs right now; None when it runs for all of them."""
-        ...
-
-    @property
     def fusion_count(self) -> int:
         """Lanes that run as one program; 1 when each runs alone."""
         ...
