@@ -6,10 +6,9 @@ from hydro.tuner.planning.recording_gate import RecordingGate
 
 
 @pytest.fixture
-def gate(monkeypatch):
+def gate():
     seconds = iter([0.0, 1.0, 1.0, 4.0, 4.0, 5.0])
-    monkeypatch.setattr("hydro.tuner.planning.recording_gate.time.perf_counter", lambda: next(seconds))
-    return RecordingGate()
+    return RecordingGate(lambda: next(seconds))
 
 
 def test_the_longest_segment_is_the_one_whose_name_has_the_largest_percentile(gate):
@@ -30,4 +29,4 @@ def test_what_was_forgotten_does_not_count(gate):
 
 
 def test_a_gate_without_segments_has_no_longest_one():
-    assert RecordingGate().longest_segment_seconds() == 0.0
+    assert RecordingGate(lambda: 0.0).longest_segment_seconds() == 0.0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import median
+from statistics import quantiles
+
+import torch
 
 from hydro.tuner.planning.peak_memory import peak_bytes, reset_peak
 from hydro.tuner.planning.profile import Profile, ProfilePoint
-from hydro.tuner.planning.recording_gate import RecordingGate
+from hydro.tuner.planning.recording_gate import Clock, RecordingGate
 from hydro.tuner.planning.sizing import SEPARATE_LANES
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import Hyperparameters, TrainingTask
@@ -19,7 +21,13 @@ from hydro.tuner.training.lane import LaneFailure, LaneSpec
 from hydro.tuner.training.trainer import BundleTrainer
 
 GAIN = 1.05
-"""Twice the lanes must give this much more throughput, else larger bundles are not measured."""
+"""A larger bundle must give this much more throughput than the best so far."""
+
+PATIENCE = 2
+"""So many larger bundles in a row without a gain end the measurement: one alone may have met a busy machine."""
+
+BUDGET_SECONDS = 10.0
+"""No larger bundle is measured after so long."""
 
 WARM_UP_STEPS = 2
 MIN_STEPS = 5
@@ -77,14 +85,14 @@ class Profiler:
         return Measured(profile, report)
 
     def _measure_fused(self, max_lanes: int) -> tuple[tuple[ProfilePoint, ...], str]:
-        gate = RecordingGate()
+        gate = RecordingGate(_clock())
         trainer = self._build(Execution.FUSED, gate)
         if not isinstance(trainer, FusedTrainer):
             return (), trainer.report
         return tuple(_rising_points(trainer, gate, self.hyperparameters, max_lanes)), trainer.report
 
     def _measure_separate(self) -> tuple[ProfilePoint, int]:
-        gate = RecordingGate()
+        gate = RecordingGate(_clock())
         trainer = self._build(Execution.SEPARATE, gate)
         one = _measure_point(trainer, gate)
         _grow(trainer, self.hyperparameters, 2)
@@ -93,7 +101,7 @@ class Profiler:
         return one, one.memory_bytes + (SEPARATE_LANES - 1) * each_further
 
     def _measure_target(self) -> ProfilePoint:
-        gate = RecordingGate()
+        gate = RecordingGate(_clock())
         target = Profiler(self.task, self.hyperparameters, width=1, solution=None)
         return _measure_point(target._build(Execution.SEPARATE, gate), gate)
 
@@ -114,14 +122,14 @@ class Profiler:
 def _rising_points(
     trainer: BundleTrainer, gate: RecordingGate, hyperparameters: Hyperparameters, max_lanes: int
 ) -> Iterator[ProfilePoint]:
-    lanes, rate_before = 1, 0.0
-    while lanes <= max_lanes:
+    begin = time.monotonic()
+    lanes, best_rate, without_gain = 1, 0.0, 0
+    while lanes <= max_lanes and without_gain < PATIENCE and time.monotonic() - begin < BUDGET_SECONDS:
         _grow(trainer, hyperparameters, lanes)
         point = _measure_point(trainer, gate)
         yield point
-        if point.rate < GAIN * rate_before:
-            return
-        lanes, rate_before = 2 * lanes, point.rate
+        without_gain = without_gain + 1 if point.rate < GAIN * best_rate else 0
+        lanes, best_rate = 2 * lanes, max(best_rate, point.rate)
 
 
 def _grow(trainer: BundleTrainer, hyperparameters: Hyperparameters, lanes: int) -> None:
@@ -140,20 +148,26 @@ def _measure_point(trainer: BundleTrainer, gate: RecordingGate) -> ProfilePoint:
         trainer.train_step()
     trainer.validate(trials)
     gate.forget()
-    seconds = list(_step_seconds(trainer))
+    # What else runs on the machine only ever adds time, so the low quartile is nearer to the truth than the mean.
+    seconds, *_ = quantiles(_step_seconds(trainer, gate.clock), n=4)
     trainer.validate(trials)
     _raise_failures(trainer)
-    return ProfilePoint(len(trainer.lanes), median(seconds), peak_bytes(), gate.longest_segment_seconds())
+    return ProfilePoint(len(trainer.lanes), seconds, peak_bytes(), gate.longest_segment_seconds())
 
 
-def _step_seconds(trainer: BundleTrainer) -> Iterator[float]:
+def _step_seconds(trainer: BundleTrainer, seconds: Clock) -> Iterator[float]:
     begin = time.perf_counter()
     for step in range(MAX_STEPS):
         if step >= MIN_STEPS and time.perf_counter() - begin > POINT_SECONDS:
             return
-        start = time.perf_counter()
+        start = seconds()
         trainer.train_step()
-        yield time.perf_counter() - start
+        yield seconds() - start
+
+
+def _clock() -> Clock:
+    """Gives this process's own time where it has one thread: the wall's on a quiet machine, whatever else runs here."""
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
 
 
 def _raise_failures(trainer: BundleTrainer) -> None:
