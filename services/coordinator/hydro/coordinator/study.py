@@ -79,7 +79,7 @@ class NoPruning:
 
 @dataclass(frozen=True, slots=True)
 class MedianPruning:
-    """A trial worse than the median of the others at the same step ends."""
+    """A trial whose best value is worse than the median of the finished ones at the same step ends."""
 
     measurement_interval_steps: int
     warmup_steps: int = 0
