@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -56,7 +57,7 @@ class PostgresStorage:
     async def open(cls, url: str, retry_seconds: float = RETRY_SECONDS) -> PostgresStorage:
         """Connects and brings the schema up to date. `url` is one that libpq takes: postgresql://..."""
         storage = cls(_engine(url), retry_seconds)
-        await storage._retrying(lambda: migrate(storage._engine))
+        await storage._retrying(partial(migrate, storage._engine))
         return storage
 
     async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
