@@ -10,7 +10,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class PostgresServer:
                 await connection.execute(statement)
             await connection.close()
 
-        asyncio.run(run())
+        _run(run)
 
     def clone(self, template: str) -> str:
         """Makes a database that is a copy of the template, and gives its name."""
@@ -94,6 +95,12 @@ class PostgresServer:
         done = subprocess.run(command, check=False, capture_output=True, env={}, cwd=self.folder, **self._user)
         if done.returncode:
             raise RuntimeError(f"{program} failed: {done.stderr.decode()}")
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs it on a thread of its own: fixtures are made while the test's event loop runs."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(work())).result()
 
 
 def _is_root() -> bool:
@@ -165,7 +172,7 @@ def migrated_template(postgres_server: PostgresServer) -> str:
         await storage.close()
 
     postgres_server.execute("CREATE DATABASE template_hydro")
-    asyncio.run(migrate())
+    _run(migrate)
     return "template_hydro"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.storage import schema
@@ -94,7 +94,7 @@ class PostgresTrials:
         last = (
             select(_MEASUREMENT)
             .where(_MEASUREMENT.c.study == str(study), _MEASUREMENT.c.number.in_(numbers))
-            .distinct(_MEASUREMENT.c.number)
+            .ext(distinct_on(_MEASUREMENT.c.number))
             .order_by(_MEASUREMENT.c.number, _MEASUREMENT.c.step.desc())
         )
         measured = {row.number: (_measurement_of(row),) for row in await self._session.rows(last)}
