@@ -240,6 +240,13 @@ def test_segment_longer_than_every_bubble_is_told(
         pytest.fail("the block must not run")
 
 
+def test_segment_that_finds_no_bubble_for_too_long_is_told(controller: ControllerGate) -> None:
+    worker = WorkerGate.attach(controller.path, patience_seconds=0.1)
+    with pytest.raises(SegmentDoesNotFit, match="no bubble"), worker.segment("forward"):
+        pytest.fail("the block must not run")
+    worker.detach()
+
+
 def test_controller_sees_who_has_the_page(controller: ControllerGate) -> None:
     assert controller.worker_silence_ns() is None
     assert not controller.worker_has_page()

@@ -45,7 +45,7 @@ class GateLost(Exception):
 
 
 class SegmentDoesNotFit(GateLost):
-    """A segment takes longer than the slot's longest bubble."""
+    """A segment takes longer than the slot's longest bubble, or found no bubble for too long."""
 
 
 class PageStatus(IntEnum):
@@ -191,6 +191,7 @@ class WorkerGate:
         page: the mapped page; use `attach`.
         stage: the stage in whose bubbles the worker runs.
         heartbeat_timeout_seconds: the controller counts as gone after this silence.
+        patience_seconds: a segment that finds no bubble for so long does not fit.
         synchronize: waits until what a segment launched has ended; on a GPU, the device's synchronize.
     """
 
@@ -200,12 +201,14 @@ class WorkerGate:
         stage: StageWait,
         *,
         heartbeat_timeout_seconds: float = 3.0,
+        patience_seconds: float = 60.0,
         synchronize: Callable[[], None] | None = None,
     ) -> None:
         self._page = page
         self._words = page.words
         self._stage = stage
         self._timeout_ns = int(heartbeat_timeout_seconds * 1e9)
+        self._patience_ns = int(patience_seconds * 1e9)
         self._synchronize = synchronize
         self._durations = SegmentDurations()
         self._detached = threading.Event()
@@ -222,6 +225,7 @@ class WorkerGate:
         path: Path | str,
         *,
         heartbeat_timeout_seconds: float = 3.0,
+        patience_seconds: float = 60.0,
         synchronize: Callable[[], None] | None = None,
     ) -> WorkerGate:
         """Attaches to the gate that a claim gave.
@@ -234,7 +238,13 @@ class WorkerGate:
             stage = StageWait.attach(page.path.with_name(page.read_text(_RING_NAME, _RING_NAME_WORDS)))
         except PageRejected as error:
             raise GateLost(str(error)) from error
-        return cls(page, stage, heartbeat_timeout_seconds=heartbeat_timeout_seconds, synchronize=synchronize)
+        return cls(
+            page,
+            stage,
+            heartbeat_timeout_seconds=heartbeat_timeout_seconds,
+            patience_seconds=patience_seconds,
+            synchronize=synchronize,
+        )
 
     @contextmanager
     def segment(self, name: str) -> Iterator[None]:
@@ -267,6 +277,7 @@ class WorkerGate:
         """Waits until the segment may start."""
         words = self._words
         skipped = 0
+        began_ns = time.monotonic_ns()
         while True:
             self._check_alive()
             sequence = words[_SEQUENCE]
@@ -278,6 +289,11 @@ class WorkerGate:
                 words[_RUNNING] = 0
                 continue
             words[_ACK] = sequence
+            if time.monotonic_ns() - began_ns > self._patience_ns:
+                raise SegmentDoesNotFit(
+                    f"no bubble had room for segment {name!r} in {self._patience_ns / 1e9:.0f} s: "
+                    "run this bundle elsewhere, or with fewer lanes"
+                )
             if sequence % 2 and sequence != skipped:
                 skipped = sequence
                 self._skip(name)

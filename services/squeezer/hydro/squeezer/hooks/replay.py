@@ -142,8 +142,8 @@ class Replay:
         return record
 
     def _wait(self, index: int, until_ns: int, record: ReplayedStep) -> None:
-        self._events.wait_begin(index)
         begin_ns = time.monotonic_ns()
+        self._events.wait_begin(index)
         while (left_ns := until_ns - time.monotonic_ns()) > 0:
             time.sleep(left_ns / 1e9)
         end_ns = time.monotonic_ns()
