@@ -13,6 +13,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.ops.registry import bind
 from hydro.tuner.tracing import Trace, location
 
 _NUMBER_TYPES = {"float", "number", "Optional[float]", "Optional[number]"}
@@ -62,7 +63,18 @@ def flat_arguments(node: Node) -> list[Any]:
     return pytree.tree_flatten((node.args, dict(node.kwargs)))[0]
 
 
+def _spell_out_defaults(nodes: Sequence[Node]) -> None:
+    # A lane whose number is the op's default (label smoothing 0) leaves it out.
+    for node in nodes:
+        if isinstance(node.target, OpOverload):
+            bound, schema = bind(node), node.target._schema.arguments
+            node.args = tuple(bound[each.name] for each in schema if not each.kwarg_only)
+            node.kwargs = {each.name: bound[each.name] for each in schema if each.kwarg_only}
+
+
 def _arguments(nodes: Sequence[Node], order: Sequence[Mapping[Node, int]]) -> list[tuple[Any, ...]]:
+    if len({len(flat_arguments(node)) for node in nodes}) > 1:
+        _spell_out_defaults(nodes)
     lists = [
         [("node", positions[value]) if isinstance(value, Node) else value for value in flat_arguments(node)]
         for node, positions in zip(nodes, order, strict=True)
