@@ -1,0 +1,243 @@
+"""The whole build of a surrogate, in this process: what comes out for good tasks, and what is said of bad ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydro.kit.artifacts import read_artifact
+
+from hydro.tuner.building.request import BuildRequest
+from hydro.tuner.building.surrogate_build import build
+from hydro.tuner.planning.role import Role
+from hydro.tuner.shrinking.solution import Solution
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+TASK = '''
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hydro.tuner.task import TrainingTask
+
+
+class Perceptron(nn.Module):
+    def __init__(self, layers, dropout):
+        super().__init__()
+        self.first = nn.Linear(8, 32)
+        self.hidden = nn.ModuleList(nn.Linear(32, 32) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(32, 4)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        for layer in self.hidden:
+            x = self.dropout(F.relu(layer(x)))
+        return self.last(x)
+
+
+class Good(TrainingTask):
+    defaults = {"lr": 0.1, "batch_size": 16, "layers": 1, "dropout": 0.1, "smoothing": 0.0, "clip": False, "bound": 1.0}
+
+    def model(self, hp):
+        return Perceptron(hp["layers"], hp["dropout"])
+
+    def train_batches(self, hp, seed, start_step):
+        step = start_step
+        while True:
+            generator = torch.Generator().manual_seed(seed * 1000 + step)
+            x = torch.randn(hp["batch_size"], 8, generator=generator)
+            yield x, x[:, :4].argmax(1)
+            step += 1
+
+    def validation_batches(self, hp):
+        x = torch.randn(32, 8, generator=torch.Generator().manual_seed(1))
+        return [(x, x[:, :4].argmax(1))]
+
+    def loss(self, model, batch, hp):
+        x, y = batch
+        logits = model(x)
+        if hp["clip"]:
+            logits = logits.clamp(max=hp["bound"])
+        return F.cross_entropy(logits, y, label_smoothing=hp["smoothing"])
+
+    def optimizer(self, model, hp):
+        return torch.optim.SGD(model.parameters(), lr=hp["lr"])
+
+
+class Raising(Good):
+    def loss(self, model, batch, hp):
+        return super().loss(model, batch, {**hp, "temperature": hp["temperature"]})
+
+
+class RaisingAtImport(Good):
+    pass
+
+
+class RaisingWithManyLayers(Good):
+    def model(self, hp):
+        if hp["layers"] > 2:
+            raise ValueError(f"{hp['layers']} layers are too many")
+        return super().model(hp)
+
+
+class Vector(Good):
+    def loss(self, model, batch, hp):
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+class DependingOnData(Good):
+    def model(self, hp):
+        return Branching()
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 32), nn.Linear(32, 4)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        if hidden.sum() > 0:
+            hidden = -hidden
+        return self.last(F.relu(hidden))
+'''
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def ask(tmp_path: Path):
+    (tmp_path / "built_task.py").write_text(TASK)
+
+    def request(task: str, *, width: float = 0.25, metric: str = "validation_loss", max_lanes: int = 4, **values):
+        return BuildRequest(
+            entry_point=f"built_task:{task}",
+            source_path=str(tmp_path),
+            width=width,
+            values=values or {"lr": (0.01, 1.0)},
+            objective_metric=metric,
+            artifact_uri=str(tmp_path / "artifacts"),
+            artifact_path="projects/p/surrogates/s.json",
+            max_lanes=max_lanes,
+        )
+
+    return request
+
+
+def test_a_surrogate_is_shrunk_stored_and_profiled(ask):
+    result = build(ask("Good"))
+    assert result.failure == ""
+    assert result.width == 0.25
+    assert result.parameters < result.target_parameters
+    assert result.fingerprint.startswith("sha256:")
+    assert "first.weight" in result.report
+    assert result.artifact is not None
+    solution = Solution.from_json(read_artifact(result.artifact.uri, result.artifact.digest).decode())
+    assert solution.parameters == result.parameters
+    assert [point.lanes for point in result.profile.fused][:3] == [1, 2, 4]
+    assert all(point.step_seconds > 0 and point.segment_seconds > 0 for point in result.profile.fused)
+    assert result.profile.separate_step_seconds > 0
+    assert result.profile.target_step_seconds > 0
+
+
+def test_each_hyperparameter_has_its_role(ask):
+    result = build(
+        ask(
+            "Good",
+            lr=(0.01, 1.0),
+            batch_size=(16, 32),
+            layers=(1, 3),
+            dropout=(0.1, 0.5),
+            smoothing=(0.0, 0.2),
+            clip=(False, True),
+            bound=(1.0, 5.0),
+        )
+    )
+    assert result.roles == {
+        "lr": Role.OPTIMIZER,
+        "batch_size": Role.STRUCTURAL,
+        "layers": Role.STRUCTURAL,
+        "dropout": Role.NUMERIC,
+        "smoothing": Role.NUMERIC,
+        "clip": Role.STRUCTURAL,
+        # Read only where `clip` is on.
+        "bound": Role.NUMERIC,
+    }
+
+
+def test_the_target_itself_is_tuned_at_width_one(ask):
+    result = build(ask("Good", width=1.0))
+    assert result.failure == ""
+    assert result.width == 1.0
+    assert result.artifact is None
+    assert result.parameters == result.target_parameters
+    assert result.profile.fused
+
+
+def test_fusion_counts_beyond_the_largest_bundle_are_not_measured(ask):
+    assert {point.lanes for point in build(ask("Good", max_lanes=2)).profile.fused} == {1, 2}
+
+
+def test_a_model_that_cannot_be_exported_runs_unshrunk_and_unfused_with_a_warning(ask):
+    result = build(ask("DependingOnData"))
+    assert result.failure == ""
+    assert result.width == 1.0
+    assert result.artifact is None
+    assert result.profile.fused == ()
+    assert result.profile.separate_step_seconds > 0
+    (warning,) = result.warnings
+    line = 1 + TASK.splitlines().index("        if hidden.sum() > 0:")
+    assert f"built_task.py:{line}" in warning
+    assert "unshrunk and unfused" in warning
+
+
+def test_a_task_that_raises_is_told_with_its_line(ask):
+    failure = build(ask("Raising")).failure
+    assert "computing the loss" in failure
+    assert "KeyError: 'temperature'" in failure
+    assert 'return super().loss(model, batch, {**hp, "temperature": hp["temperature"]})' in failure
+    assert "torch/nn" not in failure
+
+
+def test_a_task_that_raises_at_some_values_is_told(ask):
+    assert "3 layers are too many" in build(ask("RaisingWithManyLayers", layers=(1, 3))).failure
+
+
+def test_a_metric_that_the_task_never_reports_is_told(ask):
+    failure = build(ask("Good", metric="accuracy")).failure
+    assert "never reports 'accuracy'" in failure
+    assert "it reports validation_loss" in failure
+
+
+def test_a_loss_that_is_no_scalar_is_told(ask):
+    assert "the task's loss is a tensor of shape [16]" in build(ask("Vector")).failure
+
+
+def test_a_width_that_leaves_no_channel_is_told(ask):
+    failure = build(ask("Good", width=1 / 128)).failure
+    assert "width" in failure
+
+
+@pytest.mark.parametrize("entry_point", ["nowhere:Task", "built_task:Nothing"])
+def test_a_task_that_is_not_there_is_told(ask, entry_point):
+    request = BuildRequest(**{**json.loads(ask("Good").to_json()), "entry_point": entry_point})
+    assert entry_point.split(":")[0] in build(request).failure
+
+
+def example(entry_point: str, tmp_path: Path, **values) -> BuildRequest:
+    return BuildRequest(entry_point, str(EXAMPLES), 1 / 8, values, "validation_loss", str(tmp_path), "s.json", 16)
+
+
+def test_the_language_model_example_builds(tmp_path):
+    result = build(example("char_lm:CharacterLanguageModel", tmp_path, lr=(1e-4, 1e-2), dropout=(0.0, 0.3)))
+    assert result.failure == ""
+    assert result.roles == {"lr": Role.OPTIMIZER, "dropout": Role.NUMERIC}
+    assert result.profile.fused[0].lanes == 1
