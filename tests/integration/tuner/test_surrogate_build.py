@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydro.kit.artifacts import read_artifact
 
+from hydro.kit.artifacts import read_artifact
 from hydro.tuner.building.request import BuildRequest
 from hydro.tuner.building.surrogate_build import build
 from hydro.tuner.planning.role import Role
@@ -14,7 +14,7 @@ from hydro.tuner.shrinking.solution import Solution
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
-TASK = '''
+TASK = """
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -102,7 +102,7 @@ class Branching(nn.Module):
         if hidden.sum() > 0:
             hidden = -hidden
         return self.last(F.relu(hidden))
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
