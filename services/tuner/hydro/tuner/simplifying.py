@@ -31,7 +31,7 @@ def _inline(graph_module: GraphModule, node: Node) -> None:
     graph = graph_module.graph
     enabled, block, *operands = node.args
     assert isinstance(block, Node)
-    inner: Graph = graph_module.get_submodule(str(block.target)).graph
+    inner = cast("Graph", graph_module.get_submodule(str(block.target)).graph)
     results = _copy(graph, node, inner, cast("list[Node]", operands))
     if not enabled:
         results = [_detach(graph, node, each) for each in results]

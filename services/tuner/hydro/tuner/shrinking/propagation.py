@@ -237,7 +237,7 @@ def _rule(node: Node) -> Callable[[Call], Value] | None:
     if not isinstance(node.target, OpOverload):
         return None
     rule = dimension_rules().get(node.target)
-    if rule is None and torch.Tag.pointwise in node.target.tags:
+    if rule is None and torch.Tag.pointwise in node.target.tags and isinstance(node.meta.get("val"), Tensor):
         return broadcast
     return rule
 

@@ -1,0 +1,69 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydro.tuner.shrinking.dimensions import Dimensions
+from hydro.tuner.shrinking.sizes import WidthTooSmall, solve
+
+
+def test_heads_shrink_before_what_is_inside_a_head():
+    dimensions = Dimensions()
+    heads, size = dimensions.new(8), dimensions.new(16)
+    sizes = solve(dimensions, {"qkv": (heads + size,)}, 1 / 8)
+    assert (sizes.of(heads), sizes.of(size)) == (1, 16)
+
+
+def test_the_size_of_a_head_gives_what_heads_cannot():
+    dimensions = Dimensions()
+    heads, size = dimensions.new(4), dimensions.new(16)
+    sizes = solve(dimensions, {"qkv": (heads + size,)}, 1 / 8)
+    assert (sizes.of(heads), sizes.of(size)) == (1, 8)
+
+
+def test_a_deferred_atom_shrinks_last():
+    dimensions = Dimensions()
+    groups, inside = dimensions.new(8), dimensions.new(4)
+    dimensions.defer(groups, 2)
+    sizes = solve(dimensions, {"weight": (groups + inside, inside)}, 1 / 8)
+    assert (sizes.of(groups), sizes.of(inside)) == (4, 1)
+
+
+def test_a_concatenation_is_as_large_as_its_parts_together():
+    dimensions = Dimensions()
+    left, right = dimensions.new(20), dimensions.new(30)
+    both = dimensions.total([left, right])
+    sizes = solve(dimensions, {"left": (left,), "right": (right,), "next": (both,)}, 1 / 8)
+    assert (sizes.of(left), sizes.of(right), sizes.of(both)) == (3, 4, 7)
+
+
+def test_ratios_are_the_true_ones_after_rounding():
+    dimensions = Dimensions()
+    odd = dimensions.new(12)
+    assert solve(dimensions, {"weight": (odd,)}, 1 / 8).ratio(odd) == 2 / 12
+
+
+def test_pinned_sizes_stay():
+    dimensions = Dimensions()
+    kernel = dimensions.new(3, "a kernel")
+    assert solve(dimensions, {"weight": (kernel,)}, 1 / 8).of(kernel) == 3
+
+
+def test_a_width_that_leaves_no_channel_is_refused_with_the_smallest_that_works():
+    dimensions = Dimensions()
+    with pytest.raises(
+        WidthTooSmall, match=r"no channel of stem\.weight: its axis 0 has 32.*that works is 0\.03125"
+    ) as e:
+        solve(dimensions, {"head": (dimensions.new(64),), "stem.weight": (dimensions.new(32),)}, 1 / 100)
+    assert e.value.smallest_width == 1 / 32
+
+
+@given(st.lists(st.integers(2, 300), min_size=1, max_size=4), st.floats(0.01, 1))
+def test_sizes_are_at_least_one_and_at_most_the_targets(atoms, width):
+    dimensions = Dimensions()
+    dims = [dimensions.new(size) for size in atoms]
+    whole = tuple(atom for dim in dims for atom in dim)
+    try:
+        sizes = solve(dimensions, {"weight": (whole,)}, width)
+    except WidthTooSmall as error:
+        sizes = solve(dimensions, {"weight": (whole,)}, error.smallest_width)
+    assert all(1 <= sizes.of(dim) <= dimensions.size(dim) for dim in dims)
