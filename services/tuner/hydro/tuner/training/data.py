@@ -81,12 +81,23 @@ class BatchSource:
         """Gives the next batch of each stream."""
         reads_before, steps = self._reads.count, [stream.step for stream in self._streams]
         batches = [stream.draw() for stream in self._streams]
-        if self._reads.count != reads_before:
+        if self._reads.count != reads_before and not self._still_agree():
             return self._draw_apart(steps)
         return batches
 
+    def _still_agree(self) -> bool:
+        """Says whether the lanes of each stream agree on what the data have read by now."""
+        seen: dict[int, ReadValues] = {}
+        for cursor, index in zip(self._cursors, self.stream_of_lane, strict=True):
+            values = self._reads.values(cursor.hyperparameters)
+            if seen.setdefault(index, values) != values:
+                return False
+        for index, values in seen.items():
+            self._streams[index].values = values
+        return True
+
     def _draw_apart(self, steps: list[int]) -> list[Batch]:
-        # The data read a hyperparameter for the first time: lanes that differ in it may have shared a stream.
+        # The data read a hyperparameter for the first time, and lanes that differ in it shared a stream.
         current = [
             Cursor(steps[index], cursor.hyperparameters)
             for cursor, index in zip(self._cursors, self.stream_of_lane, strict=True)

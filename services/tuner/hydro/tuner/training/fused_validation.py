@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from hydro.tuner.training.gate import Gate
 from hydro.tuner.training.lane_stack import LaneStack
 from hydro.tuner.training.placed_task import PlacedTask, sample_count
 from hydro.tuner.training.programs import ProgramLibrary
-from hydro.tuner.training.reads import HyperparameterReads, ReadValues
+from hydro.tuner.training.reads import HyperparameterReads
 
 
 class FusedValidation:
@@ -37,20 +38,24 @@ class FusedValidation:
         measured: dict[str, dict[str, float]] = {}
         waiting = list(indices)
         while waiting:
-            # What the data read is known after it has been read: the first lane's batches serve all that agree with it.
             first = lanes[waiting[0]].hyperparameters
-            batches = list(self._task.validation_batches(self._reads.watched(first)))
-            values = self._reads.values(first)
-            part = [index for index in waiting if self._values(lanes[index]) == values]
-            measured |= self._measure_part(lanes, part, stacked, batches)
-            waiting = [index for index in waiting if index not in part]
+            batches = iter(self._task.validation_batches(self._reads.watched(first)))
+            # What the data read is known once a batch has been read: it serves all lanes that agree on that.
+            head = list(islice(batches, 1))
+            part, reads = self._alike(lanes, waiting), self._reads.count
+            metrics = self._measure_part(lanes, part, stacked, chain(head, batches))
+            if self._reads.count == reads:
+                measured |= metrics
+                waiting = [index for index in waiting if index not in part]
         return measured
 
-    def _values(self, lane: FusedLane) -> ReadValues:
-        return self._reads.values(lane.hyperparameters)
+    def _alike(self, lanes: Sequence[FusedLane], waiting: Sequence[int]) -> list[int]:
+        """The waiting lanes whose validation data are the first one's."""
+        values = [self._reads.values(lanes[index].hyperparameters) for index in waiting]
+        return [index for index, own in zip(waiting, values, strict=True) if own == values[0]]
 
     def _measure_part(
-        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneStack, batches: Sequence[Batch]
+        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneStack, batches: Iterable[Batch]
     ) -> dict[str, dict[str, float]]:
         whole = len(indices) == len(lanes)
         parameters = stacked.parameters if whole else stacked.parameters_of(indices)
