@@ -345,5 +345,6 @@ class WorkerGate:
         self._words[_WORKER_BEAT] = time.monotonic_ns()
 
     def _keep_beating(self) -> None:
-        while not self._detached.wait(_BEAT_SECONDS):
+        # A claim that has ended needs no heartbeat, even if nobody detaches.
+        while not self._detached.wait(_BEAT_SECONDS) and self._words[_STATUS] == PageStatus.LIVE:
             self._beat()
