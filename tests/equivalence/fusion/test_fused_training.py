@@ -52,7 +52,9 @@ class Perceptron(TrainingTask):
     defaults = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0}
 
     def model(self, hp):
-        return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+        return nn.Sequential(
+            nn.Linear(8, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)
+        )
 
     def train_batches(self, hp, seed, start_step):
         step = start_step
@@ -65,7 +67,9 @@ class Perceptron(TrainingTask):
         return F.cross_entropy(model(batch[0]), batch[1])
 
     def optimizer(self, model, hp):
-        return torch.optim.SGD(model.parameters(), lr=hp["lr"], momentum=hp["momentum"], weight_decay=hp["weight_decay"])
+        return torch.optim.SGD(
+            model.parameters(), lr=hp["lr"], momentum=hp["momentum"], weight_decay=hp["weight_decay"]
+        )
 
     def metrics(self, model, batch, hp):
         return {"accuracy": (model(batch[0]).argmax(1) == batch[1]).float().mean()}
@@ -76,7 +80,10 @@ def perceptron_task():
 
 
 CASES = {
-    "digits": (digits_task, [{"lr": 0.05, "momentum": 0.5 + 0.1 * lane, "weight_decay": 0.01 * lane} for lane in range(4)]),
+    "digits": (
+        digits_task,
+        [{"lr": 0.05, "momentum": 0.5 + 0.1 * lane, "weight_decay": 0.01 * lane} for lane in range(4)],
+    ),
     "characters": (
         character_task,
         [{"lr": 0.003 * (lane + 1), "dropout": p, "beta1": 0.8} for lane, p in enumerate((0.0, 0.1, 0.3, 0.1))],

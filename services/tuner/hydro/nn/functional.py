@@ -176,24 +176,40 @@ def cross_entropy(
     Shape: gives [G], or the target's shape without reduction.
     """
     lanes = len(logits)
-    axis = 1 if logits.ndim == 2 else 2
-    log_probabilities = plain.log_softmax(logits, axis).movedim(axis, -1).flatten(0, -2)
-    classes = target.reshape(-1)
-    losses = plain.nll_loss(log_probabilities, classes, None, ignore_index=ignore_index, reduction="none").view(
-        lanes, -1
+    classes_last = logits.movedim(1 if logits.ndim == 2 else 2, -1)
+    losses_GN, uniform_GN = _class_losses(
+        classes_last.reshape(lanes, -1, logits.shape[1 if logits.ndim == 2 else 2]),
+        target.reshape(lanes, -1),
+        ignore_index,
+        needs_uniform=isinstance(label_smoothing, Tensor) or label_smoothing != 0,
     )
-    counted = (target != ignore_index).reshape(lanes, -1)
-    losses = _smoothed(losses, log_probabilities, counted, label_smoothing)
+    counted_GN = (target != ignore_index).reshape(lanes, -1)
+    if uniform_GN is not None:
+        share = label_smoothing
+        if isinstance(share, Tensor):
+            share = share.to(losses_GN.dtype).unsqueeze(1)
+        losses_GN = (1 - share) * losses_GN + share * uniform_GN.masked_fill(~counted_GN, 0)
     if reduction == "none":
-        return losses.view(target.shape)
-    if reduction == "sum":
-        return losses.sum(1)
-    return losses.sum(1) / counted.sum(1)
+        return losses_GN.view(target.shape)
+    total_G = losses_GN.sum(1)
+    return total_G if reduction == "sum" else total_G / counted_GN.sum(1)
 
 
-def _smoothed(losses_GN: Tensor, log_probabilities: Tensor, counted_GN: Tensor, smoothing: float | Tensor) -> Tensor:
-    if not isinstance(smoothing, Tensor) and smoothing == 0:
-        return losses_GN
-    uniform_GN = (-log_probabilities.mean(-1)).view_as(losses_GN).masked_fill(~counted_GN, 0)
-    share = smoothing.to(losses_GN.dtype).unsqueeze(1) if isinstance(smoothing, Tensor) else smoothing
-    return (1 - share) * losses_GN + share * uniform_GN
+_FEW_CLASSES = 16
+
+
+def _class_losses(
+    logits_GNC: Tensor, target_GN: Tensor, ignore_index: int, *, needs_uniform: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gives the loss against the target and, if needed, against the uniform distribution.
+
+    Few classes go before the samples: a softmax over a short last axis does not use the processor's vectors.
+    """
+    if logits_GNC.shape[2] <= _FEW_CLASSES:
+        logs_GCN = plain.log_softmax(logits_GNC.transpose(1, 2).contiguous(), 1)
+        losses_GN = plain.nll_loss(logs_GCN, target_GN, ignore_index=ignore_index, reduction="none")
+        return losses_GN, -logs_GCN.mean(1) if needs_uniform else None
+    logs_GNC = plain.log_softmax(logits_GNC, 2)
+    classes = target_GN.reshape(-1)
+    losses = plain.nll_loss(logs_GNC.flatten(0, 1), classes, ignore_index=ignore_index, reduction="none")
+    return losses.view(target_GN.shape), -logs_GNC.mean(2) if needs_uniform else None

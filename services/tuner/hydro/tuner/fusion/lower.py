@@ -19,7 +19,7 @@ from hydro.tuner.fusion.inplace import functional_form, require_no_later_alias
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.fusion.program import GroupedGraph, GroupedProgram
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
-from hydro.tuner.fusion.structure import NotFusible, Structure, compare, flat_arguments
+from hydro.tuner.fusion.structure import NotFusible, Structure, call_arguments, compare
 from hydro.tuner.ops.registry import lane_rules
 from hydro.tuner.tracing import Trace, location
 
@@ -58,6 +58,7 @@ class _Lowering:
     def __init__(self, trace: Trace, structure: Structure, shared: frozenset[str], lane_inputs: bool) -> None:
         self._trace = trace
         self._structure = structure
+        self._shared = shared
         self._graph = Graph()
         self._values: dict[Node, Any] = {}
         self._runs: list[OpRun] = []
@@ -99,6 +100,7 @@ class _Lowering:
             GraphModule(torch.nn.Module(), self._graph),
             tuple(trace.parameters.values()),
             tuple(trace.buffers.values()),
+            self._shared,
             tuple(torch.tensor(each, dtype=torch.float64) for each in self._structure.numbers.values()),
             tuple(
                 torch.stack(constants[name]) if name in constants else tensor
@@ -208,7 +210,8 @@ class _Lowering:
         value = self._values[buffer]
         layout = Layout.SHARED if value.is_shared else Layout.LANES
         stacked = value.forms[layout]
-        if torch.Tag.pointwise in op.tags and not any(isinstance(leaf, Node) for leaf in flat_arguments(node)[1:]):
+        has_numbers = any(name == node.name for name, _ in self._numbers)
+        if torch.Tag.pointwise in op.tags and node.all_input_nodes == [buffer] and not has_numbers:
             self._emit.call(op, stacked, *node.args[1:], **node.kwargs)
             self._runs.append(_op_run(node, op, Tier.GROUPED))
         else:
@@ -218,7 +221,7 @@ class _Lowering:
         self._values[node] = self._values[buffer] = Value(buffer.meta["val"], {layout: stacked})
 
     def _arguments(self, node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        flat, spec = pytree.tree_flatten((node.args, dict(node.kwargs)))
+        flat, spec = pytree.tree_flatten(call_arguments(node))
         given = [self._argument(node, position, leaf) for position, leaf in enumerate(flat)]
         args, kwargs = pytree.tree_unflatten(given, spec)
         return args, kwargs
@@ -252,17 +255,8 @@ def rule_of(op: OpOverload) -> Any:
 
 
 def in_schema_order(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """Gives all arguments of a call, defaults filled in."""
-    positional = iter(args)
-    schema = op._schema.arguments
-    return [
-        kwargs[each.name]
-        if each.name in kwargs
-        else each.default_value
-        if each.kwarg_only
-        else next(positional, each.default_value)
-        for each in schema
-    ]
+    """Gives all arguments of a call whose defaults are spelled out."""
+    return [*args, *(kwargs[each.name] for each in op._schema.arguments if each.kwarg_only)]
 
 
 def draws(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -21,6 +21,8 @@ class GroupedGraph:
     module: GraphModule
     parameters: tuple[str, ...]
     buffers: tuple[str, ...]
+    shared: frozenset[str]
+    """Those of the parameters and buffers that have no lane axis."""
     numbers: tuple[Tensor, ...]
     """[G], float64."""
     constants: tuple[Tensor, ...]
@@ -104,7 +106,8 @@ class GroupedProgram:
         generators: Sequence[torch.Generator] | None,
         inputs: Sequence[Any],
     ) -> int:
-        for tensors in (graph.numbers, parameters.values(), inputs):
+        stacked = [tensor for name, tensor in parameters.items() if name not in graph.shared]
+        for tensors in (graph.numbers, stacked, inputs):
             for tensor in tensors:
                 return len(tensor)
         if generators is not None:

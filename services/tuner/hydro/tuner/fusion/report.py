@@ -64,12 +64,12 @@ class FusionReport:
         width = max((len(op) for op, _ in counts), default=0)
         lines = [f"{op:<{width}}  {tier.value:<8}  {count}" for (op, tier), count in sorted(counts.items(), key=_rank)]
         lines += [
-            f"not grouped: {run.op} at {run.location or 'unknown line'} ({run.tier.value})" for run in self._slow()
+            f"not grouped: {run.op} at {run.location or 'unknown line'}, {run.tier.value}" for run in self._slow()
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"not fused: {self.reason}"] if self.reason else lines)
 
     def _slow(self) -> list[OpRun]:
-        return [run for run in dict.fromkeys(self.runs) if run.tier not in (Tier.SHARED, Tier.GROUPED)]
+        return [run for run in dict.fromkeys(self.runs) if run.tier in (Tier.VMAPPED, Tier.UNROLLED)]
 
 
 def _rank(entry: tuple[tuple[str, Tier], int]) -> tuple[int, str]:

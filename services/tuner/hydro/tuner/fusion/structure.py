@@ -58,25 +58,21 @@ def compare(traces: Sequence[Trace]) -> Structure:
     return Structure(numbers, differing)
 
 
-def flat_arguments(node: Node) -> list[Any]:
-    """Gives a node's arguments and keyword arguments in one flat list."""
-    return pytree.tree_flatten((node.args, dict(node.kwargs)))[0]
-
-
-def _spell_out_defaults(nodes: Sequence[Node]) -> None:
-    # A lane whose number is the op's default (label smoothing 0) leaves it out.
-    for node in nodes:
-        if isinstance(node.target, OpOverload):
-            bound, schema = bind(node), node.target._schema.arguments
-            node.args = tuple(bound[each.name] for each in schema if not each.kwarg_only)
-            node.kwargs = {each.name: bound[each.name] for each in schema if each.kwarg_only}
+def call_arguments(node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Gives a node's arguments with the defaults spelled out, which a trace leaves out."""
+    if not isinstance(node.target, OpOverload):
+        return node.args, dict(node.kwargs)
+    bound, schema = bind(node), node.target._schema.arguments
+    named = {each.name: bound[each.name] for each in schema if each.kwarg_only}
+    return tuple(bound[each.name] for each in schema if not each.kwarg_only), named
 
 
 def _arguments(nodes: Sequence[Node], order: Sequence[Mapping[Node, int]]) -> list[tuple[Any, ...]]:
-    if len({len(flat_arguments(node)) for node in nodes}) > 1:
-        _spell_out_defaults(nodes)
     lists = [
-        [("node", positions[value]) if isinstance(value, Node) else value for value in flat_arguments(node)]
+        [
+            ("node", positions[leaf]) if isinstance(leaf, Node) else leaf
+            for leaf in pytree.tree_leaves(call_arguments(node))
+        ]
         for node, positions in zip(nodes, order, strict=True)
     ]
     if len({len(values) for values in lists}) > 1:
@@ -116,17 +112,12 @@ def _takes_number(node: Node, position: int) -> bool:
     """Whether an argument is a quantity: a float or a scalar operand, not a size or an axis."""
     if not isinstance(node.target, OpOverload):
         return False
+    args, kwargs = call_arguments(node)
     schema = node.target._schema.arguments
-    flat_args = len(pytree.tree_flatten(node.args)[0])
-    if position >= flat_args:
-        name = list(node.kwargs)[position - flat_args]
-        argument = next(each for each in schema if each.name == name)
-    elif flat_args == len(node.args):
-        argument = schema[position]
-    else:
-        return False
+    values = (args[index] if index < len(args) else kwargs[each.name] for index, each in enumerate(schema))
+    types = [str(each.type) for each, value in zip(schema, values, strict=True) for _ in pytree.tree_leaves(value)]
     # A Tensor argument that is given a Python number is a scalar operand: `x * 0.5`.
-    return str(argument.type) in _NUMBER_TYPES or str(argument.type) == "Tensor"
+    return types[position] in _NUMBER_TYPES or types[position] == "Tensor"
 
 
 def _difference(node: Node, what: str) -> NotFusible:

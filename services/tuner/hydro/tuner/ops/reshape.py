@@ -9,7 +9,7 @@ import torch
 from torch._ops import OpOverload
 
 from hydro.tuner.fusion.emitter import Emitter, lane_axis
-from hydro.tuner.fusion.layout import Value
+from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
 from hydro.tuner.shrinking.propagation import Call
@@ -206,3 +206,18 @@ def expand_lanes(emit: Emitter, op: OpOverload, x: Value, size: Sequence[int], i
 def expand_as_lanes(emit: Emitter, op: OpOverload, x: Value, other: Value) -> Value:
     """Exact: a view of each lane."""
     return expand_lanes(emit, op, x, (), False)
+
+
+@lane_rule(aten.broadcast_tensors.default)
+def broadcast_tensors_lanes(emit: Emitter, op: OpOverload, tensors: Sequence[Value]) -> list[Value]:
+    """Exact: views of each lane."""
+    return [_broadcast_to(emit, x, example) for x, example in zip(tensors, emit.example, strict=True)]
+
+
+def _broadcast_to(emit: Emitter, x: Value, example: torch.Tensor) -> Value:
+    shape = tuple(example.shape)
+    if shape == x.shape:
+        return Value(example, dict(x.forms))
+    lanes = () if x.is_shared else (emit.lanes,)
+    node = emit.method("expand", emit.broadcastable(x, len(shape)), *lanes, *shape)
+    return Value(example, {Layout.SHARED if x.is_shared else Layout.LANES: node})
