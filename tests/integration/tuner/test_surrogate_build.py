@@ -71,15 +71,15 @@ class Raising(Good):
         return super().loss(model, batch, {**hp, "temperature": hp["temperature"]})
 
 
-class RaisingAtImport(Good):
-    pass
-
-
 class RaisingWithManyLayers(Good):
     def model(self, hp):
         if hp["layers"] > 2:
             raise ValueError(f"{hp['layers']} layers are too many")
         return super().model(hp)
+
+
+class Diverging(Good):
+    defaults = {**Good.defaults, "lr": 1e6}
 
 
 class Vector(Good):
@@ -215,6 +215,12 @@ def test_a_metric_that_the_task_never_reports_is_told(ask):
     failure = build(ask("Good", metric="accuracy")).failure
     assert "never reports 'accuracy'" in failure
     assert "it reports validation_loss" in failure
+
+
+def test_defaults_that_diverge_do_not_end_the_profile(ask):
+    result = build(ask("Diverging"))
+    assert result.failure == ""
+    assert [point.lanes for point in result.profile.fused][:3] == [1, 2, 4]
 
 
 def test_a_loss_that_is_no_scalar_is_told(ask):

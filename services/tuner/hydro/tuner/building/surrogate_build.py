@@ -49,7 +49,7 @@ def _build(request: BuildRequest) -> BuildResult:
         fingerprint=fingerprint(request.entry_point, request.source_path),
         width=shrinking.width,
         warnings=shrinking.warnings,
-        report="\n\n".join([*shrinking.report, measured.report]),
+        report="\n\n".join([*shrinking.report, str(measured.profile), measured.report]),
         parameters=shrinking.parameters or rehearsal.target_parameters,
         target_parameters=rehearsal.target_parameters,
         artifact=_store(request, shrinking.model),

@@ -49,3 +49,11 @@ class Profile:
                 return below.step_seconds + share * (above.step_seconds - below.step_seconds)
         nearest = min(self.fused, key=lambda point: abs(point.lanes - lanes))
         return lanes / nearest.rate
+
+    def __str__(self) -> str:
+        lanes = ", ".join(f"{point.lanes}: {1e3 / point.rate:.2f}" for point in self.fused)
+        return (
+            f"milliseconds per step: target {1e3 * self.target_step_seconds:.2f}, "
+            f"separate surrogate {1e3 * self.separate_step_seconds:.2f}, "
+            + (f"a lane of a fused bundle by lanes {lanes}" if lanes else "no fused bundle")
+        )

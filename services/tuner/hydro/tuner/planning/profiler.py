@@ -13,6 +13,7 @@ from hydro.tuner.planning.peak_memory import peak_bytes, reset_peak
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.planning.recording_gate import Clock, RecordingGate
 from hydro.tuner.planning.sizing import SEPARATE_LANES
+from hydro.tuner.planning.still_task import StillTask
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import Hyperparameters, TrainingTask
 from hydro.tuner.training.build import Execution, build_trainer
@@ -69,7 +70,7 @@ class Profiler:
             fuse: Whether to try fused bundles at all.
 
         Raises:
-            ProfileFailed: the task raised, or a model diverged at its first steps.
+            ProfileFailed: the task raised, or its loss is not finite from the start.
         """
         fused, report = self._measure_fused(max_lanes) if fuse else ((), "not fused")
         separate, separate_memory_bytes = self._measure_separate()
@@ -107,7 +108,7 @@ class Profiler:
 
     def _build(self, execution: Execution, gate: RecordingGate) -> BundleTrainer:
         trainer = build_trainer(
-            self.task,
+            StillTask(self.task, torch.device("cpu")),
             width=self.width,
             solution=self.solution,
             execution=execution,
