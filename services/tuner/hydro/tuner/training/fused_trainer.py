@@ -199,6 +199,7 @@ class FusedTrainer:
         hyperparameters = lanes[-1].hyperparameters
         batch = next(iter(self._task.train_batches(hyperparameters, self._data_seed, lanes[-1].step)))
         self._programs.program(lanes, batch, train=True)
+        self._validation.prepare(lanes)
 
     def _join(self, built: Sequence[FusedLane]) -> None:
         if self._stack is None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from hydro.tuner.fusion.lower import NotFusible
+from hydro.tuner.fusion.lower import GroupedProgram, NotFusible
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import MetricsModule, NotTraceable
 from hydro.tuner.training.averages import SampleAverages
@@ -63,26 +63,41 @@ class FusedValidation:
         part = [lanes[index] for index in indices]
         averages = SampleAverages()
         for batch in batches:
+            # Outside the segment: a trace takes longer than a bubble.
+            program = self._program(part, batch)
             with self._gate.segment("validation"), torch.no_grad():
-                averages.add(self._metrics(part, parameters, buffers, batch), sample_count(batch))
+                averages.add(self._metrics(program, part, parameters, buffers, batch), sample_count(batch))
         means = {name: values_G.tolist() for name, values_G in averages.means().items()}
         return {lane.trial: {name: means[name][row] for name in means} for row, lane in enumerate(part)}
 
-    def _metrics(
-        self, part: Sequence[FusedLane], parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], batch: Batch
-    ) -> Mapping[str, Tensor]:
+    def prepare(self, lanes: Sequence[FusedLane]) -> None:
+        """Traces and lowers for the first validation batch, ahead of time."""
+        for batch in islice(self._task.validation_batches(self._reads.watched(lanes[0].hyperparameters)), 1):
+            self._program(lanes, batch)
+
+    def _program(self, part: Sequence[FusedLane], batch: Batch) -> GroupedProgram | None:
         if self._is_traceable:
             try:
-                program = self._programs.program(part, batch, train=False)
+                return self._programs.program(part, batch, train=False)
             except (NotTraceable, NotFusible):
                 # Metrics may do what no graph can hold, and they are few: one lane after the other.
                 self._is_traceable = False
-            else:
-                generators = [lane.generator.clone_state() for lane in part]
-                metrics: Mapping[str, Tensor] = program(
-                    parameters, buffers, (batch,), lane_inputs=False, generators=generators
-                )
-                return metrics
+        return None
+
+    def _metrics(
+        self,
+        program: GroupedProgram | None,
+        part: Sequence[FusedLane],
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        batch: Batch,
+    ) -> Mapping[str, Tensor]:
+        if program is not None:
+            generators = [lane.generator.clone_state() for lane in part]
+            metrics: Mapping[str, Tensor] = program(
+                parameters, buffers, (batch,), lane_inputs=False, generators=generators
+            )
+            return metrics
         rows = [self._lane_metrics(lane, {**parameters, **buffers}, row, batch) for row, lane in enumerate(part)]
         return {name: torch.stack([metrics[name] for metrics in rows]) for name in rows[0]}
 
