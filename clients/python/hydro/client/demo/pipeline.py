@@ -56,17 +56,17 @@ class ReplayedPipeline(BackgroundProcess):
         found = [_step(line) for line in lines if line.endswith("}")]
         return [each for each in found if each.begin_ns >= begin_ns]
 
-    def wait_for_steps(self, count: int, begin_ns: int = 0, timeout_seconds: float = 120.0) -> None:
-        """Waits until it has done so many steps since a time.
+    def wait_for_steps(self, count: int, begin_ns: int = 0, timeout_seconds: float = 60.0) -> None:
+        """Waits until it has done so many steps since a time, or for the timeout.
 
         Raises:
-            Unavailable: it died or takes too long; the message has the end of its log.
+            Unavailable: it died, or does no step in all this time; the message has the end of its log.
         """
         give_up_at = time.monotonic() + timeout_seconds
-        while len(self.steps(begin_ns)) < count:
-            if self.has_ended or time.monotonic() > give_up_at:
-                raise Unavailable(f"the replayed pipeline run does not go on:\n{self.log()}")
+        while len(self.steps(begin_ns)) < count and not self.has_ended and time.monotonic() < give_up_at:
             time.sleep(_POLL_SECONDS)
+        if self.has_ended or not self.steps(begin_ns):
+            raise Unavailable(f"the replayed pipeline run does not go on:\n{self.log()}")
 
 
 def mean_seconds(steps: Sequence[PipelineStep]) -> float:

@@ -27,12 +27,14 @@ from hydro.client.target import Target
 from hydro.kit.errors import NotFound
 
 TRIALS = 64
-MIN_STEPS = 50
-MAX_STEPS = 800
+MIN_STEPS = 16
+MAX_STEPS = 64
 SEEDS = (0, 1, 2)
 METRIC = "accuracy"
-STEPS_ALONE = 30
-STEPS_SQUEEZED = 40
+STEPS = 24
+"""Of the pipeline run, measured alone and with trials in its bubbles."""
+STEPS_SECONDS = 30.0
+"""Measuring them takes no longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +115,9 @@ def _cores() -> Cores:
 
 def _steps_alone(pipeline: ReplayedPipeline) -> list[PipelineStep]:
     # The first steps warm the caches, and the squeezer's forecast.
-    pipeline.wait_for_steps(5, 0)
+    pipeline.wait_for_steps(5)
     begin_ns = time.monotonic_ns()
-    pipeline.wait_for_steps(STEPS_ALONE, begin_ns)
+    pipeline.wait_for_steps(STEPS, begin_ns, STEPS_SECONDS)
     return pipeline.steps(begin_ns)
 
 
@@ -132,7 +134,7 @@ def _create(client: Client, source: Path) -> Study:
         },
         objective=minimize("validation_loss"),
         sampler="tpe",
-        pruner=asha(min_steps=MIN_STEPS, max_steps=MAX_STEPS, eta=4),
+        pruner=asha(min_steps=MIN_STEPS, max_steps=MAX_STEPS, eta=2),
         surrogate=surrogate(width=1 / 8),
         trials=TRIALS,
         parallelism=32,
@@ -141,10 +143,13 @@ def _create(client: Client, source: Path) -> Study:
 
 
 def _steps_squeezed(study: Study, pipeline: ReplayedPipeline) -> list[PipelineStep]:
+    """Steps with trials in their bubbles, while the slot is the only device."""
     begin_ns = time.monotonic_ns()
 
     def is_measured(snapshot: StudySnapshot) -> bool:
-        return len(_squeezed(pipeline, begin_ns)) >= STEPS_SQUEEZED
+        steps = _squeezed(pipeline, begin_ns)
+        is_late = bool(steps) and time.monotonic_ns() - steps[0].begin_ns > STEPS_SECONDS * 1e9
+        return is_late or len(steps) >= STEPS
 
     study.wait(progress=True, until=is_measured)
     return _squeezed(pipeline, begin_ns)
