@@ -65,6 +65,14 @@ async def start_child(spec: ChildSpec) -> asyncio.subprocess.Process:
         )
 
 
+def leave_forks_alone() -> None:
+    """Keeps gRPC from meddling with forks, and from complaining of them; call it before the first channel is opened.
+
+    Its handlers are for children that go on without becoming another program. Ours all do.
+    """
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
 def tether(death_signal: signal.Signals) -> Callable[[], None] | None:
     """What a child calls before it becomes its program, to die with its parent; None where the system cannot do it."""
     if not sys.platform.startswith("linux"):
