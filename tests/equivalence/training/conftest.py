@@ -52,7 +52,7 @@ def digits() -> type[TrainingTask]:
         def validation_batches(self, hp: Any) -> Any:
             images, labels = super().validation_batches(hp)[0]
             # Parts of different length, so that averages must go by samples.
-            return [(images[:100], labels[:100]), (images[100:130], labels[100:130])]
+            return [(images[:60], labels[:60]), (images[60:80], labels[60:80])]
 
     return SmallDigits
 

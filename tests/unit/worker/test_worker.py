@@ -216,12 +216,14 @@ def test_what_a_trials_code_prints_is_in_its_log_alone(fake: Any, run_worker: An
 
 def test_a_lane_whose_checkpoint_is_gone_fails_and_names_the_file(fake: Any, run_worker: Any, lane: Any) -> None:
     missing = task_pb2.Artifact(uri="/nowhere/step-4.safetensors", digest="sha256:0")
+    # Another takes its place before the bundle is built.
+    fake.insertions = [lane(2)]
     fake.offer(lane(0), lane(1, checkpoint=missing, start_step=4))
     run_worker()
     failed = [report for each in fake.rounds for report in each.reports if report.failure]
     assert [report.trial[-1] for report in failed] == ["1"]
     assert "/nowhere/step-4.safetensors" in failed[0].failure
-    assert fake.measured().keys() == {("0", 4), ("0", 8)}
+    assert fake.measured().keys() == {("0", 4), ("0", 8), ("2", 4), ("2", 8)}
 
 
 def test_on_a_slot_only_the_time_inside_segments_counts(fake: Any, run_worker: Any, lane: Any, tmp_path: Path) -> None:

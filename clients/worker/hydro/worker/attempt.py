@@ -22,7 +22,7 @@ from hydro.worker.lane_log import LaneLogs
 from hydro.worker.lease import LeaseKeeper
 from hydro.worker.recipe import Grant, Lane
 from hydro.worker.reporter import Reporter
-from hydro.worker.round import Answer, LaneNews, Verdict
+from hydro.worker.round import LaneNews, Verdict
 
 
 class Attempt:
@@ -56,6 +56,7 @@ class Attempt:
         self._current = CurrentTrial()
         self._logs = LaneLogs(self._current)
         self._trainer: BundleTrainer | None = None
+        self._arrived: list[Lane] = []
         self._checkpointed_at = monotonic()
 
     def run(self) -> None:
@@ -92,6 +93,9 @@ class Attempt:
         self._note(f"{self._grant.name}: {self._trainer.report}", [spec.trial for spec in specs])
         self._checkpointed_at = self._monotonic()
         self._report_failures()
+        arrived, self._arrived = self._arrived, []
+        if arrived:
+            self._insert(arrived)
 
     def _admit(self, lanes: Sequence[Lane]) -> list[LaneSpec]:
         """Notes lanes and reads their checkpoints; those that cannot be read fail."""
@@ -185,8 +189,10 @@ class Attempt:
         failed = [each.trial for each in news if each.failure]
         answer = self._reporter.report(news, free, fusion_count)
         self._drop(failed + [trial for trial, verdict in answer.verdicts.items() if self._ends(trial, verdict)])
-        if answer.insertions and self._trainer is not None:
-            self._insert(answer)
+        self._arrived += answer.insertions
+        if self._arrived and self._trainer is not None:
+            arrived, self._arrived = self._arrived, []
+            self._insert(arrived)
 
     def _ends(self, trial: str, verdict: Verdict) -> bool:
         return verdict is not Verdict.CONTINUE or self._measured.get(trial, 0) >= self._recipe.measured_steps[-1]
@@ -199,9 +205,9 @@ class Attempt:
         if trials and self._trainer is not None:
             self._trainer.remove(trials)
 
-    def _insert(self, answer: Answer) -> None:
-        self._logs.add_trials(lane.trial for lane in answer.insertions)
-        specs = self._admit(answer.insertions)
+    def _insert(self, lanes: Sequence[Lane]) -> None:
+        self._logs.add_trials(lane.trial for lane in lanes)
+        specs = self._admit(lanes)
         try:
             self._workplace.aside(lambda: self._running.insert(specs))
         except (NotFusible, NotTraceable) as error:

@@ -128,6 +128,17 @@ def trace(
     return _signed(program, module, train)
 
 
+def prepare(module: nn.Module, example_inputs: Sequence[Any], *, train: bool) -> None:
+    """Has the lazily traced modules inside build their programs for such inputs; nothing else of them changes.
+
+    Raises:
+        NotTraceable: with the user's line.
+    """
+    with _in_mode(module, train), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _prepare_lazy_modules(module, example_inputs, {})
+
+
 def location(node: Node) -> str:
     """The user's line that a node comes from: "digits.py:12"; else its module: "module 3.first"; else ""."""
     frames = [

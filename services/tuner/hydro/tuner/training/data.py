@@ -51,7 +51,7 @@ class BatchSource:
 
     def __init__(self, task: TrainingTask, seed: int) -> None:
         self._task = task
-        self._seed = seed
+        self.seed = seed
         self._reads = HyperparameterReads()
         self._cursors: list[Cursor] = []
         self._streams: list[_Stream] = []
@@ -73,7 +73,7 @@ class BatchSource:
         key = (cursor.step, self._reads.values(cursor.hyperparameters))
         if key not in streams:
             watched = self._reads.watched(cursor.hyperparameters)
-            batches = self._task.train_batches(watched, self._seed, cursor.step)
+            batches = self._task.train_batches(watched, self.seed, cursor.step)
             streams[key] = _Stream(batches, key[1], cursor.step)
         return streams[key]
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,6 +32,42 @@ from hydro.tuner.training.placed_task import PlacedTask
 from hydro.tuner.training.programs import ProgramLibrary
 from hydro.tuner.training.schedules import Change
 from hydro.tuner.training.trainer import require_metric
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Lanes that go through one program."""
+
+    indices: list[int] | None
+    """None: all of them, in their order."""
+    program: GroupedProgram
+    generators: list[torch.Generator]
+    batches: list[Batch]
+    """One that they share, or one for each."""
+
+    def losses(self, stacked: LaneStack) -> Tensor:
+        """One loss per lane of the part."""
+        has_lane_inputs = len(self.batches) > 1
+        batch = stack(self.batches) if has_lane_inputs else self.batches[0]
+        parameters: Mapping[str, Tensor] = stacked.parameters
+        buffers = stacked.buffers
+        if self.indices is not None:
+            parameters, buffers = stacked.parameters_of(self.indices), stacked.buffers_of(self.indices)
+        loss_G: Tensor = self.program(
+            parameters, buffers, (batch,), lane_inputs=has_lane_inputs, generators=self.generators
+        )
+        if self.indices is not None:
+            stacked.put_buffers(self.indices, buffers)
+        return loss_G
+
+
+def _losses(stacked: LaneStack, parts: Sequence[_Part]) -> Tensor:
+    """One loss per lane, in the lanes' order."""
+    if parts[0].indices is None:
+        return parts[0].losses(stacked)
+    loss_G = torch.cat([part.losses(stacked) for part in parts])
+    order = [index for part in parts for index in part.indices or ()]
+    return loss_G[torch.tensor(order, device=loss_G.device).argsort()]
 
 
 class FusedTrainer:
@@ -81,8 +118,10 @@ class FusedTrainer:
             return
         with self._gate.segment("data"):
             batches = self._source.draw()
+        # Outside the segments: to trace and lower takes longer than a bubble.
+        parts = self._parts(batches)
         with self._gate.segment("forward"):
-            loss_G = self._losses(self._stack, batches)
+            loss_G = _losses(self._stack, parts)
         with self._gate.segment("backward"):
             loss_G.sum().backward()  # type: ignore[no-untyped-call]
         with self._gate.segment("optimizer"):
@@ -90,31 +129,23 @@ class FusedTrainer:
             losses = loss_G.tolist()
         self._drop_diverged(losses)
 
-    def _losses(self, stacked: LaneStack, batches: list[Batch]) -> Tensor:
-        """One loss per lane, in the lanes' order. Lanes whose batches differ in shape run as programs of their own."""
+    def _parts(self, batches: list[Batch]) -> list[_Part]:
+        """The lanes by the shape of their batches: each part runs as a program of its own. Mostly there is one."""
         if len(batches) == 1:
-            program, generators = self._train_program(range(len(self._lanes)), batches[0])
-            loss_G: Tensor = program(
-                stacked.parameters, stacked.buffers, (batches[0],), lane_inputs=False, generators=generators
-            )
-            return loss_G
+            return [self._part(None, batches)]
         of_lane = [batches[stream] for stream in self._source.stream_of_lane]
-        parts: dict[object, list[int]] = {}
+        by_shape: dict[Shapes, list[int]] = {}
         for index, batch in enumerate(of_lane):
-            parts.setdefault(shapes(batch), []).append(index)
-        losses = [self._part_losses(stacked, indices, [of_lane[i] for i in indices]) for indices in parts.values()]
-        order = [index for indices in parts.values() for index in indices]
-        return torch.cat(losses)[torch.tensor(order, device=losses[0].device).argsort()]
+            by_shape.setdefault(shapes(batch), []).append(index)
+        if len(by_shape) == 1:
+            return [self._part(None, of_lane)]
+        return [self._part(indices, [of_lane[index] for index in indices]) for indices in by_shape.values()]
 
-    def _part_losses(self, stacked: LaneStack, indices: list[int], batches: list[Batch]) -> Tensor:
-        program, generators = self._train_program(indices, batches[0])
-        whole = len(indices) == len(self._lanes)
-        parameters = stacked.parameters if whole else stacked.parameters_of(indices)
-        buffers = stacked.buffers if whole else stacked.buffers_of(indices)
-        loss_G: Tensor = program(parameters, buffers, (stack(batches),), lane_inputs=True, generators=generators)
-        if not whole:
-            stacked.put_buffers(indices, buffers)
-        return loss_G
+    def _part(self, indices: list[int] | None, batches: list[Batch]) -> _Part:
+        has_lane_inputs = len(batches) > 1
+        program, generators = self._train_program(range(len(self._lanes)) if indices is None else indices, batches[0])
+        program.graph(lane_inputs=has_lane_inputs)
+        return _Part(indices, program, generators, batches)
 
     def _train_program(self, indices: Sequence[int], batch: Batch) -> tuple[GroupedProgram, list[torch.Generator]]:
         """Found once for each part of the lanes and batch shape, until lanes come or go."""

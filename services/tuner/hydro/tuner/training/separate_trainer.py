@@ -6,6 +6,7 @@ import math
 import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from hydro.tuner.task import Batch
+from hydro.tuner.tracing import LazilyTraced, LossModule, MetricsModule, prepare
 from hydro.tuner.training.averages import SampleAverages
 from hydro.tuner.training.checkpoint import LaneState
 from hydro.tuner.training.data import BatchSource, Cursor
@@ -196,8 +198,21 @@ class SeparateTrainer:
         """See `BundleTrainer`."""
         for spec in lanes:
             with self._attributed(spec.trial, spec.start_step):
-                self._lanes.append(_Lane(self._task, spec, self._library))
+                lane = _Lane(self._task, spec, self._library)
+                self._prepare(lane)
+                self._lanes.append(lane)
         self._place_lanes()
+
+    def _prepare(self, lane: _Lane) -> None:
+        """Has a surrogate build its programs ahead of time: that takes longer than a bubble."""
+        hyperparameters = lane.hyperparameters
+        train_batches = self._task.train_batches(hyperparameters, self._source.seed, lane.step)
+        for kind, batches, train in (
+            (LossModule, train_batches, True),
+            (MetricsModule, self._task.validation_batches(hyperparameters), False),
+        ):
+            for batch in islice(batches, 1) if isinstance(lane.model, LazilyTraced) else ():
+                prepare(kind(self._task, lane.model, hyperparameters), (batch,), train=train)
 
     def remove(self, trials: Collection[str]) -> None:
         """See `BundleTrainer`."""
