@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+# Without it, gRPC's threads disturb the children that tests start.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 _NOBODY = "nobody"
 _PASSWORD = "hydro"
 
@@ -54,8 +57,11 @@ class PostgresServer:
         for _ in range(600):
             if self._answers():
                 return
+            if self._process.poll() is not None:
+                break
             time.sleep(0.05)
-        raise RuntimeError(f"Postgres does not start: {(self.folder / 'log').read_text()[-2000:]}")
+        log_tail = (self.folder / "log").read_text()[-2000:]
+        raise RuntimeError(f"Postgres does not start (exit code {self._process.poll()}): {log_tail}")
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stops it: by default at once, as if it had crashed."""

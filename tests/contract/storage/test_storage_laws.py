@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+
 from hydro.coordinator.bundle import PlannedBundle
 from hydro.coordinator.device import DRAIN_DEVICE, LOSE_DEVICE, Device, DeviceKind, DeviceState
 from hydro.coordinator.lease import EXPIRE_LEASE, RELEASE_LEASE, LeaseState
@@ -168,7 +169,10 @@ async def test_the_first_measurement_of_a_step_stands(storage):
     await storage.run(lambda tx: add_lease(tx, 1))
     assert await storage.run(lambda tx: measure(tx, 0.5))
     assert not await storage.run(lambda tx: measure(tx, 0.25))
-    assert await storage.run(lambda tx: tx.trials.measurement(name, 2)) == (Measurement(2, {"loss": 0.5}), Verdict.CONTINUE)
+    assert await storage.run(lambda tx: tx.trials.measurement(name, 2)) == (
+        Measurement(2, {"loss": 0.5}),
+        Verdict.CONTINUE,
+    )
     trial = await storage.run(lambda tx: tx.trials.get(name))
     assert (trial.value, trial.steps) == (0.5, 2)
 

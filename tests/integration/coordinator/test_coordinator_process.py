@@ -348,10 +348,10 @@ async def test_a_caller_drives_a_study_by_ask_and_tell(coordinator, make_study_r
     with pytest.raises(AlreadyExists) as caught:
         await report(first, 1, 0.5)
     assert caught.value.reason == "VALUE_CONFLICT"
-    assert await report(second, 1, 0.75)
-    await complete(second, pruned=True)
     told = await complete(first, value=0.125)
     assert told.state == trial_pb2.TRIAL_STATE_SUCCEEDED and told.value == 0.125
+    assert await report(second, 1, 0.75)
+    assert (await complete(second, pruned=True)).state == trial_pb2.TRIAL_STATE_PRUNED
     assert (await complete(first, value=0.125)).etag == told.etag
     with pytest.raises(FailedPrecondition):
         await complete(first, value=0.5)

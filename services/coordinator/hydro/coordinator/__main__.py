@@ -11,6 +11,7 @@ import grpc
 from hydro.api.coordinator.v1 import device_service_pb2_grpc, study_service_pb2_grpc, worker_service_pb2_grpc
 from hydro.coordinator.asking import Asking
 from hydro.coordinator.bell import Bell
+from hydro.coordinator.device import REGISTERED, Device
 from hydro.coordinator.devices import Devices
 from hydro.coordinator.driven import DrivenTrials
 from hydro.coordinator.executor.local_executor import LocalExecutor
@@ -19,7 +20,7 @@ from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.reconcile.ask import ask
 from hydro.coordinator.reconcile.backoff import Backoff
 from hydro.coordinator.reconcile.execute import execute
-from hydro.coordinator.reconcile.expire import expire
+from hydro.coordinator.reconcile.expire import dissolve, expire
 from hydro.coordinator.reconcile.finish import finish
 from hydro.coordinator.reconcile.loop import Step, reconcile
 from hydro.coordinator.reconcile.patience import Patience
@@ -90,13 +91,21 @@ class Coordinator:
 
     def _steps(self) -> Mapping[str, Step]:
         storage, bell, clock = self.storage, self.bell, self.clock
-        patience = Patience(clock, self.settings.patience_seconds)
+        patience, backoff = Patience(clock, self.settings.patience_seconds), Backoff(clock)
+        lease_seconds = self.settings.lease_seconds
+
+        def has_worker(device: Device) -> bool:
+            if device.source == REGISTERED:
+                return self.leasing.has_waiting_worker(device.name)
+            return backoff.may_start(str(device.name))
+
         return {
             "expire": partial(expire, storage, self.leasing),
+            "dissolve": partial(dissolve, storage, bell, lease_seconds, max(60.0, 4 * lease_seconds)),
             "prepare": partial(prepare, storage, self.tuner, bell, self.settings.artifact_uri),
             "ask": partial(ask, storage, self.asking),
-            "plan": partial(plan, storage, self.tuner, bell, patience),
-            "execute": partial(execute, storage, self.executor, self.leasing, Backoff(clock)),
+            "plan": partial(plan, storage, self.tuner, bell, patience, has_worker),
+            "execute": partial(execute, storage, self.executor, self.leasing, backoff),
             "finish": partial(finish, storage, self.pruners, bell),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -53,6 +54,7 @@ class Leasing:
         self._clock = clock
         self._squeezers = {squeezer.source: squeezer for squeezer in squeezers}
         self.lease_seconds = lease_seconds
+        self._waiting: Counter[DeviceName] = Counter()
 
     async def acquire(self, device: DeviceName, worker: str, request_id: str, wait_seconds: float) -> Grant | None:
         """Gives the bundle that is allocated to the device; waits for one. None: none came.
@@ -60,7 +62,20 @@ class Leasing:
         Raises:
             NotFound: there is no such device.
         """
+        self._waiting[device] += 1
+        try:
+            return await self._acquired(device, worker, request_id, wait_seconds)
+        finally:
+            self._waiting[device] -= 1
+
+    def has_waiting_worker(self, device: DeviceName) -> bool:
+        """Whether a worker asks for work on the device right now."""
+        return self._waiting[device] > 0
+
+    async def _acquired(self, device: DeviceName, worker: str, request_id: str, wait_seconds: float) -> Grant | None:
         end = self._clock.monotonic() + min(wait_seconds, LONGEST_WAIT_SECONDS)
+        # Allocation has to see that this worker waits.
+        self._bell.ring()
         while True:
             ticket = self._bell.ticket()
             grant = await self._storage.run(lambda tx: self._grant(tx, device, worker, request_id))

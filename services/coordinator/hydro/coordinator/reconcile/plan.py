@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from hydro.coordinator.allocation.allocate import Placement, allocate, is_idle
@@ -19,25 +19,30 @@ from hydro.coordinator.tuner import Tuner
 _TARGETS_RUN_IN = (StudyState.SEARCHING, StudyState.SUCCEEDED)
 
 
-async def plan(storage: Storage, tuner: Tuner, bell: Bell, patience: Patience) -> None:
-    """Plans bundles for the idle devices and allocates them: targets first, then studies in the order of their age."""
-    if not await storage.run(_idle_devices):
+async def plan(
+    storage: Storage, tuner: Tuner, bell: Bell, patience: Patience, has_worker: Callable[[Device], bool]
+) -> None:
+    """Plans bundles for the idle devices and allocates them: targets first, then studies in the order of their age.
+
+    A device counts only if it `has_worker`, or can have one now.
+    """
+    idle_devices = partial(_idle_devices, has_worker=has_worker)
+    idle = await storage.run(idle_devices)
+    if not idle:
         return
-    await _plan_targets(storage, bell)
+    await _plan_targets(storage, bell, idle)
     for study in await storage.run(lambda tx: tx.studies.in_states([StudyState.SEARCHING])):
-        idle = await storage.run(_idle_devices)
-        if not idle:
-            return
-        if study.spec.task is not None:
+        idle = await storage.run(idle_devices)
+        if idle and study.spec.task is not None:
             await _plan_search(storage, tuner, bell, patience, study, idle)
 
 
-async def _idle_devices(tx: Transaction) -> Sequence[Device]:
-    idle = [device for device in await tx.devices.all() if is_idle(device)]
+async def _idle_devices(tx: Transaction, has_worker: Callable[[Device], bool]) -> Sequence[Device]:
+    idle = [device for device in await tx.devices.all() if is_idle(device) and has_worker(device)]
     return sorted(idle, key=lambda device: (not device.is_exclusive, device.name))
 
 
-async def _plan_targets(storage: Storage, bell: Bell) -> None:
+async def _plan_targets(storage: Storage, bell: Bell, idle: Sequence[Device]) -> None:
     async def work(tx: Transaction) -> Sequence[PlannedBundle]:
         waiting = await tx.trials.waiting(TrialKind.TARGET)
         studies = {name: await tx.studies.get(name) for name in {trial.name.study for trial in waiting}}
@@ -50,7 +55,7 @@ async def _plan_targets(storage: Storage, bell: Bell) -> None:
 
     bundles = await storage.run(work)
     if bundles:
-        await _place(storage, bell, allocate(bundles, await storage.run(_idle_devices)))
+        await _place(storage, bell, allocate(bundles, idle))
 
 
 async def _plan_search(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Row, and_, func, select, update
@@ -69,6 +70,12 @@ class PostgresBundles:
         query = select(_BUNDLE).where(_BUNDLE.c.state != BundleState.ENDED.value)
         if study is not None:
             query = query.where(_BUNDLE.c.study == str(study))
+        return [bundle_of(row) for row in await self._session.rows(query.order_by(_BUNDLE.c.number))]
+
+    async def unclaimed(self, seconds: float) -> Sequence[Bundle]:
+        """Gives the ALLOCATED bundles that no worker has taken for so long by the database's clock."""
+        is_old = _BUNDLE.c.create_time < func.clock_timestamp() - timedelta(seconds=seconds)
+        query = select(_BUNDLE).where(_BUNDLE.c.state == BundleState.ALLOCATED.value, is_old)
         return [bundle_of(row) for row in await self._session.rows(query.order_by(_BUNDLE.c.number))]
 
     async def note(self, number: int, fusion_count: int, device_seconds: float) -> None:

@@ -167,6 +167,9 @@ class Bundles(Protocol):
     async def live(self, study: StudyName | None = None) -> Sequence[Bundle]:
         """Gives the bundles that have not ended."""
 
+    async def unclaimed(self, seconds: float) -> Sequence[Bundle]:
+        """Gives the ALLOCATED bundles that no worker has taken for so long by the database's clock."""
+
     async def note(self, number: int, fusion_count: int, device_seconds: float) -> None:
         """Adds device time, and raises the largest fusion count."""
 
