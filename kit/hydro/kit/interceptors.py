@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
@@ -56,11 +57,16 @@ def _wrapped_unary(method: str, behaviour: Callable[..., Awaitable[Any]]) -> Cal
     return answer
 
 
-def _wrapped_stream(method: str, behaviour: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+def _wrapped_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:
     async def answers(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(request, context):
-                yield response
+            said = behaviour(request, context)
+            if inspect.isawaitable(said):
+                # It writes its answers to the context itself, as gRPC's own health service does.
+                await said
+            else:
+                async for response in said:
+                    yield response
         except Exception as error:  # noqa: BLE001 the edge of the service
             await _abort(method, context, error)
         _CALLS.labels(method, "OK").inc()

@@ -18,6 +18,10 @@ from hydro.kit.settings import ServerSettings
 
 _log = structlog.get_logger()
 
+# Our channels ping every 20 s, to find a peer that has gone without a word. By default a server takes that for abuse
+# and ends every stream that is quiet for a minute.
+_OPTIONS = [("grpc.http2.min_ping_interval_without_data_ms", 10_000), ("grpc.keepalive_permit_without_calls", 1)]
+
 
 async def serve(
     settings: ServerSettings,
@@ -35,7 +39,7 @@ async def serve(
     """
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port)
-    server = grpc.aio.server(interceptors=[ServerCalls()])
+    server = grpc.aio.server(interceptors=[ServerCalls()], options=_OPTIONS)
     register(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
