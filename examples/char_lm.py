@@ -85,8 +85,7 @@ class CharacterLanguageModel(TrainingTask):
     defaults = {
         "lr": 3e-3, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "warmup_fraction": 0.1, "batch_size": 16,
         "dropout": 0.1,
-    }
-    gradient_clip_norm = None
+    }  # fmt: skip
 
     def model(self, hp):
         return Transformer(hp["dropout"])

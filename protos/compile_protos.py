@@ -18,7 +18,9 @@ def compile_protos(root: Path) -> None:
     # protoc finds its mypy plug-ins on PATH: beside this interpreter, or in the isolated build's own folder.
     subprocess.run(
         [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs, *protos],
-        cwd=root, check=True, env=_environment_with_plugins(),
+        cwd=root,
+        check=True,
+        env=_environment_with_plugins(),
     )
 
 
