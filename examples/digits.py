@@ -1,4 +1,4 @@
-"""A residual convolutional net on scikit-learn's handwritten digits: 1,797 real 8 x 8 images that ship with the package."""
+"""A residual convolutional net on scikit-learn's handwritten digits: 1,797 real 8 x 8 images, shipped with it."""
 
 from collections.abc import Iterator
 from functools import cache

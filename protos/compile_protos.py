@@ -1,5 +1,6 @@
 """Compiles the protos beside it into Python modules in place: at each build, and by `make protos`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 except ImportError:  # run as a script, where hatchling need not be installed
-    BuildHookInterface = object  # type: ignore[assignment, misc]
+    BuildHookInterface = object
 
 
 def compile_protos(root: Path) -> None:
@@ -25,13 +26,11 @@ def compile_protos(root: Path) -> None:
 
 
 def _environment_with_plugins() -> dict[str, str]:
-    import os
-
     interpreter_folder = str(Path(sys.executable).parent)
     return {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), interpreter_folder])}
 
 
-class CompileProtos(BuildHookInterface):  # type: ignore[type-arg]
+class CompileProtos(BuildHookInterface):  # type: ignore[misc]  # hatchling has no types
     """Hatch's build hook."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

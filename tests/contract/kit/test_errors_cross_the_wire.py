@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from google.protobuf import empty_pb2
+
 from hydro.api.coordinator.v1 import (
     study_pb2,
     study_service_pb2,

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from hydro.api.coordinator.v1 import study_service_pb2, study_service_pb2_grpc
 from hydro.kit.channel import open_channel
 

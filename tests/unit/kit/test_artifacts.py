@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from hydro.kit.artifacts import ArtifactStore, digest_of, read_artifact
 from hydro.kit.errors import FailedPrecondition, NotFound
 

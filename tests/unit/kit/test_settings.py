@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
-from hydro.kit.settings import ServerSettings
 from pydantic_settings import SettingsConfigDict
+
+from hydro.kit.settings import ServerSettings
 
 
 class ExampleSettings(ServerSettings):

@@ -39,8 +39,8 @@ class TrainingTask:
     def train_batches(self, hp: Hyperparameters, seed: int, start_step: int) -> Iterator[Batch]:
         """Gives training batches without end, from optimizer step `start_step` on.
 
-        The batch of a step is a function of (hp, seed, step) alone, so that a trial goes on after a pause as if there had
-        been none.
+        The batch of a step is a function of (hp, seed, step) alone: a trial goes on after a pause as if there had been
+        none.
         """
         raise NotImplementedError(
             f"{type(self).__name__}.train_batches(hp, seed, start_step) is missing: yield batches without end"
