@@ -30,7 +30,7 @@ def _environment_with_plugins() -> dict[str, str]:
     return {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), interpreter_folder])}
 
 
-class CompileProtos(BuildHookInterface):  # type: ignore[misc]  # hatchling has no types
+class CompileProtos(BuildHookInterface):
     """Hatch's build hook."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
