@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -17,4 +18,6 @@ def demo(
     """
     from hydro.client.demo.run import run_demo
 
+    # So that what was started is stopped then too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run_demo(json_file)

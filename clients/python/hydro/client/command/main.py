@@ -10,7 +10,6 @@ import typer
 
 from hydro.client.command import demo, device, doctor, study, trial, up
 from hydro.client.command.output import fail
-from hydro.client.suite.child import leave_forks_alone
 from hydro.kit.errors import HydroError
 from hydro.kit.logging import configure_logging
 
@@ -20,7 +19,6 @@ GROUP = "hydro.commands"
 def main() -> None:
     """Runs the command; errors end it with one message and status 1."""
     configure_logging("hydro", "WARNING")
-    leave_forks_alone()
     try:
         build(sys.argv[1:])()
     except HydroError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hydro.client.suite.child import log_tail, tether
+from hydro.client.suite.child import log_tail, tethered_command
 
 _STOP_SECONDS = 10.0
 
@@ -22,13 +22,12 @@ class BackgroundProcess:
         self._log_path = log_path
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                command,
+                tethered_command(command, signal.SIGKILL),
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=tether(signal.SIGKILL),
             )
 
     def __enter__(self) -> Self:

@@ -8,7 +8,6 @@ import sys
 
 import structlog
 
-from hydro.client.suite.child import leave_forks_alone
 from hydro.client.suite.plan import SuitePlan
 from hydro.client.suite.ports import Addresses
 from hydro.client.suite.run import run_suite
@@ -32,7 +31,6 @@ def _announce(plan: SuitePlan) -> None:
 
 def main() -> None:
     """Runs the suite."""
-    leave_forks_alone()
     settings = SuiteSettings()
     configure_logging("suite", settings.log_level)
     log = structlog.get_logger()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from hydro.client.suite import tethered
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,47 +45,27 @@ async def start_child(spec: ChildSpec) -> asyncio.subprocess.Process:
     Must be called on the main thread: the kernel takes the end of the starting thread for the end of the parent.
 
     Raises:
-        OSError: the command cannot be started.
+        OSError: this Python cannot be started. A command that cannot be is told of in the child's log.
     """
-    account = spec.account
     with spec.log_path.open("ab") as log:
         return await asyncio.create_subprocess_exec(
-            *spec.command,
+            *tethered_command(spec.command, spec.death_signal, spec.account),
             env=dict(spec.environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd="/" if account else None,
-            user=account.user_id if account else None,
-            group=account.group_id if account else None,
-            extra_groups=[] if account else None,
+            cwd="/" if spec.account else None,
             start_new_session=True,
-            preexec_fn=tether(spec.death_signal),
         )
 
 
-def leave_forks_alone() -> None:
-    """Keeps gRPC from meddling with forks, and from complaining of them; call it before the first channel is opened.
-
-    Its handlers are for children that go on without becoming another program. Ours all do.
-    """
-    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-
-
-def tether(death_signal: signal.Signals) -> Callable[[], None] | None:
-    """What a child calls before it becomes its program, to die with its parent; None where the system cannot do it."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)
-    parent = os.getpid()
-
-    def hold() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:
-            # The parent died before the line above.
-            os._exit(1)
-
-    return hold
+def tethered_command(
+    command: Sequence[str], death_signal: signal.Signals, account: Account | None = None
+) -> tuple[str, ...]:
+    """The command, run so that it dies with this process."""
+    user, group = (str(account.user_id), str(account.group_id)) if account else ("-", "-")
+    tie = (str(os.getpid()), str(int(death_signal)), user, group)
+    return (sys.executable, "-I", "-S", tethered.__file__, *tie, *command)
 
 
 def log_tail(path: Path, lines: int = 15) -> str:
