@@ -14,8 +14,8 @@ import torch
 from google.protobuf import empty_pb2
 from grpc_status import rpc_status
 
+from hydro.api.coordinator.v1 import device_service_pb2, device_service_pb2_grpc, worker_service_pb2_grpc
 from hydro.api.coordinator.v1 import worker_service_pb2 as worker_pb
-from hydro.api.coordinator.v1 import worker_service_pb2_grpc
 from hydro.api.type.v1 import bundle_pb2, metric_pb2, search_space_pb2, task_pb2
 from hydro.kit.channel import open_sync_channel
 from hydro.kit.errors import FailedPrecondition, HydroError, Unavailable, to_status
@@ -62,7 +62,7 @@ def lease_lost(name: str) -> FailedPrecondition:
     return FailedPrecondition(f"{name} has expired", reason="LEASE_LOST")
 
 
-class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer):
+class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer, device_service_pb2_grpc.DeviceServiceServicer):
     """Gives the leases it is told to, answers rounds as it is told to, and remembers everything."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,6 +71,7 @@ class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer):
         self.rounds: list[worker_pb.ReportMeasurementsRequest] = []
         self.released: list[worker_pb.ReleaseLeaseRequest] = []
         self.acquired: list[worker_pb.AcquireLeaseRequest] = []
+        self.registered: list[device_service_pb2.Device] = []
         self.renewals = 0
         self.insertions: list[bundle_pb2.Lane] = []
         self.release_requested = False
@@ -79,12 +80,14 @@ class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer):
         self.fault_at_renewal: HydroError | None = None
         self.fault_at_acquire: HydroError | None = None
         self.on_round: Callable[[], None] = lambda: None
+        self.on_register: Callable[[], None] = lambda: None
         self.address = ""
         self._server: grpc.Server | None = None
 
     def start(self) -> None:
         self._server = grpc.server(ThreadPoolExecutor(8))
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self, self._server)
+        device_service_pb2_grpc.add_DeviceServiceServicer_to_server(self, self._server)
         port = self._server.add_insecure_port(self.address or "localhost:0")
         self.address = f"localhost:{port}"
         self._server.start()
@@ -124,6 +127,12 @@ class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer):
             for report in each.reports
             if report.HasField("measurement")
         }
+
+    def RegisterDevice(self, request: Any, context: grpc.ServicerContext) -> device_service_pb2.Device:
+        self.registered.append(request.device)
+        self.on_register()
+        device: device_service_pb2.Device = request.device
+        return device
 
     def AcquireLease(self, request: Any, context: grpc.ServicerContext) -> worker_pb.AcquireLeaseResponse:
         self.acquired.append(request)

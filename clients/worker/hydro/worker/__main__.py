@@ -13,7 +13,7 @@ from hydro.worker.settings import WorkerSettings
 
 def main() -> None:
     """Runs until there is no more work, or SIGTERM; then lanes are checkpointed and the lease is released."""
-    settings = WorkerSettings()  # type: ignore[call-arg]  # the environment has the rest
+    settings = WorkerSettings()
     configure_logging("worker", settings.log_level)
     stopping = threading.Event()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydro.api.coordinator.v1 import device_service_pb2 as device_pb
 from hydro.api.coordinator.v1 import worker_service_pb2 as worker_pb
 from hydro.api.type.v1 import bundle_pb2, metric_pb2, search_space_pb2, task_pb2
 from hydro.kit.artifacts import StoredArtifact
 from hydro.tuner.training.build import Execution
+from hydro.worker.own_device import OwnDevice
 from hydro.worker.recipe import Grant, Lane, Recipe
 from hydro.worker.round import Answer, LaneNews, Round, Verdict
 
@@ -21,6 +23,17 @@ _VERDICTS = {
     worker_pb.VERDICT_PRUNE: Verdict.PRUNE,
     worker_pb.VERDICT_STOP: Verdict.STOP,
 }
+
+
+def from_own_device(device: OwnDevice) -> device_pb.Device:
+    """Writes the device that the worker brings."""
+    return device_pb.Device(
+        name=device.name,
+        kind=device_pb.DEVICE_KIND_GPU if device.is_gpu else device_pb.DEVICE_KIND_CPU,
+        model=device.model,
+        memory_bytes=device.memory_bytes,
+        cpu_cores=device.cpu_cores,
+    )
 
 
 def to_grant(message: worker_pb.Lease) -> Grant:

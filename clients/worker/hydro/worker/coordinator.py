@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 
+from hydro.api.coordinator.v1 import device_service_pb2 as device_pb
 from hydro.api.coordinator.v1 import worker_service_pb2 as worker_pb
+from hydro.api.coordinator.v1.device_service_pb2_grpc import DeviceServiceStub
 from hydro.api.coordinator.v1.worker_service_pb2_grpc import WorkerServiceStub
 from hydro.kit.errors import DeadlineExceeded, HydroError, Unavailable
-from hydro.worker.convert import from_round, to_answer, to_grant
+from hydro.worker.convert import from_own_device, from_round, to_answer, to_grant
+from hydro.worker.own_device import OwnDevice
 from hydro.worker.recipe import Grant
 from hydro.worker.round import Answer, Round
 
@@ -20,10 +24,16 @@ _CALL_SECONDS = 10.0
 
 
 class Coordinator:
-    """WorkerService, in the worker's values. Calls raise HydroErrors."""
+    """WorkerService, and what workers need of DeviceService, in the worker's values. Calls raise HydroErrors."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._stub = WorkerServiceStub(channel)
+        self._devices = DeviceServiceStub(channel)
+
+    def register(self, device: OwnDevice) -> None:
+        """Makes the device known, or what is new of it. The same again is no error."""
+        request = device_pb.RegisterDeviceRequest(device=from_own_device(device), request_id=str(uuid.uuid4()))
+        self._devices.RegisterDevice(request, timeout=_CALL_SECONDS)
 
     def acquire(self, device: str, worker: str, request_id: str, wait_seconds: float) -> Grant | None:
         """Gives the next bundle for the device, or None after `wait_seconds`."""

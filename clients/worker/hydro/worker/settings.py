@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hydro.kit.settings import Settings
 
@@ -13,10 +15,12 @@ class WorkerSettings(Settings):
     """Read from HYDRO_COORDINATOR_ADDRESS, HYDRO_WORKER_DEVICE and so on."""
 
     coordinator_address: str = "localhost:7400"
-    worker_device: str
-    """devices/* or devices/*/slots/*: where this process runs."""
+    worker_device: str = ""
+    """devices/* or devices/*/slots/*: where this process runs. Empty: devices/ and the host's name, if it registers."""
+    worker_register: bool = False
+    """The worker brings its device: it registers it, and stays when there is no work."""
     worker_idle_seconds: float = Field(default=30.0, ge=0)
-    """The process ends after so long without work."""
+    """The process ends after so long without work, unless it registers its device."""
     worker_cores: str = ""
     """CPU cores that the process is pinned to, as "0,1"; empty: not pinned."""
     worker_threads: int | None = Field(default=None, ge=1)
@@ -25,6 +29,16 @@ class WorkerSettings(Settings):
     """Use a GPU. None: where CUDA_VISIBLE_DEVICES names one."""
     gate_directory: Path | None = None
     """Where gate pages are; needed on a slot."""
+
+    @model_validator(mode="after")
+    def _check_device(self) -> Self:
+        if self.worker_register and not self.worker_device:
+            self.worker_device = f"devices/{os.uname().nodename}"
+        if not self.worker_device:
+            raise ValueError("set HYDRO_WORKER_DEVICE to a registered device, or HYDRO_WORKER_REGISTER=1 to bring one")
+        if self.worker_register and self.is_on_slot:
+            raise ValueError(f"{self.worker_device} is a slot: its squeezer registers it, HYDRO_WORKER_REGISTER cannot")
+        return self
 
     @property
     def cores(self) -> frozenset[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -11,13 +12,14 @@ import uuid
 import structlog
 import torch
 
-from hydro.kit.errors import DeadlineExceeded, HydroError, Unavailable
+from hydro.kit.errors import DeadlineExceeded, HydroError, NotFound, Unavailable
 from hydro.squeezer.gate import GateLost
 from hydro.worker.attempt import Attempt
 from hydro.worker.bundle import BundleBuilder
 from hydro.worker.coordinator import Coordinator
 from hydro.worker.device import ExclusiveDevice, Slot, Workplace
 from hydro.worker.lease import LeaseKeeper, LeaseLost
+from hydro.worker.own_device import own_device
 from hydro.worker.recipe import Grant
 from hydro.worker.reporter import Reporter
 from hydro.worker.settings import WorkerSettings
@@ -37,11 +39,12 @@ class Worker:
         self._coordinator = coordinator
         self._device = device
         self._stopping = stopping
+        self._is_registered = False
         self._name = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._log = structlog.get_logger().bind(device=settings.worker_device, worker=self._name)
 
     def run(self) -> None:
-        """Returns after `worker_idle_seconds` without work, or when it is told to stop.
+        """Returns when it is told to stop, or, on a device that it does not bring itself, when there is no work.
 
         Raises:
             HydroError: The coordinator refuses to give work to this device.
@@ -53,19 +56,36 @@ class Worker:
             if grant is not None:
                 self.work(grant)
                 idle_since, request_id = time.monotonic(), str(uuid.uuid4())
-            elif time.monotonic() - idle_since >= self._settings.worker_idle_seconds:
+            elif time.monotonic() - idle_since >= self._idle_seconds:
                 self._log.info("no work: the worker ends")
                 return
 
+    @property
+    def _idle_seconds(self) -> float:
+        return math.inf if self._settings.worker_register else self._settings.worker_idle_seconds
+
     def _acquire(self, request_id: str) -> Grant | None:
-        # The same request until it is answered with a lease: an answer that was lost is given again.
-        wait_seconds = min(_ACQUIRE_SECONDS, self._settings.worker_idle_seconds)
         try:
+            self._register()
+            # The same request until it is answered with a lease: an answer that was lost is given again.
+            wait_seconds = min(_ACQUIRE_SECONDS, self._idle_seconds)
             return self._coordinator.acquire(self._settings.worker_device, self._name, request_id, wait_seconds)
+        except NotFound:
+            if not self._settings.worker_register:
+                raise
+            # The database is another one than before.
+            self._is_registered = False
         except (Unavailable, DeadlineExceeded) as error:
             self._log.info("the coordinator does not answer", error=str(error))
-            self._stopping.wait(_RETRY_SECONDS)
-            return None
+        self._stopping.wait(_RETRY_SECONDS)
+        return None
+
+    def _register(self) -> None:
+        if self._settings.worker_register and not self._is_registered:
+            device = own_device(self._settings, self._device)
+            self._coordinator.register(device)
+            self._is_registered = True
+            self._log.info("device registered", memory_bytes=device.memory_bytes, model=device.model)
 
     def work(self, grant: Grant) -> None:
         """Trains one bundle and releases its lease, whatever happens to it."""

@@ -1,0 +1,52 @@
+"""The device that a worker brings with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from hydro.worker.settings import WorkerSettings
+
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where the kernel says how much memory a container may use: control groups version 2, then 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnDevice:
+    """What the coordinator is told of it.
+
+    `is_gpu` says it is a GPU, else the CPU. `cpu_cores` are the cores that the worker is pinned to; none: not pinned.
+    """
+
+    name: str
+    is_gpu: bool
+    model: str
+    memory_bytes: int
+    cpu_cores: tuple[int, ...]
+
+
+def own_device(settings: WorkerSettings, device: torch.device) -> OwnDevice:
+    """Describes the device that this process computes on."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        model, memory_bytes = properties.name, properties.total_memory
+    else:
+        model, memory_bytes = "cpu", usable_memory_bytes()
+    return OwnDevice(
+        name=settings.worker_device,
+        is_gpu=device.type == "cuda",
+        model=model,
+        memory_bytes=memory_bytes,
+        cpu_cores=tuple(sorted(settings.cores)),
+    )
+
+
+def usable_memory_bytes(limits: Sequence[Path] = CONTAINER_LIMITS) -> int:
+    """Gives the machine's memory, or the container's where that is less."""
+    total: int = psutil.virtual_memory().total
+    written = [path.read_text().strip() for path in limits if path.is_file()]
+    return min([total, *(int(limit) for limit in written if limit.isdigit())])
