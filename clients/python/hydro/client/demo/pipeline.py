@@ -16,6 +16,8 @@ from hydro.kit.errors import Unavailable
 STAGES = 4
 MICROBATCHES = 4
 STAGE = 1
+FORWARD_SECONDS = 0.04
+"""Of one microbatch: bubbles are as long as a few of these, and have to be longer than the segments of a bundle."""
 _POLL_SECONDS = 0.2
 
 
@@ -40,7 +42,7 @@ class ReplayedPipeline(BackgroundProcess):
         command = [
             *(sys.executable, "-m", "hydro.squeezer.hooks.replay"),
             *("--stages", str(STAGES), "--microbatches", str(MICROBATCHES), "--stage", str(STAGE)),
-            *("--core", str(core), "--until-stopped"),
+            *("--forward-seconds", str(FORWARD_SECONDS), "--core", str(core), "--until-stopped"),
             *("--squeezer-address", suite.squeezer_address),
             *("--gate-directory", str(suite.gate_directory)),
             *("--output", str(self._steps_path)),

@@ -31,7 +31,7 @@ MIN_STEPS = 16
 MAX_STEPS = 64
 SEEDS = (0, 1, 2)
 METRIC = "accuracy"
-STEPS = 24
+STEPS = 16
 """Of the pipeline run, measured alone and with trials in its bubbles."""
 STEPS_SECONDS = 30.0
 """Measuring them takes no longer than this."""

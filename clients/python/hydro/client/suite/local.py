@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from hydro.client.suite.child import log_tail
 from hydro.kit.errors import Unavailable
 
 _STOP_SECONDS = 60.0
+_LOG_LINES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,10 @@ class LocalSuite:
         Raises:
             Unavailable: it does not start; the message has the end of its log.
         """
-        folder = Path(tempfile.mkdtemp(prefix="hydro-"))
+        data = Path(tempfile.mkdtemp(prefix="hydro-"))
         # Whoever Postgres runs as passes through, but cannot look in.
-        folder.chmod(0o711)
-        data = folder / "data"
-        with (folder / "suite.log").open("w") as log:
+        data.chmod(0o711)
+        with tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "hydro.client.suite"],
                 env={**os.environ, **(environment or {}), "HYDRO_DATA_DIRECTORY": str(data)},
@@ -54,10 +55,11 @@ class LocalSuite:
                 text=True,
                 start_new_session=True,
             )
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            process.wait(_STOP_SECONDS)
-            raise Unavailable(f"the suite does not start:\n{log_tail(folder / 'suite.log', lines=40)}")
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                process.wait(_STOP_SECONDS)
+                log.seek(0)
+                raise Unavailable(f"the suite does not start:\n{_end(log.read())}")
         told = json.loads(line)
         return cls(
             coordinator_address=told["coordinator"],
@@ -70,10 +72,10 @@ class LocalSuite:
 
     def log(self, service: str) -> str:
         """The end of a service's log."""
-        return log_tail(self.data_directory / "logs" / f"{service}.log", lines=40)
+        return log_tail(self.data_directory / "logs" / f"{service}.log", lines=_LOG_LINES)
 
     def stop(self) -> None:
-        """Stops all its processes and removes its data. A second call does nothing."""
+        """Stops all its processes; they remove its data. A second call does nothing."""
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -84,10 +86,8 @@ class LocalSuite:
             # Its children die with it.
             self.process.kill()
             self.process.wait()
-        self._remove_folder()
+            shutil.rmtree(self.data_directory, ignore_errors=True)
 
-    def _remove_folder(self) -> None:
-        folder = self.data_directory.parent
-        (folder / "suite.log").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+
+def _end(text: str) -> str:
+    return "\n".join(text.splitlines()[-_LOG_LINES:])
