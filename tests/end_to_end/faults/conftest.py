@@ -1,0 +1,384 @@
+"""A suite of real processes that a test breaks in the middle of a study, and all that must hold in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+
+from hydro.client import Client, asha, choice, constant, loguniform, minimize, surrogate
+from hydro.client.demo.exclusive_device import join
+from hydro.client.demo.pipeline import ReplayedPipeline
+from hydro.client.suite.local import LocalSuite
+from hydro.client.suite.postgres import prepare_postgres
+
+TASKS = Path(__file__).parents[1] / "tasks"
+PATIENCE_SECONDS = 150.0
+SERVICES = ("postgres", "hydro.tuner", "hydro.squeezer", "hydro.coordinator")
+ENDS = ("SUCCEEDED", "PRUNED", "FAILED", "CANCELLED")
+
+# What the coordinator stores, as it stores it: each line belongs to a transaction that was committed.
+AUDIT = """
+CREATE TABLE audit (
+    id bigint GENERATED ALWAYS AS IDENTITY, tx bigint DEFAULT txid_current(), kind text, key bigint, old text, new text,
+    bundle bigint
+);
+CREATE FUNCTION note_trial() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO audit (kind, key, old, new, bundle) VALUES ('trial', NEW.number, OLD.state, NEW.state, NEW.bundle);
+    RETURN NULL; END $$;
+CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO audit (kind, key, old, new, bundle)
+    VALUES ('lease', NEW.fencing_token, OLD.state, NEW.state, NEW.bundle);
+    RETURN NULL; END $$;
+CREATE FUNCTION note_measurement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO audit (kind, key, new) VALUES ('measurement', COALESCE(NEW.number, OLD.number), TG_OP);
+    RETURN NULL; END $$;
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON trial FOR EACH ROW EXECUTE FUNCTION note_trial();
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION note_lease();
+CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON measurement FOR EACH ROW EXECUTE FUNCTION note_measurement();
+"""
+
+
+def wait_until(is_so: Callable[[], Any], what: str) -> Any:
+    """Waits for something that the processes will do, and gives what it found."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not (found := is_so()):
+        if time.monotonic() > end:
+            pytest.fail(f"{what}: not within {PATIENCE_SECONDS:.0f} s")
+        time.sleep(0.05)
+    return found
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process runs no more. A zombie has ended: it waits for whoever took it over to look."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class ProcessTree:
+    """Every process that was ever seen below the suite's supervisor."""
+
+    def __init__(self, root: int) -> None:
+        self._root = psutil.Process(root)
+        self._seen: set[psutil.Process] = {self._root}
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._look_on)
+        self._thread.start()
+
+    def service(self, name: str) -> psutil.Process:
+        """One of the processes that the supervisor keeps."""
+        found = [each for each in self._root.children() if name in _words(each)]
+        assert len(found) == 1, f"{name}: {found}"
+        return found[0]
+
+    def find(self, word: str) -> list[psutil.Process]:
+        """Living processes, however deep, with this word in their command line."""
+        return [each for each in self._root.children(recursive=True) if word in _words(each)]
+
+    def left(self) -> list[psutil.Process]:
+        """Those that have not ended."""
+        return [each for each in self._seen if not has_ended(each)]
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._closed.set()
+        self._thread.join()
+
+    def _look_on(self) -> None:
+        while not self._closed.wait(0.1):
+            try:
+                self._seen.update(self._root.children(recursive=True))
+            except psutil.NoSuchProcess:
+                return
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return [Path(word).name if word.startswith("/") else word for word in process.cmdline()]
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []
+
+
+class Watcher:
+    """A client that follows a study all the time, whatever becomes of the services."""
+
+    def __init__(self, study: Any) -> None:
+        self.measurements: dict[tuple[int, int], Mapping[str, float]] = {}
+        self.ends: dict[int, set[tuple[str, float | None]]] = {}
+        self._study = study
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Waits for the study's end."""
+        self._thread.join(PATIENCE_SECONDS)
+        assert not self._thread.is_alive(), f"the study does not end: {self._study.snapshot()}"
+        if self._error is not None:
+            raise self._error
+
+    def _follow(self) -> None:
+        try:
+            for change in self._study.changes():
+                for trial in change.trials:
+                    self._note(trial)
+        except BaseException as error:  # noqa: BLE001 - raised again by `wait`
+            self._error = error
+
+    def _note(self, trial: Any) -> None:
+        number = trial.name.number
+        for each in trial.measurements:
+            self.measurements[number, each.step] = dict(each.metrics)
+        if trial.state.has_ended:
+            self.ends.setdefault(number, set()).add((trial.state.value, trial.value))
+
+
+class BrokenSuite:
+    """The suite, one study in it, and what both must keep."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.suite = LocalSuite.start(
+            {
+                "HYDRO_COORDINATOR_LEASE_SECONDS": "3",
+                "HYDRO_COORDINATOR_CHECKPOINT_INTERVAL_SECONDS": "1",
+                "HYDRO_COORDINATOR_PATIENCE_SECONDS": "0.5",
+                "HYDRO_COORDINATOR_DRAIN_SECONDS": "1",
+                "OMP_NUM_THREADS": "1",
+                **environment,
+            }
+        )
+        self.tree = ProcessTree(self.suite.process.pid)
+        self._url = prepare_postgres(self.suite.data_directory / "postgres").url
+        self.client = Client(self.suite.coordinator_address, tuner_address=self.suite.tuner_address)
+        self._remembered: dict[tuple[int, int], Mapping[str, float]] = {}
+        self._ended: dict[int, tuple[str, float | None]] = {}
+        self.sql(AUDIT)
+
+    def sql(self, statement: str, *arguments: object) -> list[Any]:
+        """Rows of a statement, straight from the database."""
+
+        async def run() -> list[Any]:
+            connection = await self._connection()
+            try:
+                if arguments or statement.lstrip().startswith("SELECT"):
+                    return list(await connection.fetch(statement, *arguments))
+                await connection.execute(statement)
+                return []
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+    async def _connection(self) -> Any:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await asyncpg.connect(self._url)
+            except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
+                # It is starting again.
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(0.1)
+
+    def start_study(self, *, trials: int = 24, batch_seconds: float = 0.1) -> Any:
+        """A study of two structures, so that two bundles run; about 10 seconds of slow batches."""
+        self.trials = trials
+        self.study = self.client.create_study(
+            "faulty",
+            task="slow_perceptron:SlowPerceptron",
+            source_path=str(TASKS),
+            search_space={
+                "lr": loguniform(1e-3, 1),
+                "batch_size": choice([16, 32]),
+                "batch_seconds": constant(batch_seconds),
+            },
+            objective=minimize("validation_loss"),
+            sampler="random",
+            pruner=asha(min_steps=10, max_steps=40, eta=2),
+            surrogate=surrogate(width=0.5),
+            trials=trials,
+            parallelism=8,
+            seed=1,
+        )
+        self.watcher = Watcher(self.study)
+        return self.study
+
+    def wait_for_middle(self, measurements: int = 6) -> None:
+        """Waits until bundles train and have been measured, and remembers what was acknowledged by then."""
+
+        def is_there() -> bool:
+            (row,) = self.sql(
+                "SELECT (SELECT count(*) FROM measurement) AS measurements,"
+                " (SELECT count(*) FROM lease WHERE state = 'ACTIVE') AS leases"
+            )
+            return bool(row["measurements"] >= measurements and row["leases"])
+
+        wait_until(is_there, "bundles are measured")
+        assert self.study.state.value == "SEARCHING"
+        self.remember()
+
+    def remember(self) -> None:
+        """What the database and the watching client have at this moment must be there in the end."""
+        self._remembered |= self.measurements() | dict(self.watcher.measurements)
+        self._ended |= {number: end for number, end in self.trial_ends().items() if end[0] in ENDS}
+
+    def measurements(self) -> dict[tuple[int, int], Mapping[str, float]]:
+        """All that is stored, by trial and step."""
+        rows = self.sql("SELECT number, step, metrics FROM measurement")
+        return {(row["number"], row["step"]): json.loads(row["metrics"]) for row in rows}
+
+    def trial_ends(self) -> dict[int, tuple[str, float | None]]:
+        """State and value of each trial."""
+        rows = self.sql("SELECT number, state, value FROM trial")
+        return {row["number"]: (row["state"], row["value"]) for row in rows}
+
+    def leases(self, state: str = "ACTIVE") -> list[Any]:
+        """Leases in a state, oldest first."""
+        return self.sql("SELECT * FROM lease WHERE state = $1 ORDER BY fencing_token", state)
+
+    def workers(self) -> list[psutil.Process]:
+        """Worker processes that live."""
+        return self.tree.find("hydro.worker")
+
+    def kill(self, process: psutil.Process, how: signal.Signals = signal.SIGKILL) -> None:
+        """Kills a process and waits for its end."""
+        process.send_signal(how)
+        wait_until(lambda: has_ended(process), f"{process} ends")
+
+    def wait_for_restart(self, name: str, killed: psutil.Process) -> None:
+        """Waits until the supervisor has started a service again."""
+
+        def is_back() -> bool:
+            return any(each != killed and name in _words(each) for each in self._children())
+
+        wait_until(is_back, f"{name} is started again")
+
+    def _children(self) -> list[psutil.Process]:
+        return psutil.Process(self.suite.process.pid).children()
+
+    def check_end(self) -> None:
+        """Waits for the study's end, and holds everything against what must be."""
+        self.watcher.wait()
+        assert self.study.state.value == "SUCCEEDED"
+        self._check_trials()
+        self._check_measurements()
+        check_history(self.sql("SELECT * FROM audit ORDER BY id"))
+        self.stop()
+        assert wait_until(lambda: not self.tree.left(), f"all processes end, but {self.tree.left()}")
+
+    def _check_trials(self) -> None:
+        ends = self.trial_ends()
+        assert sorted(ends) == list(range(self.trials))
+        assert {state for state, _ in ends.values()} <= {"SUCCEEDED", "PRUNED"}
+        assert self._ended.items() <= ends.items()
+        assert self.watcher.ends == {number: {end} for number, end in ends.items()}
+        statistics = self.study.statistics
+        assert statistics.trials_by_state == Counter(state for state, _ in ends.values())
+
+    def _check_measurements(self) -> None:
+        stored = self.measurements()
+        assert self._remembered.items() <= stored.items()
+        assert self.watcher.measurements.items() <= stored.items()
+        succeeded = [number for number, (state, _) in self.trial_ends().items() if state == "SUCCEEDED"]
+        assert all((number, 40) in stored for number in succeeded)
+
+    def stop(self) -> None:
+        """Stops the suite. A second call does nothing."""
+        self.client.close()
+        self.suite.stop()
+        self.tree.close()
+
+
+def check_history(events: list[Any]) -> None:
+    """Holds every transaction of a study against the laws.
+
+    A trial ends once. A running trial is in a bundle with a live lease, and in no other. A measurement is stored only
+    while its trial runs under a live lease, and is never changed.
+    """
+    last = {event["tx"]: event["id"] for event in events}
+    ordered = sorted(events, key=lambda event: (last[event["tx"]], event["id"]))
+    leases: dict[int, int] = {}
+    trials: dict[int, tuple[str, int | None]] = {}
+    for _, transaction in itertools.groupby(ordered, key=lambda event: event["tx"]):
+        running = {number for number, (state, _) in trials.items() if state == "RUNNING"}
+        for event in transaction:
+            key = event["key"]
+            if event["kind"] == "lease":
+                leases |= {key: event["bundle"]}
+                if event["new"] != "ACTIVE":
+                    assert event["old"] == "ACTIVE", f"lease {key} ended twice"
+                    leases.pop(key)
+            elif event["kind"] == "trial":
+                assert event["old"] not in ENDS or event["old"] == event["new"], f"trial {key} ended twice"
+                trials[key] = event["new"], event["bundle"]
+            else:
+                assert event["new"] == "INSERT", f"a measurement of trial {key} was changed"
+                assert key in running, f"trial {key} was measured while it did not run"
+        live = Counter(leases.values())
+        for number, (state, bundle) in trials.items():
+            assert state != "RUNNING" or live[bundle] == 1, f"trial {number} runs under {live[bundle]} leases"
+
+
+@pytest.fixture
+def start_suite(tmp_path: Path) -> Iterator[Callable[..., BrokenSuite]]:
+    """Starts a suite with two exclusive devices, or with the settings that are given."""
+    with ExitStack() as stack:
+
+        def start(**environment: str) -> BrokenSuite:
+            first, *_, last = [*sorted(os.sched_getaffinity(0))] * 2
+            suite = BrokenSuite(tmp_path, {"HYDRO_COORDINATOR_DEVICES": f"cpu:{first},cpu:{last}", **environment})
+            stack.callback(suite.stop)
+            return suite
+
+        yield start
+
+
+@pytest.fixture
+def broken_suite(start_suite: Callable[..., BrokenSuite]) -> BrokenSuite:
+    return start_suite()
+
+
+@pytest.fixture
+def wait() -> Callable[..., Any]:
+    return wait_until
+
+
+@pytest.fixture
+def ended() -> Callable[[psutil.Process], bool]:
+    return has_ended
+
+
+@pytest.fixture
+def slot_suite(start_suite: Callable[..., BrokenSuite], tmp_path: Path) -> Iterator[BrokenSuite]:
+    """A suite whose only device is a slot of a replayed pipeline run: its attribute `pipeline`."""
+    core = max(os.sched_getaffinity(0))
+    suite = start_suite(
+        HYDRO_COORDINATOR_DEVICES="", HYDRO_SQUEEZER_DEVICE=f"devices/core-{core}", HYDRO_SQUEEZER_GPU="simulated"
+    )
+    with ReplayedPipeline(suite.suite, core, tmp_path) as pipeline:
+        suite.pipeline = pipeline
+        yield suite
+
+
+@pytest.fixture
+def join_device(tmp_path: Path) -> Iterator[Callable[[BrokenSuite], None]]:
+    """Gives a suite an exclusive device while its study goes on."""
+    with ExitStack() as stack:
+        core = min(os.sched_getaffinity(0))
+        yield lambda suite: stack.enter_context(join(suite.client, "exclusive", core, tmp_path)) and None
