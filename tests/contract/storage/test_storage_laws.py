@@ -21,7 +21,7 @@ from hydro.coordinator.search_space import (
     SearchSpace,
 )
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
-from hydro.coordinator.storage.storage import NewTrial, Transaction
+from hydro.coordinator.storage.storage import Measured, NewTrial, Progress, Transaction
 from hydro.coordinator.study import (
     CANCEL_STUDY,
     PAUSE_STUDY,
@@ -161,26 +161,33 @@ async def test_trial_numbers_are_never_given_twice(storage):
 
 
 async def test_the_first_measurement_of_a_step_stands(storage):
-    name = STUDY.trial(0)
+    async def measure(tx, *losses):
+        measured = [Measured(n, Measurement(2, {"loss": each}), each, Verdict.PAUSE) for n, each in enumerate(losses)]
+        return await tx.trials.measure(STUDY, measured)
 
-    async def measure(tx, loss):
-        return await tx.trials.measure(name, Measurement(2, {"loss": loss}), loss, Verdict.CONTINUE)
+    await storage.run(lambda tx: add_lease(tx, 2))
+    assert await storage.run(lambda tx: measure(tx, 0.5)) == [(0, 2)]
+    assert await storage.run(lambda tx: measure(tx, 0.25, 0.75)) == [(1, 2)]
+    stands = await storage.run(lambda tx: tx.trials.standing(STUDY, [(0, 2), (0, 3)]))
+    assert stands == {(0, 2): Measured(0, Measurement(2, {"loss": 0.5}), 0.5, Verdict.PAUSE)}
+    trials = await storage.run(lambda tx: tx.trials.all(STUDY))
+    assert [(trial.value, trial.steps) for trial in trials] == [(0.5, 2), (0.75, 2)]
 
+
+async def test_a_trial_s_value_is_the_one_of_its_last_step(storage):
     await storage.run(lambda tx: add_lease(tx, 1))
-    assert await storage.run(lambda tx: measure(tx, 0.5))
-    assert not await storage.run(lambda tx: measure(tx, 0.25))
-    assert await storage.run(lambda tx: tx.trials.measurement(name, 2)) == (
-        Measurement(2, {"loss": 0.5}),
-        Verdict.CONTINUE,
-    )
-    trial = await storage.run(lambda tx: tx.trials.get(name))
-    assert (trial.value, trial.steps) == (0.5, 2)
+    for step, value in ((4, 0.5), (2, 0.75), (6, None)):
+        measured = Measured(0, Measurement(step, {"loss": value or 0.0}), value, Verdict.CONTINUE)
+        await storage.run(lambda tx, one=measured: tx.trials.measure(STUDY, [one]))
+    trial = await storage.run(lambda tx: tx.trials.get(STUDY.trial(0)))
+    assert (trial.value, trial.steps) == (0.5, 6)
 
 
 async def test_measurements_that_are_not_finite_are_read_as_they_are(storage):
     await storage.run(lambda tx: add_lease(tx, 1))
     metrics = {"loss": float("nan"), "other": float("-inf")}
-    await storage.run(lambda tx: tx.trials.measure(STUDY.trial(0), Measurement(2, metrics), None, Verdict.STOP))
+    measured = Measured(0, Measurement(2, metrics), None, Verdict.STOP)
+    await storage.run(lambda tx: tx.trials.measure(STUDY, [measured]))
     (read,) = (await storage.run(lambda tx: tx.trials.get(STUDY.trial(0)))).measurements
     assert repr(dict(read.metrics)) == repr(metrics)
 
@@ -254,8 +261,8 @@ async def test_an_ended_lease_writes_nothing(storage):
 async def test_an_ended_lease_returns_its_running_trials_to_pending_with_their_checkpoint(storage):
     bundle, lease = await storage.run(lambda tx: add_lease(tx, 3))
     checkpoint = Artifact("file:///c", "sha256:0", 10)
-    await storage.run(lambda tx: tx.trials.progress(STUDY.trial(0), 4, checkpoint, "line\n", on_slot=True))
-    await storage.run(lambda tx: tx.trials.progress(STUDY.trial(0), 6, None, "line\x00\n", on_slot=True))
+    await storage.run(lambda tx: tx.trials.progress(STUDY, [Progress(0, 4, checkpoint, "line\n")], on_slot=True))
+    await storage.run(lambda tx: tx.trials.progress(STUDY, [Progress(0, 6, None, "line\x00\n")], on_slot=True))
     await storage.run(lambda tx: tx.trials.move(STUDY, [1], PAUSE_TRIAL))
     await storage.run(lambda tx: tx.leases.end(lease.name, lease.fencing_token, EXPIRE_LEASE))
     assert await storage.run(states) == [TrialState.PENDING, TrialState.PAUSED, TrialState.PENDING]
@@ -350,7 +357,7 @@ async def test_statistics_count_search_trials_alone(storage):
     await storage.run(lambda tx: tx.trials.insert(STUDY, [NewTrial({}, 0, TrialKind.TARGET)]))
     await storage.run(lambda tx: tx.bundles.note(bundle.number, 2, 3.0))
     await storage.run(lambda tx: tx.trials.add_device_seconds(STUDY, [0, 1], 1.5))
-    await storage.run(lambda tx: tx.trials.progress(STUDY.trial(1), 5, None, "", on_slot=False))
+    await storage.run(lambda tx: tx.trials.progress(STUDY, [Progress(1, 5)], on_slot=False))
     counts = await storage.run(lambda tx: tx.studies.statistics(STUDY))
     assert counts.trials_by_state == {"RUNNING": 2}
     assert (counts.bundles, counts.max_fusion_count, counts.device_seconds, counts.trial_steps) == (1, 2, 3.0, 5)

@@ -12,10 +12,11 @@ from hydro.coordinator.judgement import fault_of, succeed
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.pruning.pruner import Report
-from hydro.coordinator.storage.storage import Result, Storage, Transaction
+from hydro.coordinator.storage.storage import Measured, Result, Storage, Transaction
 from hydro.coordinator.study import Study
 from hydro.coordinator.trial import (
     FAIL_TRIAL,
+    MAX_STEPS,
     PRUNE_TRIAL,
     SUCCEED_TRIAL,
     Measurement,
@@ -57,8 +58,9 @@ class DrivenTrials:
             AlreadyExists: VALUE_CONFLICT, when another measurement of the step stands.
             FailedPrecondition: WRONG_STATE, when the trial has ended.
         """
-        if measurement.step < 0:
-            raise InvalidArgument.of([FieldViolation("measurement.step", f"is {measurement.step}: give 0 or more")])
+        if not 0 <= measurement.step <= MAX_STEPS:
+            description = f"is {measurement.step}: give 0 to {MAX_STEPS}"
+            raise InvalidArgument.of([FieldViolation("measurement.step", description)])
         return await self._decide(name.study, lambda tx, study: self._measure(tx, study, name, measurement))
 
     async def complete(self, name: TrialName, outcome: Outcome) -> Trial:
@@ -86,22 +88,21 @@ class DrivenTrials:
         return result
 
     async def _measure(self, tx: Transaction, study: Study, name: TrialName, measurement: Measurement) -> bool:
-        stands = await tx.trials.measurement(name, measurement.step)
-        if stands is not None:
-            return _again(name, measurement, *stands)
+        for stands in (await tx.trials.standing(study.name, [(name.number, measurement.step)])).values():
+            return _again(name, measurement, stands)
         trial = await tx.trials.get(name)
         if trial.state is not TrialState.RUNNING:
             raise FailedPrecondition(f"{name} is {trial.state.name}: it takes no measurement any more")
         pruner = await self._pruners.of(tx, study)
         fault = fault_of(study, measurement)
         if fault:
-            await tx.trials.measure(name, measurement, None, Verdict.STOP)
+            await tx.trials.measure(study.name, [Measured(name.number, measurement, None, Verdict.STOP)])
             await tx.trials.move(study.name, [name.number], FAIL_TRIAL, fault)
             pruner.end(name.number, succeeded=False)
             return True
         value = measurement.metrics[study.spec.objective.metric]
         (verdict,) = pruner.decide([Report(name.number, measurement.step, value)])
-        await tx.trials.measure(name, measurement, value, verdict)
+        await tx.trials.measure(study.name, [Measured(name.number, measurement, value, verdict)])
         return verdict is not Verdict.CONTINUE
 
     async def _complete(self, tx: Transaction, study: Study, name: TrialName, outcome: Outcome) -> Trial:
@@ -127,14 +128,15 @@ def _refuse_task(study: Study) -> None:
         raise FailedPrecondition(f"{study.name} has a task: its trials are trained by workers, not by a caller")
 
 
-def _again(name: TrialName, measurement: Measurement, stands: Measurement, verdict: Verdict) -> bool:
+def _again(name: TrialName, measurement: Measurement, stands: Measured) -> bool:
+    first = stands.measurement.metrics
     # repr, because NaN is not equal to itself.
-    if repr(sorted(stands.metrics.items())) != repr(sorted(measurement.metrics.items())):
+    if repr(sorted(first.items())) != repr(sorted(measurement.metrics.items())):
         raise AlreadyExists(
-            f"{name} has other metrics at step {measurement.step}, and the first ones stand: {dict(stands.metrics)}",
+            f"{name} has other metrics at step {measurement.step}, and the first ones stand: {dict(first)}",
             reason="VALUE_CONFLICT",
         )
-    return verdict is not Verdict.CONTINUE
+    return stands.verdict is not Verdict.CONTINUE
 
 
 def _ended_so(trial: Trial, outcome: Outcome) -> Trial:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hydro.coordinator.bundle import Bundle
 from hydro.coordinator.names import TrialName
 from hydro.coordinator.pruning.pruner import Pruner, Report
-from hydro.coordinator.storage.storage import Transaction
+from hydro.coordinator.storage.storage import Measured, Progress, Transaction
 from hydro.coordinator.study import Goal, Study
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
@@ -57,23 +57,29 @@ async def judge(
     The transaction has locked the study and renewed the lease.
     """
     running = {lane.name for lane in lanes if lane.state is TrialState.RUNNING}
-    for report in reports:
-        if report.trial in running:
-            await tx.trials.progress(report.trial, report.steps, report.checkpoint, report.log, on_slot=on_slot)
-    verdicts: dict[TrialName, Verdict] = {}
-    measured: list[tuple[TrialName, Measurement]] = []
-    for report in reports:
+    own = [report for report in reports if report.trial in running]
+    steps = [Progress(each.trial.number, each.steps, each.checkpoint, each.log) for each in own]
+    await tx.trials.progress(study.name, steps, on_slot=on_slot)
+    stands = await tx.trials.standing(study.name, _keys(reports))
+    verdicts = {each.trial: _verdict_of_gone(each, stands) for each in reports if each.trial not in running}
+    measured = []
+    for report in own:
         fault = report.failure or fault_of(study, report.measurement)
-        if report.trial not in running:
-            verdicts[report.trial] = await _verdict_of_gone(tx, report)
-        elif fault:
+        if fault:
             verdicts[report.trial] = await _fail(tx, pruner, report, fault)
         elif report.measurement is not None:
             measured.append((report.trial, report.measurement))
-    verdicts |= await _judge_measured(tx, study, bundle, pruner, measured)
+    verdicts |= await _judge_measured(tx, study, bundle, pruner, measured, stands)
     await promote(tx, study, pruner)
     asked = [report.trial for report in reports if report.measurement is not None or report.failure]
     return [(trial, verdicts[trial]) for trial in dict.fromkeys(asked)]
+
+
+Standing = Mapping[tuple[int, int], Measured]
+
+
+def _keys(reports: Sequence[LaneReport]) -> list[tuple[int, int]]:
+    return [(each.trial.number, each.measurement.step) for each in reports if each.measurement is not None]
 
 
 def fault_of(study: Study, measurement: Measurement | None) -> str:
@@ -112,16 +118,18 @@ def _is_better(study: Study, value: float, other: float) -> bool:
     return value < other if study.spec.objective.goal is Goal.MINIMIZE else value > other
 
 
-async def _verdict_of_gone(tx: Transaction, report: LaneReport) -> Verdict:
-    stands = await tx.trials.measurement(report.trial, report.measurement.step) if report.measurement else None
-    return Verdict.STOP if stands is None or stands[1] is Verdict.CONTINUE else stands[1]
+def _verdict_of_gone(report: LaneReport, stands: Standing) -> Verdict:
+    key = (report.trial.number, report.measurement.step if report.measurement else -1)
+    verdict = stands[key].verdict if key in stands else Verdict.STOP
+    return Verdict.STOP if verdict is Verdict.CONTINUE else verdict
 
 
 async def _fail(tx: Transaction, pruner: Pruner, report: LaneReport, fault: str) -> Verdict:
+    number, study = report.trial.number, report.trial.study
     if report.measurement is not None:
-        await tx.trials.measure(report.trial, report.measurement, None, Verdict.STOP)
-    await tx.trials.move(report.trial.study, [report.trial.number], FAIL_TRIAL, fault)
-    pruner.end(report.trial.number, succeeded=False)
+        await tx.trials.measure(study, [Measured(number, report.measurement, None, Verdict.STOP)])
+    await tx.trials.move(study, [number], FAIL_TRIAL, fault)
+    pruner.end(number, succeeded=False)
     return Verdict.STOP
 
 
@@ -130,35 +138,31 @@ async def _judge_measured(
     study: Study,
     bundle: Bundle,
     pruner: Pruner,
-    measured: Sequence[tuple[TrialName, Measurement]],
+    reported: Sequence[tuple[TrialName, Measurement]],
+    stands: Standing,
 ) -> dict[TrialName, Verdict]:
     metric = study.spec.objective.metric
-    fresh, verdicts = [], {}
-    for trial, measurement in measured:
-        if await tx.trials.measurement(trial, measurement.step) is None:
-            fresh.append((trial, measurement))
-        else:
-            # It runs, so the decision on this step let it go on: it lost its lease after, and came by again.
-            verdicts[trial] = _by_steps(study, measurement.step)
+    fresh = [(trial, each) for trial, each in reported if (trial.number, each.step) not in stands]
     if bundle.plan.kind is TrialKind.TARGET:
-        decided = [_by_steps(study, measurement.step) for _, measurement in fresh]
+        decided = [_by_steps(study, each.step) for _, each in fresh]
     else:
         decided = pruner.decide([Report(trial.number, each.step, each.metrics[metric]) for trial, each in fresh])
-    for (trial, measurement), verdict in zip(fresh, decided, strict=True):
-        value = measurement.metrics[metric]
-        await tx.trials.measure(trial, measurement, value, verdict)
-        verdicts[trial] = verdict
-    for trial, measurement in measured:
-        await _carry_out(tx, study, trial, verdicts[trial], measurement.metrics[metric])
+    measured = [
+        Measured(trial.number, each, each.metrics[metric], verdict)
+        for (trial, each), verdict in zip(fresh, decided, strict=True)
+    ]
+    await tx.trials.measure(study.name, measured)
+    # A trial that runs and has been measured here was let go on: it lost its lease after, and came by again.
+    verdicts = {trial: _by_steps(study, each.step) for trial, each in reported}
+    verdicts |= {study.name.trial(each.number): each.verdict for each in measured}
+    for verdict, step in _MOVES.items():
+        numbers = [trial.number for trial, one in verdicts.items() if one is verdict]
+        await tx.trials.move(study.name, numbers, step)
+    for trial, each in reported:
+        if verdicts[trial] is Verdict.STOP:
+            await succeed(tx, study, trial, each.metrics[metric])
     return verdicts
 
 
 def _by_steps(study: Study, step: int) -> Verdict:
     return Verdict.STOP if 0 < study.spec.max_steps <= step else Verdict.CONTINUE
-
-
-async def _carry_out(tx: Transaction, study: Study, trial: TrialName, verdict: Verdict, value: float) -> None:
-    if verdict is Verdict.STOP:
-        await succeed(tx, study, trial, value)
-    elif verdict in _MOVES:
-        await tx.trials.move(study.name, [trial.number], _MOVES[verdict])

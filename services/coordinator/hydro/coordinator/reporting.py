@@ -194,13 +194,13 @@ async def _account(tx: Transaction, turn: _Round) -> None:
 
 async def _again(tx: Transaction, turn: _Round) -> ReportAnswer:
     running = {lane.name for lane in turn.lanes if lane.state is TrialState.RUNNING}
+    asking = [each for each in turn.message.reports if each.measurement or each.failure]
+    keys = {each.trial: (each.trial.number, each.measurement.step if each.measurement else -1) for each in asking}
+    stands = await tx.trials.standing(turn.study.name, list(keys.values()))
     verdicts = []
-    for report in turn.message.reports:
-        stands = await tx.trials.measurement(report.trial, report.measurement.step) if report.measurement else None
-        if stands is not None:
-            verdicts.append((report.trial, stands[1]))
-        elif report.measurement or report.failure:
-            verdicts.append((report.trial, Verdict.CONTINUE if report.trial in running else Verdict.STOP))
+    for trial, key in keys.items():
+        otherwise = Verdict.CONTINUE if trial in running else Verdict.STOP
+        verdicts.append((trial, stands[key].verdict if key in stands else otherwise))
     inserted = await tx.trials.inserted(turn.bundle.number, turn.message.sequence)
     return _answer(turn, verdicts, inserted)
 

@@ -112,5 +112,8 @@ class Trial:
         return str(self.revision)
 
 
+MAX_STEPS = 10**15
+"""More optimizer steps than any training has: a number above is a mistake."""
+
 MAX_FAILURES = 3
 """A trial whose bundles its workers gave up so often has failed; a lost lease does not count."""

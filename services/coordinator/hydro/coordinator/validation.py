@@ -12,11 +12,13 @@ from hydro.coordinator.names import ID_PATTERN
 from hydro.coordinator.pruning.pruning_rule import validate_pruning
 from hydro.coordinator.search_space import validate as validate_search_space
 from hydro.coordinator.study import StudySpec, Task
+from hydro.coordinator.trial import MAX_STEPS
 from hydro.kit.errors import FieldViolation
 
 _ID = re.compile(ID_PATTERN)
 _ENTRY_POINT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 MAX_TRIALS = 1_000_000
+MAX_METRIC_CHARACTERS = 1000
 
 
 def validate_study_id(study_id: str) -> list[FieldViolation]:
@@ -39,11 +41,15 @@ def validate_spec(spec: StudySpec) -> list[FieldViolation]:
 
 
 def _number_violations(spec: StudySpec) -> Iterator[FieldViolation]:
-    if not spec.objective.metric:
-        yield FieldViolation("study.objective.metric", "is empty: name the metric to optimize, as in validation_loss")
+    metric = spec.objective.metric
+    if not 1 <= len(metric) <= MAX_METRIC_CHARACTERS or "\x00" in metric:
+        shown = metric[:100]
+        yield FieldViolation(
+            "study.objective.metric", f"is {shown!r}: name the metric to optimize, as in validation_loss"
+        )
     least_steps = 0 if spec.task is None else 1
-    if spec.max_steps < least_steps:
-        yield FieldViolation("study.max_steps", f"is {spec.max_steps}: give {least_steps} or more")
+    if not least_steps <= spec.max_steps <= MAX_STEPS:
+        yield FieldViolation("study.max_steps", f"is {spec.max_steps}: give {least_steps} to {MAX_STEPS}")
     if not 0 < spec.surrogate_width <= 1:
         yield FieldViolation(
             "study.surrogate_width", f"is {spec.surrogate_width:g}: give the surrogate over the target, in (0, 1]"
@@ -64,7 +70,11 @@ def _task_violations(task: Task) -> Iterator[FieldViolation]:
         )
         return
     if task.source_path and not Path(task.source_path).is_dir():
-        yield FieldViolation("study.task.source_path", f"is {task.source_path!r}, and there is no such folder here")
+        yield FieldViolation(
+            "study.task.source_path",
+            f"is {task.source_path!r}, and there is no such folder here: give one that the services and workers see "
+            "too",
+        )
     elif not _module_exists(found.group(1), task.source_path):
         where = f"in {task.source_path}" if task.source_path else "among the installed ones"
         yield FieldViolation(

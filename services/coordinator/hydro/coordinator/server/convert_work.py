@@ -21,7 +21,7 @@ from hydro.coordinator.names import DeviceName, LeaseName, TrialName
 from hydro.coordinator.recipe import Grant, Recipe
 from hydro.coordinator.reporting import ReportAnswer, ReportMessage
 from hydro.coordinator.server.convert import timestamp
-from hydro.coordinator.trial import Trial
+from hydro.coordinator.trial import MAX_STEPS, Trial
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
 _KINDS = {
@@ -87,8 +87,8 @@ def report_message(request: worker_service_pb2.ReportMeasurementsRequest) -> Rep
     if request.sequence < 1:
         violations.append(FieldViolation("sequence", f"is {request.sequence}: count a lease's messages from 1"))
     for index, report in enumerate(request.reports):
-        if report.steps < 0 or report.measurement.step < 0:
-            violations.append(FieldViolation(f"reports[{index}].steps", "is negative: give 0 or more"))
+        if not (0 <= report.steps <= MAX_STEPS and 0 <= report.measurement.step <= MAX_STEPS):
+            violations.append(FieldViolation(f"reports[{index}].steps", f"is not in [0, {MAX_STEPS}]"))
     if violations:
         raise InvalidArgument.of(violations)
     return ReportMessage(

@@ -25,17 +25,23 @@ def token_of(last: str) -> str:
 def last_of(token: str) -> str:
     """The item that a token's page is behind; empty: the first page."""
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        last = base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, ValueError):
         raise InvalidArgument.of([_violation(token)]) from None
+    if "\x00" in last:
+        raise InvalidArgument.of([_violation(token)])
+    return last
 
 
 def number_of(token: str) -> int:
     """The number that a token's page is behind; -1: the first page."""
     try:
-        return int(last_of(token) or -1)
+        number = int(last_of(token) or -1)
     except ValueError:
         raise InvalidArgument.of([_violation(token)]) from None
+    if not -1 <= number < 2**31:
+        raise InvalidArgument.of([_violation(token)])
+    return number
 
 
 def _violation(token: str) -> FieldViolation:

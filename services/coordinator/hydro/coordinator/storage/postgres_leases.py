@@ -13,6 +13,7 @@ from hydro.coordinator.bundle import START_BUNDLE, BundleState
 from hydro.coordinator.lease import Lease, LeaseState, lease_lost
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName
 from hydro.coordinator.storage import schema
+from hydro.coordinator.storage.documents import clean
 from hydro.coordinator.storage.postgres_bundles import end_bundle
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.transition import Transition
@@ -60,7 +61,11 @@ class PostgresLeases:
         row = await self._session.row(
             insert(_LEASE)
             .values(
-                bundle=bundle.number, device=str(device), worker=worker, state=_ACTIVE, expire_time=_in_future(seconds)
+                bundle=bundle.number,
+                device=str(device),
+                worker=clean(worker),
+                state=_ACTIVE,
+                expire_time=_in_future(seconds),
             )
             .returning(_LEASE)
         )

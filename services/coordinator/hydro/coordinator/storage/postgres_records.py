@@ -74,7 +74,7 @@ class PostgresRequests:
         if not request_id:
             return None
         row = await self._session.row(
-            select(_REQUEST.c.answer).where(_REQUEST.c.method == method, _REQUEST.c.request_id == request_id)
+            select(_REQUEST.c.answer).where(_REQUEST.c.method == method, _REQUEST.c.request_id == clean(request_id))
         )
         return None if row is None else list(row.answer)
 
@@ -83,7 +83,7 @@ class PostgresRequests:
         if request_id:
             await self._session.execute(
                 insert(_REQUEST)
-                .values(method=method, request_id=request_id, answer=list(answer))
+                .values(method=method, request_id=clean(request_id), answer=list(answer))
                 .on_conflict_do_update(
                     index_elements=[_REQUEST.c.method, _REQUEST.c.request_id], set_={"answer": list(answer)}
                 )

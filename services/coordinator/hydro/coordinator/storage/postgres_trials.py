@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, func, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Double,
+    Integer,
+    Row,
+    Text,
+    Values,
+    case,
+    cast,
+    column,
+    func,
+    select,
+    tuple_,
+    update,
+    values,
+)
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import artifact_document, artifact_of, clean
 from hydro.coordinator.storage.postgres_session import PostgresSession
-from hydro.coordinator.storage.storage import NewTrial
+from hydro.coordinator.storage.storage import Measured, NewTrial, Progress
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
     START_TRIAL,
-    Artifact,
     Measurement,
     Trial,
     TrialKind,
@@ -118,13 +134,13 @@ class PostgresTrials:
         self, study: StudyName, numbers: Sequence[int], step: Transition[TrialState], reason: str = ""
     ) -> Sequence[int]:
         """Takes the step with each trial that allows it, and gives their numbers."""
-        values: dict[str, Any] = {"state": step.target.value, "state_reason": clean(reason)}
+        columns: dict[str, Any] = {"state": step.target.value, "state_reason": clean(reason)}
         if step.target is not TrialState.RUNNING:
-            values |= {"bundle": None, "inserted_sequence": 0}
+            columns |= {"bundle": None, "inserted_sequence": 0}
         if step.target.has_ended:
-            values["end_time"] = func.now()
+            columns["end_time"] = func.now()
         sources = [source.value for source in step.sources]
-        return await self._change(study, numbers, [_TRIAL.c.state.in_(sources)], **values)
+        return await self._change(study, numbers, [_TRIAL.c.state.in_(sources)], **columns)
 
     async def set_value(self, name: TrialName, value: float) -> None:
         """Says what the trial's objective is in the end."""
@@ -138,57 +154,70 @@ class PostgresTrials:
         """Starts PENDING trials that their caller drives."""
         return await self._start(study, numbers)
 
-    async def measure(self, name: TrialName, measurement: Measurement, value: float | None, verdict: Verdict) -> bool:
-        """Stores a measurement with the verdict on it; False when the step has one."""
-        stored = await self._session.row(
+    async def measure(self, study: StudyName, measured: Sequence[Measured]) -> Sequence[tuple[int, int]]:
+        """Stores measurements with the verdicts on them, and each trial's last objective."""
+        if not measured:
+            return []
+        rows = await self._session.rows(
             insert(_MEASUREMENT)
-            .values(
-                study=str(name.study),
-                number=name.number,
-                step=measurement.step,
-                metrics={key: _json_number(each) for key, each in measurement.metrics.items()},
-                value=value,
-                verdict=verdict.value,
-            )
+            .values([_measurement_row(study, each) for each in measured])
             .on_conflict_do_nothing()
-            .returning(_MEASUREMENT.c.step)
+            .returning(_MEASUREMENT.c.number, _MEASUREMENT.c.step)
         )
-        if stored is None:
-            return False
-        is_last = _TRIAL.c.steps <= measurement.step
-        await self._change(
-            name.study,
-            [name.number],
-            value=case((is_last, value), else_=_TRIAL.c.value) if value is not None else _TRIAL.c.value,
-            steps=func.greatest(_TRIAL.c.steps, measurement.step),
+        stored = sorted((row.number, row.step) for row in rows)
+        given = {(each.number, each.measurement.step): each.value for each in measured}
+        new = values(column("number", Integer), column("step", BigInteger), column("value", Double), name="new").data(
+            [(number, step, given[number, step]) for number, step in stored]
         )
-        return True
+        # A column of NULLs alone has no type of its own.
+        new_value = cast(new.c.value, Double)
+        is_last = (_TRIAL.c.steps <= new.c.step) & new_value.is_not(None)
+        if stored:
+            await self._change_from(
+                study,
+                new,
+                value=case((is_last, new_value), else_=_TRIAL.c.value),
+                steps=func.greatest(_TRIAL.c.steps, new.c.step),
+            )
+        return stored
 
-    async def measurement(self, name: TrialName, step: int) -> tuple[Measurement, Verdict] | None:
-        """Gives the measurement that stands at the step."""
-        row = await self._session.row(
+    async def standing(self, study: StudyName, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], Measured]:
+        """Gives the measurements that stand at these (number, step)."""
+        if not keys:
+            return {}
+        rows = await self._session.rows(
             select(_MEASUREMENT).where(
-                _MEASUREMENT.c.study == str(name.study),
-                _MEASUREMENT.c.number == name.number,
-                _MEASUREMENT.c.step == step,
+                _MEASUREMENT.c.study == str(study), tuple_(_MEASUREMENT.c.number, _MEASUREMENT.c.step).in_(keys)
             )
         )
-        return None if row is None else (_measurement_of(row), Verdict(row.verdict))
+        return {
+            (row.number, row.step): Measured(row.number, _measurement_of(row), row.value, Verdict(row.verdict))
+            for row in rows
+        }
 
-    async def progress(
-        self, name: TrialName, steps: int, checkpoint: Artifact | None, log: str, *, on_slot: bool
-    ) -> None:
-        """Raises the trial's acknowledged steps, replaces an older checkpoint, appends to its log."""
-        values: dict[str, Any] = {"steps": func.greatest(_TRIAL.c.steps, steps)}
-        if on_slot:
-            values["slot_steps"] = _TRIAL.c.slot_steps + func.greatest(0, steps - _TRIAL.c.steps)
-        if log:
-            values["log"] = func.right(_TRIAL.c.log + clean(log), LOG_CHARACTERS)
-        await self._change(name.study, [name.number], **values)
-        if checkpoint is not None:
-            newer = [_TRIAL.c.checkpoint_steps <= steps]
-            document = artifact_document(checkpoint)
-            await self._change(name.study, [name.number], newer, checkpoint=document, checkpoint_steps=steps)
+    async def progress(self, study: StudyName, lanes: Sequence[Progress], *, on_slot: bool) -> None:
+        """Raises the trials' acknowledged steps, replaces older checkpoints, appends to their logs."""
+        if not lanes:
+            return
+        new = values(
+            column("number", Integer),
+            column("steps", BigInteger),
+            column("checkpoint", JSON(none_as_null=True)),
+            column("log", Text),
+            name="new",
+        ).data([(each.number, each.steps, artifact_document(each.checkpoint), clean(each.log)) for each in lanes])
+        checkpoint = cast(new.c.checkpoint, JSON)
+        has_newer = checkpoint.is_not(None) & (_TRIAL.c.checkpoint_steps <= new.c.steps)
+        done_now = func.greatest(0, new.c.steps - _TRIAL.c.steps)
+        await self._change_from(
+            study,
+            new,
+            steps=func.greatest(_TRIAL.c.steps, new.c.steps),
+            slot_steps=_TRIAL.c.slot_steps + (done_now if on_slot else 0),
+            checkpoint=case((has_newer, checkpoint), else_=_TRIAL.c.checkpoint),
+            checkpoint_steps=case((has_newer, new.c.steps), else_=_TRIAL.c.checkpoint_steps),
+            log=func.right(_TRIAL.c.log + new.c.log, LOG_CHARACTERS),
+        )
 
     async def add_device_seconds(self, study: StudyName, numbers: Sequence[int], seconds: float) -> None:
         """Adds to each trial's device time."""
@@ -200,13 +229,13 @@ class PostgresTrials:
         query = select(_TRIAL.c.number, _TRIAL.c.failures).where(_of(study, numbers))
         return [(row.number, row.failures) for row in await self._session.rows(query.order_by(_TRIAL.c.number))]
 
-    async def _start(self, study: StudyName, numbers: Sequence[int], **values: Any) -> Sequence[int]:
+    async def _start(self, study: StudyName, numbers: Sequence[int], **columns: Any) -> Sequence[int]:
         sources = [source.value for source in START_TRIAL.sources]
         free = [_TRIAL.c.state.in_(sources), _TRIAL.c.bundle.is_(None)]
-        return await self._change(study, numbers, free, state=START_TRIAL.target.value, state_reason="", **values)
+        return await self._change(study, numbers, free, state=START_TRIAL.target.value, state_reason="", **columns)
 
     async def _change(
-        self, study: StudyName, numbers: Sequence[int], conditions: Sequence[ColumnElement[bool]] = (), **values: Any
+        self, study: StudyName, numbers: Sequence[int], conditions: Sequence[ColumnElement[bool]] = (), **columns: Any
     ) -> Sequence[int]:
         if not numbers:
             return []
@@ -214,10 +243,18 @@ class PostgresTrials:
         rows = await self._session.rows(
             update(_TRIAL)
             .where(_of(study, numbers), *conditions)
-            .values(revision=revision, **values)
+            .values(revision=revision, **columns)
             .returning(_TRIAL.c.number)
         )
         return sorted(row.number for row in rows)
+
+    async def _change_from(self, study: StudyName, new: Values, **columns: Any) -> None:
+        revision = await self._session.touch(study)
+        await self._session.execute(
+            update(_TRIAL)
+            .where(_TRIAL.c.study == str(study), _TRIAL.c.number == new.c.number)
+            .values(revision=revision, **columns)
+        )
 
     async def _with_measurements(self, study: StudyName, query: Any) -> Sequence[Trial]:
         rows = await self._session.rows(query.order_by(_TRIAL.c.number))
@@ -258,6 +295,17 @@ def _new_row(study: StudyName, number: int, trial: NewTrial, revision: int) -> d
         "hyperparameters": dict(trial.hyperparameters),
         "seed": trial.seed,
         "revision": revision,
+    }
+
+
+def _measurement_row(study: StudyName, measured: Measured) -> dict[str, Any]:
+    return {
+        "study": str(study),
+        "number": measured.number,
+        "step": measured.measurement.step,
+        "metrics": {name: _json_number(value) for name, value in measured.measurement.metrics.items()},
+        "value": measured.value,
+        "verdict": measured.verdict.value,
     }
 
 

@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -87,6 +87,26 @@ class NewTrial:
     kind: TrialKind = TrialKind.SEARCH
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measurement of a trial. `value` is its objective: None when it is missing or not finite."""
+
+    number: int
+    measurement: Measurement
+    value: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a lane has come. `checkpoint` holds exactly `steps` steps; `log` are its lines since the last time."""
+
+    number: int
+    steps: int
+    checkpoint: Artifact | None = None
+    log: str = ""
+
+
 class Trials(Protocol):
     """The trials of one transaction."""
 
@@ -134,16 +154,17 @@ class Trials(Protocol):
     async def start_alone(self, study: StudyName, numbers: Sequence[int]) -> Sequence[int]:
         """Starts PENDING trials that their caller drives, outside of any bundle."""
 
-    async def measure(self, name: TrialName, measurement: Measurement, value: float | None, verdict: Verdict) -> bool:
-        """Stores a measurement with the verdict on it; False, and nothing happens, when the step has one."""
+    async def measure(self, study: StudyName, measured: Sequence[Measured]) -> Sequence[tuple[int, int]]:
+        """Stores measurements with the verdicts on them, and each trial's last objective.
 
-    async def measurement(self, name: TrialName, step: int) -> tuple[Measurement, Verdict] | None:
-        """Gives the measurement that stands at the step."""
+        Gives (number, step) of those stored: where a step has a measurement, nothing happens.
+        """
 
-    async def progress(
-        self, name: TrialName, steps: int, checkpoint: Artifact | None, log: str, *, on_slot: bool
-    ) -> None:
-        """Raises the trial's acknowledged steps, replaces an older checkpoint, appends to its log."""
+    async def standing(self, study: StudyName, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], Measured]:
+        """Gives the measurements that stand at these (number, step)."""
+
+    async def progress(self, study: StudyName, lanes: Sequence[Progress], *, on_slot: bool) -> None:
+        """Raises the trials' acknowledged steps, replaces older checkpoints, appends to their logs."""
 
     async def add_device_seconds(self, study: StudyName, numbers: Sequence[int], seconds: float) -> None:
         """Adds to each trial's device time."""

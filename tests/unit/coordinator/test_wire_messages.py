@@ -1,0 +1,121 @@
+"""Values become messages and the same values again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydro.api.coordinator.v1 import study_pb2, study_service_pb2
+from hydro.coordinator import messages
+from hydro.coordinator.names import StudyName
+from hydro.coordinator.search_space import (
+    CategoricalDomain,
+    Condition,
+    ConstantDomain,
+    FloatDomain,
+    IntDomain,
+    Parameter,
+    SearchSpace,
+)
+from hydro.coordinator.server import convert, pages
+from hydro.coordinator.storage import documents
+from hydro.coordinator.study import (
+    AshaPruning,
+    Goal,
+    MedianPruning,
+    NoPruning,
+    Objective,
+    Sampler,
+    Study,
+    StudySpec,
+    StudyState,
+    Task,
+)
+from hydro.kit.errors import InvalidArgument
+
+whole = st.integers(-(2**63), 2**63 - 1)
+real = st.floats(allow_nan=False)
+values = st.one_of(real, whole, st.booleans(), st.text())
+domains = st.one_of(
+    st.builds(FloatDomain, real, real, st.booleans(), real),
+    st.builds(IntDomain, whole, whole, st.booleans(), st.integers(1, 9)),
+    st.builds(CategoricalDomain, st.lists(values, min_size=1, max_size=4).map(tuple)),
+    st.builds(ConstantDomain, values),
+)
+conditions = st.builds(Condition, st.text(), st.lists(values, max_size=3).map(tuple))
+parameters = st.builds(Parameter, st.text(), domains, st.lists(conditions, max_size=2).map(tuple), st.booleans())
+spaces = st.builds(SearchSpace, st.lists(parameters, max_size=4).map(tuple))
+counts = st.integers(0, 2**31 - 1)
+prunings = st.one_of(
+    st.builds(NoPruning, counts),
+    st.builds(MedianPruning, counts, counts, counts),
+    st.builds(AshaPruning, counts, counts),
+)
+specs = st.builds(
+    StudySpec,
+    task=st.none() | st.builds(Task, st.text(), st.text(), st.text()),
+    search_space=spaces,
+    objective=st.builds(Objective, st.text(), st.sampled_from(Goal)),
+    sampler=st.sampled_from(Sampler),
+    pruning=prunings,
+    max_steps=whole,
+    surrogate_width=real,
+    max_trials=counts,
+    parallelism=counts,
+    seed=whole,
+)
+
+
+def typed(space):
+    """With the types, because 1 == 1.0 == True."""
+    return repr(space)
+
+
+@given(spaces)
+def test_a_search_space_crosses_the_wire(space):
+    assert typed(messages.search_space_of(messages.search_space_message(space))) == typed(space)
+
+
+@given(spaces)
+def test_a_search_space_crosses_the_database(space):
+    import json
+
+    document = json.loads(json.dumps(documents.search_space_document(space)))
+    assert typed(documents.search_space_of(document)) == typed(space)
+
+
+@given(specs)
+def test_a_study_crosses_the_wire(spec):
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    study = Study(StudyName("p", "s"), spec, StudyState.SEARCHING, "", (), None, None, 1, 1, "0" * 32, 0, now, None)
+    read, violations = convert.study_spec(convert.study_message(study))
+    assert typed(read) == typed(spec) and violations == []
+
+
+def test_what_is_not_set_is_named():
+    _, violations = convert.study_spec(study_pb2.Study(search_space={"parameters": [{"name": "lr"}]}))
+    fields = [violation.field for violation in violations]
+    assert fields == ["study.objective.goal", "study.sampler", "study.search_space.parameters[0]"]
+
+
+def test_an_outcome_that_is_not_set_is_refused():
+    for request in ({}, {"pruned": False}):
+        with pytest.raises(InvalidArgument):
+            convert.outcome(study_service_pb2.CompleteTrialRequest(**request))
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\x00")))
+def test_a_page_token_leads_back_to_its_item(last):
+    assert pages.last_of(pages.token_of(last)) == last
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_text_is_a_page_token_or_refused(token):
+    for read in (pages.last_of, pages.number_of):
+        try:
+            read(token)
+        except InvalidArgument as error:
+            assert error.violations[0].field == "page_token"
