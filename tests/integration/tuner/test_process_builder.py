@@ -14,7 +14,7 @@ from hydro.tuner.building.request import BuildRequest, BuildResult
 
 CHILD = """
 import os, subprocess, sys, time
-from hydro.tuner.building.process_tree import die_with_parent
+from hydro.kit.parent import die_with_parent
 from hydro.tuner.building.request import BuildRequest, BuildResult
 
 die_with_parent(int(sys.argv[1]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from hydro.tuner.building.process_tree import die_with_parent
+from hydro.kit.parent import die_with_parent
 from hydro.tuner.building.request import BuildRequest
 
 

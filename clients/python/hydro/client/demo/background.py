@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hydro.client.suite.child import log_tail, tethered_command
+from hydro.client.suite.child import log_tail
+from hydro.kit.parent import tethered_command
 
 _STOP_SECONDS = 10.0
 
@@ -22,7 +22,7 @@ class BackgroundProcess:
         self._log_path = log_path
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                tethered_command(command, signal.SIGKILL),
+                tethered_command(command),
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

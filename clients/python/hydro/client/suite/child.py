@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from hydro.client.suite import tethered
+from hydro.kit.parent import tethered_command
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """The system user a child runs as."""
 
     user_id: int
@@ -49,7 +47,7 @@ async def start_child(spec: ChildSpec) -> asyncio.subprocess.Process:
     """
     with spec.log_path.open("ab") as log:
         return await asyncio.create_subprocess_exec(
-            *tethered_command(spec.command, spec.death_signal, spec.account),
+            *tethered_command(spec.command, death_signal=spec.death_signal, account=spec.account),
             env=dict(spec.environment),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
@@ -57,15 +55,6 @@ async def start_child(spec: ChildSpec) -> asyncio.subprocess.Process:
             cwd="/" if spec.account else None,
             start_new_session=True,
         )
-
-
-def tethered_command(
-    command: Sequence[str], death_signal: signal.Signals, account: Account | None = None
-) -> tuple[str, ...]:
-    """The command, run so that it dies with this process."""
-    user, group = (str(account.user_id), str(account.group_id)) if account else ("-", "-")
-    tie = (str(os.getpid()), str(int(death_signal)), user, group)
-    return (sys.executable, "-I", "-S", tethered.__file__, *tie, *command)
 
 
 def log_tail(path: Path, lines: int = 15) -> str:

@@ -15,9 +15,9 @@ from uuid import uuid4
 
 import structlog
 
-from hydro.coordinator.executor import launch
 from hydro.coordinator.executor.executor import WorkerExit, WorkerPlace
 from hydro.kit.errors import NotFound, Unavailable
+from hydro.kit.parent import tethered_command
 
 log = structlog.get_logger()
 
@@ -69,14 +69,12 @@ class LocalExecutor:
     async def start(self, place: WorkerPlace) -> str:
         """Starts a worker on the device and gives its name."""
         name = f"{place.device.replace('/', '-')}-{uuid4().hex[:8]}"
-        cores = ",".join(map(str, place.cpu_cores))
         path = self._log_directory / f"{name}.log"
-        launcher = (sys.executable, "-I", launch.__file__, str(os.getpid()), cores)
         try:
             self._log_directory.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as output:
                 process = subprocess.Popen(
-                    [*launcher, *self._command],
+                    tethered_command(self._command, cores=place.cpu_cores),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -1,28 +1,14 @@
-"""Processes and what they started, as Linux tells of them; and the promise to die with one's parent."""
+"""Processes and what they started, as Linux tells of them."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-def die_with_parent(parent: int) -> None:
-    """Asks the kernel to kill this process when its parent ends, however it ends.
-
-    Raises:
-        SystemExit: the parent is gone already.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The parent may have ended before the kernel was asked.
-    if os.getppid() != parent:
-        raise SystemExit(f"process {parent}, which started this one, is gone")
 
 
 def resident_bytes(process: int) -> int:
