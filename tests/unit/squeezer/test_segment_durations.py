@@ -34,6 +34,16 @@ def test_one_hiccup_does_not_bar_the_bubbles_for_good() -> None:
     assert skipped < 250
 
 
+def test_a_hiccup_that_faded_does_not_come_back_with_the_next_observation() -> None:
+    durations = SegmentDurations()
+    for each in (10, 5000):
+        durations.add("forward", each)
+    while durations.needed_ns("forward", longest_bubble_ns=100) > 75:
+        durations.forgive("forward", longest_bubble_ns=100)
+    durations.add("forward", 10)
+    assert durations.needed_ns("forward", longest_bubble_ns=100) <= 75
+
+
 def test_segment_that_fits_the_longest_bubble_is_not_forgiven() -> None:
     durations = SegmentDurations()
     durations.add("forward", 50)

@@ -9,7 +9,7 @@ from typing import Final
 _WINDOW: Final = 100
 _ENOUGH: Final = 5
 _UNKNOWN_SHARE: Final = 0.75
-_FORGIVENESS: Final = 0.98
+_FORGIVENESS: Final = 0.95
 
 
 class SegmentDurations:
@@ -42,7 +42,10 @@ class SegmentDurations:
         """Lets an outlier fade at a bubble too short for it: else a single hiccup would bar every bubble for good."""
         needed = self._needed.get(name)
         if needed is not None and needed > longest_bubble_ns * _UNKNOWN_SHARE:
-            self._needed[name] = int(needed * _FORGIVENESS)
+            faded = int(needed * _FORGIVENESS)
+            # In the record too: else the next observation would bring it back in full.
+            self._recent[name] = deque((min(each, faded) for each in self._recent[name]), maxlen=_WINDOW)
+            self._needed[name] = faded
 
 
 def _high_quantile(values: deque[int]) -> int:
