@@ -43,7 +43,7 @@ def tethered_command(
     """Gives the command, run so that it dies with this process.
 
     Args:
-        command: Program and arguments.
+        command: Program and arguments; the program by its path if the account changes.
         death_signal: What the kernel sends when this process has ended.
         account: User and group to run as, by number. None: this process's own.
         cores: What it is pinned to, as far as this machine has them; none: not pinned.

@@ -1,6 +1,7 @@
 """Processes that die with what started them."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -54,7 +55,7 @@ def test_cores_that_the_machine_does_not_have_pin_nothing():
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its account")
 def test_a_tethered_command_runs_as_the_account_it_is_given():
-    done = run(tethered_command(["sh", "-c", "id -u; id -g; id -G"], account=(65534, 65534)))
+    done = run(tethered_command([shutil.which("sh"), "-c", "id -u; id -g; id -G"], account=(65534, 65534)))
     assert done.stdout.split() == ["65534", "65534", "65534"]
 
 

@@ -9,6 +9,7 @@ from hydro.client import asha, choice, constant, convert, integer, loguniform, m
 from hydro.client.snapshots import StudySettings
 from hydro.client.spaces import logint
 from hydro.kit.errors import InvalidArgument
+from hydro.kit.values import values_of
 
 SPACE = {
     "optimizer": choice(["sgd", "adam"]),
@@ -49,7 +50,7 @@ def test_settings_survive_the_wire(pruner):
 
 @given(st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text()))
 def test_a_value_keeps_its_type_and_itself(value):
-    (read,) = convert.values({"x": convert.value_message(value, "x")}).values()
+    (read,) = values_of({"x": convert.checked_value_message(value, "x")}).values()
     assert type(read) is type(value)
     assert read == value
 

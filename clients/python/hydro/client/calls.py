@@ -96,7 +96,7 @@ class CoordinatorCalls:
         """TrainTarget."""
         request = study_service_pb2.TrainTargetRequest(
             name=str(name),
-            hyperparameters=convert.values_message(hyperparameters, "hyperparameters"),
+            hyperparameters=convert.checked_values_message(hyperparameters, "hyperparameters"),
             defaults=defaults,
             seed=seed,
             request_id=_request_id(),

@@ -27,6 +27,7 @@ from hydro.client.spaces import (
 )
 from hydro.client.surrogates import Profile, ProfilePoint, Surrogate
 from hydro.kit.errors import FieldViolation, InvalidArgument
+from hydro.kit.values import value_message, value_of, values_of
 
 _SAMPLERS = {"random": study_pb2.SAMPLER_RANDOM, "tpe": study_pb2.SAMPLER_TPE}
 _SAMPLER_NAMES = {number: name for name, number in _SAMPLERS.items()}
@@ -63,29 +64,21 @@ def search_space_message(space: Mapping[str, Domain]) -> search_space_pb2.Search
     return search_space_pb2.SearchSpace(parameters=[_parameter_message(name, domain) for name, domain in space.items()])
 
 
-def value_message(value: Scalar, field: str) -> search_space_pb2.Value:
+def checked_value_message(value: Scalar, field: str) -> search_space_pb2.Value:
     """A hyperparameter's value.
 
     Raises:
         InvalidArgument: it is no scalar; the error names `field`.
     """
-    match value:
-        case bool():
-            return search_space_pb2.Value(bool_value=value)
-        case int():
-            return search_space_pb2.Value(int_value=value)
-        case float():
-            return search_space_pb2.Value(double_value=value)
-        case str():
-            return search_space_pb2.Value(string_value=value)
-    raise InvalidArgument.of(
-        [FieldViolation(field, f"{value!r} is a {type(value).__name__}; give a bool, an int, a float or a str")]
-    )
+    if not isinstance(value, Scalar):
+        advice = f"{value!r} is a {type(value).__name__}; give a bool, an int, a float or a str"
+        raise InvalidArgument.of([FieldViolation(field, advice)])
+    return value_message(value)
 
 
-def values_message(values: Mapping[str, Scalar], field: str) -> dict[str, search_space_pb2.Value]:
+def checked_values_message(values: Mapping[str, Scalar], field: str) -> dict[str, search_space_pb2.Value]:
     """Hyperparameters by name."""
-    return {name: value_message(value, f"{field}[{name}]") for name, value in values.items()}
+    return {name: checked_value_message(value, f"{field}[{name}]") for name, value in values.items()}
 
 
 def device_message(name: str, kind: snapshots.DeviceKind, cpu_cores: Sequence[int]) -> device_service_pb2.Device:
@@ -131,7 +124,7 @@ def _parameter_message(name: str, domain: Domain) -> search_space_pb2.Parameter:
         raise InvalidArgument.of([FieldViolation(field, f"{domain!r} is no domain; {advice}")])
     message = search_space_pb2.Parameter(name=name, not_transferable=not domain.transfer)
     for condition in domain.conditions:
-        values = [value_message(value, f"{field}.conditions") for value in condition.values]
+        values = [checked_value_message(value, f"{field}.conditions") for value in condition.values]
         message.conditions.add(parent=condition.parent, values=values)
     _set_domain(message, domain, field)
     return message
@@ -146,9 +139,9 @@ def _set_domain(message: search_space_pb2.Parameter, domain: Domain, field: str)
         case CategoricalDomain(values=values):
             # An empty list has to arrive as an empty list, for the service to refuse it by name.
             message.categorical_domain.SetInParent()
-            message.categorical_domain.values.extend(value_message(each, f"{field}.values") for each in values)
+            message.categorical_domain.values.extend(checked_value_message(each, f"{field}.values") for each in values)
         case ConstantDomain(value=value):
-            message.constant_domain.value.CopyFrom(value_message(value, f"{field}.value"))
+            message.constant_domain.value.CopyFrom(checked_value_message(value, f"{field}.value"))
 
 
 # From messages to values.
@@ -178,7 +171,7 @@ def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
         kind=snapshots.TrialKind[_short(trial_pb2.TrialKind.Name(message.kind), "TRIAL_KIND_")],
         state=snapshots.TrialState[_short(trial_pb2.TrialState.Name(message.state), "TRIAL_STATE_")],
         state_reason=message.state_reason,
-        hyperparameters=values(message.hyperparameters),
+        hyperparameters=values_of(message.hyperparameters),
         measurements=tuple(snapshots.Measurement(each.step, dict(each.metrics)) for each in message.measurements),
         value=message.value if message.HasField("value") else None,
         steps=message.steps,
@@ -228,11 +221,6 @@ def surrogate_value(message: surrogate_pb2.Surrogate) -> Surrogate:
     )
 
 
-def values(messages: Mapping[str, search_space_pb2.Value]) -> dict[str, Scalar]:
-    """Hyperparameters by name, in alphabetical order: a protobuf map has none."""
-    return {name: _scalar(messages[name]) for name in sorted(messages)}
-
-
 def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
     return snapshots.StudySettings(
         search_space={each.name: _domain(each) for each in message.search_space.parameters},
@@ -266,7 +254,7 @@ def _pruner(message: study_pb2.Study) -> Pruner:
 
 def _domain(message: search_space_pb2.Parameter) -> Domain:
     conditions = tuple(
-        Condition(each.parent, tuple(_scalar(value) for value in each.values)) for each in message.conditions
+        Condition(each.parent, tuple(value_of(value) for value in each.values)) for each in message.conditions
     )
     transfer = not message.not_transferable
     match message.WhichOneof("domain"):
@@ -278,20 +266,9 @@ def _domain(message: search_space_pb2.Parameter) -> Domain:
             step = whole.step or 1
             return IntDomain(whole.min, whole.max, whole.log, step, conditions=conditions, transfer=transfer)
         case "categorical_domain":
-            choices = tuple(_scalar(value) for value in message.categorical_domain.values)
+            choices = tuple(value_of(value) for value in message.categorical_domain.values)
             return CategoricalDomain(choices, conditions=conditions, transfer=transfer)
-    return ConstantDomain(_scalar(message.constant_domain.value), conditions=conditions, transfer=transfer)
-
-
-def _scalar(message: search_space_pb2.Value) -> Scalar:
-    match message.WhichOneof("kind"):
-        case "bool_value":
-            return message.bool_value
-        case "int_value":
-            return message.int_value
-        case "string_value":
-            return message.string_value
-    return message.double_value
+    return ConstantDomain(value_of(message.constant_domain.value), conditions=conditions, transfer=transfer)
 
 
 def _statistics(message: study_pb2.StudyStatistics) -> snapshots.StudyStatistics:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hydro.api.coordinator.v1 import device_service_pb2 as device_pb
 from hydro.api.coordinator.v1 import worker_service_pb2 as worker_pb
-from hydro.api.type.v1 import bundle_pb2, metric_pb2, search_space_pb2, task_pb2
+from hydro.api.type.v1 import bundle_pb2, metric_pb2, task_pb2
 from hydro.kit.artifacts import StoredArtifact
+from hydro.kit.values import values_of
 from hydro.tuner.training.build import Execution
 from hydro.worker.own_device import OwnDevice
 from hydro.worker.recipe import Grant, Lane, Recipe
@@ -70,17 +69,11 @@ def to_lane(message: bundle_pb2.Lane) -> Lane:
     """Reads a lane."""
     return Lane(
         trial=message.trial,
-        hyperparameters={name: to_value(value) for name, value in message.hyperparameters.items()},
+        hyperparameters=values_of(message.hyperparameters),
         seed=message.seed,
         checkpoint=to_artifact(message.checkpoint) if message.HasField("checkpoint") else None,
         start_step=message.start_step,
     )
-
-
-def to_value(message: search_space_pb2.Value) -> Any:
-    """Reads a hyperparameter's value."""
-    kind = message.WhichOneof("kind")
-    return None if kind is None else getattr(message, kind)
 
 
 def to_artifact(message: task_pb2.Artifact) -> StoredArtifact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import assert_never
 
 from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2
@@ -17,39 +16,8 @@ from hydro.coordinator.search_space import (
     SearchSpace,
 )
 from hydro.coordinator.study import Goal, Objective, Task
-from hydro.coordinator.trial import Artifact, Hyperparameters, Measurement, Value
-
-
-def value_of(message: search_space_pb2.Value) -> Value:
-    """The value of a hyperparameter; one that is not set is an empty text, which `validate` and the domains refuse."""
-    kind = message.WhichOneof("kind")
-    found: Value = getattr(message, kind) if kind else ""
-    return found
-
-
-def value_message(value: Value) -> search_space_pb2.Value:
-    """The message of a hyperparameter's value."""
-    match value:
-        case bool():  # before int, of which it is one
-            return search_space_pb2.Value(bool_value=value)
-        case int():
-            return search_space_pb2.Value(int_value=value)
-        case float():
-            return search_space_pb2.Value(double_value=value)
-        case str():
-            return search_space_pb2.Value(string_value=value)
-        case _:
-            assert_never(value)
-
-
-def hyperparameters_of(messages: Mapping[str, search_space_pb2.Value]) -> dict[str, Value]:
-    """Hyperparameters by name."""
-    return {name: value_of(message) for name, message in messages.items()}
-
-
-def hyperparameters_message(values: Hyperparameters) -> dict[str, search_space_pb2.Value]:
-    """Messages of hyperparameters by name."""
-    return {name: value_message(value) for name, value in values.items()}
+from hydro.coordinator.trial import Artifact, Measurement
+from hydro.kit.values import value_message, value_of
 
 
 def search_space_of(message: search_space_pb2.SearchSpace) -> SearchSpace:

@@ -12,8 +12,6 @@ from hydro.coordinator.bundle import Execution, PlannedBundle
 from hydro.coordinator.device import Device
 from hydro.coordinator.messages import (
     artifact_of,
-    hyperparameters_message,
-    hyperparameters_of,
     search_space_message,
     task_message,
 )
@@ -23,6 +21,7 @@ from hydro.coordinator.study import Study, StudySpec
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind
 from hydro.kit.errors import InvalidArgument
+from hydro.kit.values import value_messages, values_of
 
 _STATES = {
     surrogate_pb2.SURROGATE_STATE_BUILDING: SurrogateState.BUILDING,
@@ -68,7 +67,7 @@ class TunerClient:
         for trial in trials:
             request.trials.add(
                 trial=str(trial.name),
-                hyperparameters=hyperparameters_message(trial.hyperparameters),
+                hyperparameters=value_messages(trial.hyperparameters),
                 steps=trial.checkpoint_steps,
             )
         for device in devices:
@@ -85,10 +84,10 @@ class TunerClient:
         request = tuner_service_pb2.TransferHyperparametersRequest(
             surrogate=_record(surrogate),
             search_space=search_space_message(space),
-            hyperparameters=hyperparameters_message(hyperparameters),
+            hyperparameters=value_messages(hyperparameters),
         )
         answer = await self._stub.TransferHyperparameters(request, timeout=DEADLINE_SECONDS)
-        return hyperparameters_of(answer.hyperparameters)
+        return values_of(answer.hyperparameters)
 
 
 def surrogate_of(message: surrogate_pb2.Surrogate) -> Surrogate:
@@ -119,5 +118,5 @@ def _bundle_of(study: Study, message: tuner_service_pb2.PlannedBundle) -> Planne
         max_lanes=message.max_lanes,
         memory_bytes=message.memory_bytes,
         segment_seconds=message.segment_seconds,
-        structure=hyperparameters_of(message.structure),
+        structure=values_of(message.structure),
     )

@@ -11,7 +11,6 @@ from hydro.api.type.v1 import metric_pb2
 from hydro.coordinator.driven import Outcome
 from hydro.coordinator.messages import (
     artifact_message,
-    hyperparameters_message,
     measurement_message,
     objective_message,
     search_space_message,
@@ -33,6 +32,7 @@ from hydro.coordinator.study import (
 from hydro.coordinator.trial import Trial, TrialKind
 from hydro.coordinator.watching import StudyChange
 from hydro.kit.errors import FieldViolation, InvalidArgument
+from hydro.kit.values import value_messages
 
 _GOALS = {metric_pb2.GOAL_MINIMIZE: Goal.MINIMIZE, metric_pb2.GOAL_MAXIMIZE: Goal.MAXIMIZE}
 _SAMPLERS = {study_pb2.SAMPLER_RANDOM: Sampler.RANDOM, study_pb2.SAMPLER_TPE: Sampler.TPE}
@@ -144,7 +144,7 @@ def trial_message(trial: Trial) -> trial_pb2.Trial:
         kind=trial_pb2.TrialKind.Value(f"TRIAL_KIND_{trial.kind.name}"),
         state=trial_pb2.TrialState.Value(f"TRIAL_STATE_{trial.state.name}"),
         state_reason=trial.state_reason,
-        hyperparameters=hyperparameters_message(trial.hyperparameters),
+        hyperparameters=value_messages(trial.hyperparameters),
         measurements=map(measurement_message, trial.measurements),
         steps=trial.steps,
         seed=trial.seed,

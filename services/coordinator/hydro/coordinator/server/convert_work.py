@@ -12,7 +12,6 @@ from hydro.coordinator.judgement import LaneReport
 from hydro.coordinator.messages import (
     artifact_message,
     artifact_of,
-    hyperparameters_message,
     measurement_of,
     objective_message,
     task_message,
@@ -23,6 +22,7 @@ from hydro.coordinator.reporting import ReportAnswer, ReportMessage
 from hydro.coordinator.server.convert import timestamp
 from hydro.coordinator.trial import MAX_STEPS, Trial
 from hydro.kit.errors import FieldViolation, InvalidArgument
+from hydro.kit.values import value_messages
 
 _KINDS = {
     device_service_pb2.DEVICE_KIND_CPU: DeviceKind.CPU,
@@ -68,7 +68,7 @@ def lane_message(trial: Trial) -> bundle_pb2.Lane:
     """The message of a trial that becomes a lane."""
     message = bundle_pb2.Lane(
         trial=str(trial.name),
-        hyperparameters=hyperparameters_message(trial.hyperparameters),
+        hyperparameters=value_messages(trial.hyperparameters),
         seed=trial.seed,
         start_step=trial.checkpoint_steps,
     )

@@ -11,13 +11,14 @@ from google.protobuf import empty_pb2
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, study_service_pb2_grpc, trial_pb2
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.driven import DrivenTrials
-from hydro.coordinator.messages import hyperparameters_of, measurement_of
+from hydro.coordinator.messages import measurement_of
 from hydro.coordinator.names import ProjectName, StudyName, TrialName
 from hydro.coordinator.server import convert, pages
 from hydro.coordinator.storage.storage import Storage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
 from hydro.coordinator.watching import watch_study
+from hydro.kit.values import values_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _STUDIES_PER_PAGE = 50
@@ -96,7 +97,7 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         self, request: study_service_pb2.TrainTargetRequest, context: Context
     ) -> trial_pb2.Trial:
         """Creates a trial of the target."""
-        hyperparameters = hyperparameters_of(request.hyperparameters)
+        hyperparameters = values_of(request.hyperparameters)
         seed = request.seed if request.HasField("seed") else None
         name = StudyName.parse(request.name)
         trial = await self._targets.train(name, hyperparameters, request.defaults, seed, request.request_id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2
 from hydro.api.type.v1 import bundle_pb2, search_space_pb2, task_pb2
+from hydro.kit.values import value_messages, value_of, values_of
 from hydro.tuner.building.request import BuildRequest
 from hydro.tuner.building.surrogate import Surrogate
 from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
@@ -44,38 +45,13 @@ def _extremes(parameter: search_space_pb2.Parameter) -> tuple[Value, ...]:
         case "int_domain":
             return _distinct([parameter.int_domain.min, parameter.int_domain.max])
         case "categorical_domain":
-            return _distinct(value(each) for each in parameter.categorical_domain.values)
+            return _distinct(value_of(each) for each in parameter.categorical_domain.values)
         case _:
-            return (value(parameter.constant_domain.value),)
+            return (value_of(parameter.constant_domain.value),)
 
 
 def _distinct(values: Iterable[Value]) -> tuple[Value, ...]:
     return tuple({(type(each), each): each for each in values}.values())
-
-
-def value(message: search_space_pb2.Value) -> Value:
-    """Gives a hyperparameter's value; one that is not set is an empty text."""
-    kind = message.WhichOneof("kind")
-    found: Value = getattr(message, kind) if kind else ""
-    return found
-
-
-def value_to_message(value: Value) -> search_space_pb2.Value:
-    """Gives the message of a hyperparameter's value."""
-    match value:
-        case bool():  # before int, of which it is one
-            return search_space_pb2.Value(bool_value=value)
-        case int():
-            return search_space_pb2.Value(int_value=value)
-        case float():
-            return search_space_pb2.Value(double_value=value)
-        case str():
-            return search_space_pb2.Value(string_value=value)
-
-
-def values(messages: Mapping[str, search_space_pb2.Value]) -> dict[str, Value]:
-    """Gives hyperparameters by name."""
-    return {name: value(message) for name, message in messages.items()}
 
 
 def profile(message: surrogate_pb2.Profile) -> Profile:
@@ -104,7 +80,7 @@ def roles(messages: Iterable[surrogate_pb2.HyperparameterRole]) -> dict[str, Rol
 
 def planned_trials(request: tuner_service_pb2.PlanBundlesRequest) -> list[PlannedTrial]:
     """Gives the trials to plan."""
-    return [PlannedTrial(trial.trial, values(trial.hyperparameters), trial.steps) for trial in request.trials]
+    return [PlannedTrial(trial.trial, values_of(trial.hyperparameters), trial.steps) for trial in request.trials]
 
 
 def planned_devices(request: tuner_service_pb2.PlanBundlesRequest) -> list[PlannedDevice]:
@@ -128,7 +104,7 @@ def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle
         max_lanes=bundle.max_lanes,
         memory_bytes=bundle.memory_bytes,
         segment_seconds=bundle.segment_seconds,
-        structure={name: value_to_message(value) for name, value in bundle.structure.items()},
+        structure=value_messages(bundle.structure),
     )
 
 
@@ -142,7 +118,7 @@ def transferred_to_message(
 ) -> tuner_service_pb2.TransferHyperparametersResponse:
     """Gives the message of the target's hyperparameters."""
     return tuner_service_pb2.TransferHyperparametersResponse(
-        hyperparameters={name: value_to_message(value) for name, value in transferred.hyperparameters.items()},
+        hyperparameters=value_messages(transferred.hyperparameters),
         transfers=[
             tuner_service_pb2.Transfer(
                 hyperparameter=each.hyperparameter,

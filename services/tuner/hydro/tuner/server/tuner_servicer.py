@@ -9,6 +9,7 @@ import grpc
 from google.protobuf import empty_pb2
 
 from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2, tuner_service_pb2_grpc
+from hydro.kit.values import values_of
 from hydro.tuner.building.surrogate_cache import SurrogateCache
 from hydro.tuner.planning.plan import plan_bundles
 from hydro.tuner.server import convert
@@ -68,5 +69,5 @@ class TunerServicer(tuner_service_pb2_grpc.TunerServiceServicer):
         check_transfer(request)
         roles, width = convert.roles(request.surrogate.roles), request.surrogate.width
         marked = convert.not_transferable(request.search_space)
-        values = convert.values(request.hyperparameters)
+        values = values_of(request.hyperparameters)
         return convert.transferred_to_message(transfer_hyperparameters(values, roles, width, not_transferable=marked))
