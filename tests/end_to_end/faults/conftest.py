@@ -7,11 +7,14 @@ import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +156,15 @@ class BrokenSuite:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
-        self.suite = LocalSuite.start(
-            {
-                "HYDRO_COORDINATOR_LEASE_SECONDS": "3",
-                "HYDRO_COORDINATOR_CHECKPOINT_INTERVAL_SECONDS": "1",
-                "HYDRO_COORDINATOR_PATIENCE_SECONDS": "0.5",
-                "HYDRO_COORDINATOR_DRAIN_SECONDS": "1",
-                "OMP_NUM_THREADS": "1",
-                **environment,
-            }
-        )
+        self._environment = {
+            "HYDRO_COORDINATOR_LEASE_SECONDS": "3",
+            "HYDRO_COORDINATOR_CHECKPOINT_INTERVAL_SECONDS": "1",
+            "HYDRO_COORDINATOR_PATIENCE_SECONDS": "0.5",
+            "HYDRO_COORDINATOR_DRAIN_SECONDS": "1",
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        }
+        self.suite = LocalSuite.start(self._environment)
         self.tree = ProcessTree(self.suite.process.pid)
         self._url = prepare_postgres(self.suite.data_directory / "postgres").url
         self.client = Client(self.suite.coordinator_address, tuner_address=self.suite.tuner_address)
@@ -272,13 +274,35 @@ class BrokenSuite:
     def _children(self) -> list[psutil.Process]:
         return psutil.Process(self.suite.process.pid).children()
 
+    def start_again(self) -> None:
+        """Starts the suite on the data of one that was killed, elsewhere: on other ports."""
+        self.client.close()
+        self.tree.close()
+        data = self.suite.data_directory
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hydro.client.suite"],
+            env={**os.environ, **self._environment, "HYDRO_DATA_DIRECTORY": str(data)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        told = json.loads(process.stdout.readline())
+        self.suite = replace(
+            self.suite, coordinator_address=told["coordinator"], tuner_address=told["tuner"], process=process
+        )
+        self.tree = ProcessTree(process.pid)
+        self.client = Client(told["coordinator"], tuner_address=told["tuner"])
+        self.study = self.client.get_study("faulty")
+        self.watcher = Watcher(self.study)
+
     def check_end(self) -> None:
         """Waits for the study's end, and holds everything against what must be."""
         self.watcher.wait()
         assert self.study.state.value == "SUCCEEDED"
         self._check_trials()
         self._check_measurements()
-        check_history(self.sql("SELECT * FROM audit ORDER BY id"))
+        assert check_history(self.sql("SELECT * FROM audit ORDER BY id")) == self.trials
         self.stop()
         assert wait_until(lambda: not self.tree.left(), f"all processes end, but {self.tree.left()}")
 
@@ -305,11 +329,11 @@ class BrokenSuite:
         self.tree.close()
 
 
-def check_history(events: list[Any]) -> None:
+def check_history(events: list[Any]) -> int:
     """Holds every transaction of a study against the laws.
 
     A trial ends once. A running trial is in a bundle with a live lease, and in no other. A measurement is stored only
-    while its trial runs under a live lease, and is never changed.
+    while its trial runs under a live lease, and is never changed. Gives the number of trials that it saw.
     """
     last = {event["tx"]: event["id"] for event in events}
     ordered = sorted(events, key=lambda event: (last[event["tx"]], event["id"]))
@@ -333,6 +357,7 @@ def check_history(events: list[Any]) -> None:
         live = Counter(leases.values())
         for number, (state, bundle) in trials.items():
             assert state != "RUNNING" or live[bundle] == 1, f"trial {number} runs under {live[bundle]} leases"
+    return len(trials)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Each part that the suite supervises dies at once and is started again."""
+"""Each part that the suite supervises dies at once and is started again; or all of them with their supervisor."""
 
 import signal
 
@@ -39,4 +39,15 @@ def test_postgres_stopped_at_once_and_then_killed_loses_nothing(broken_suite):
     kill_and_wait(broken_suite, "postgres", signal.SIGQUIT)
     broken_suite.wait_for_middle(measurements=16)
     kill_and_wait(broken_suite, "postgres", signal.SIGKILL)
+    broken_suite.check_end()
+
+
+def test_a_killed_supervisor_leaves_no_process_and_a_new_one_goes_on_with_the_study(broken_suite, wait):
+    broken_suite.start_study()
+    broken_suite.wait_for_middle()
+    assert broken_suite.workers()
+    broken_suite.suite.process.kill()
+    broken_suite.suite.process.communicate()
+    wait(lambda: not broken_suite.tree.left(), "all processes end with it")
+    broken_suite.start_again()
     broken_suite.check_end()
