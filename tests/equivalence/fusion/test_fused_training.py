@@ -178,7 +178,7 @@ class Bundle:
     def insert(self, run, state, optimizer_state, generator):
         self.runs.append(run)
         self.generators.append(generator)
-        self.tensors.append(state)
+        self.tensors.append([state])
         self.optimizer.append(optimizer_state, run.options())
         self.program = self.lowered()
 

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from hydro.tuner.task import TrainingTask
-from hydro.tuner.training.build import Execution, build_trainer
+from hydro.tuner.training.build import build_trainer
 from hydro.tuner.training.checkpoint import LaneState
+from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.gate import OpenGate
 from hydro.tuner.training.lane import LaneSpec
 from hydro.tuner.training.trainer import BundleTrainer

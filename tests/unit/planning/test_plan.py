@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hydro.tuner.planning.plan import PlannedTrial, plan_bundles
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
-from hydro.tuner.planning.sizing import BUBBLE_SHARE, Execution, PlannedDevice, choose_sizing
+from hydro.tuner.planning.sizing import BUBBLE_SHARE, PlannedDevice, choose_sizing
+from hydro.tuner.training.execution import Execution
 
 ROLES = {"lr": Role.OPTIMIZER, "dropout": Role.NUMERIC, "batch_size": Role.STRUCTURAL}
 

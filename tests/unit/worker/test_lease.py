@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hydro.kit.errors import FailedPrecondition, Internal, Unavailable
-from hydro.tuner.training.build import Execution
+from hydro.tuner.training.execution import Execution
 from hydro.worker.lease import LeaseKeeper, LeaseLost
 from hydro.worker.recipe import Grant, Recipe
 

@@ -13,7 +13,7 @@ from hydro.kit.artifacts import ArtifactStore, StoredArtifact
 from hydro.kit.errors import HydroError
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.tracing import NotTraceable
-from hydro.tuner.training.build import Execution
+from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec
 from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.bundle import BundleBuilder

@@ -11,7 +11,8 @@ from hydro.kit.errors import FailedPrecondition
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import TrainingTask
 from hydro.tuner.task_loading import fingerprint, load_task
-from hydro.tuner.training.build import Execution, build_trainer
+from hydro.tuner.training.build import build_trainer
+from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.gate import Gate
 from hydro.tuner.training.lane import CurrentTrial, LaneSpec
 from hydro.tuner.training.trainer import BundleTrainer

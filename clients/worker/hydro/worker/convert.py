@@ -7,7 +7,7 @@ from hydro.api.coordinator.v1 import worker_service_pb2 as worker_pb
 from hydro.api.type.v1 import bundle_pb2, metric_pb2, task_pb2
 from hydro.kit.artifacts import StoredArtifact
 from hydro.kit.values import values_of
-from hydro.tuner.training.build import Execution
+from hydro.tuner.training.execution import Execution
 from hydro.worker.own_device import OwnDevice
 from hydro.worker.recipe import Grant, Lane, Recipe
 from hydro.worker.round import Answer, LaneNews, Round, Verdict

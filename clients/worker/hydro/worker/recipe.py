@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydro.kit.artifacts import StoredArtifact, read_artifact
-from hydro.tuner.training.build import Execution
+from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.lane import LaneSpec
 
 

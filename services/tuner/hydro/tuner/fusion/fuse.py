@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
-from hydro.tuner.fusion.lower import NotFusible, lower
+from hydro.tuner.fusion.lower import GroupedProgram, NotFusible, lower
 from hydro.tuner.fusion.report import FusionReport
 from hydro.tuner.fusion.separate import SeparateProgram
 from hydro.tuner.tracing import NotTraceable, trace
-
-
-class _Program(Protocol):
-    @property
-    def report(self) -> FusionReport: ...
-
-    def __call__(
-        self,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        inputs: Sequence[Any],
-        *,
-        lane_inputs: bool = False,
-        generators: Sequence[torch.Generator] | None = None,
-        keywords: Mapping[str, Any] | None = None,
-    ) -> Any: ...
 
 
 def fuse(models: Sequence[nn.Module], example_inputs: tuple[Any, ...]) -> GroupedModel:
@@ -58,7 +42,7 @@ class GroupedModel:
         self._lanes: list[nn.Module] = list(models)
         self._example_inputs = example_inputs
         self._tensors = LaneTensors(models)
-        self._programs: dict[bool, _Program] = {}
+        self._programs: dict[bool, GroupedProgram | SeparateProgram] = {}
         self.training = models[0].training
         self.generators: Sequence[torch.Generator] | None = None
         self._program()
@@ -138,18 +122,19 @@ class GroupedModel:
                 raise ValueError("the other lanes have random streams of their own: give the new one its generator")
             self.generators = [*self.generators, generator]
         is_model = isinstance(model_or_state, nn.Module)
-        self._tensors.append(lane_tensors(model_or_state) if isinstance(model_or_state, nn.Module) else model_or_state)
+        row = lane_tensors(model_or_state) if isinstance(model_or_state, nn.Module) else model_or_state
+        self._tensors.append([row])
         differed = self._lanes_differ()
         self._lanes.append(model_or_state if isinstance(model_or_state, nn.Module) else self._lanes[-1])
         if differed or (is_model and self._lanes_differ()):
             self._programs.clear()
 
-    def _program(self) -> _Program:
+    def _program(self) -> GroupedProgram | SeparateProgram:
         if self.training not in self._programs:
             self._programs[self.training] = self._lower()
         return self._programs[self.training]
 
-    def _lower(self) -> _Program:
+    def _lower(self) -> GroupedProgram | SeparateProgram:
         modules = self._lanes if self._lanes_differ() else self._lanes[:1]
         try:
             return lower([trace(module, self._example_inputs, train=self.training) for module in modules])

@@ -14,29 +14,36 @@ from hydro.tuner.tracing import tensor_aliases
 
 
 class LaneTensors:
-    """Parameters and buffers [G, ...] of models of one class, by the models' own names.
+    """Parameters and buffers [G, ...] of models of one class, by the models' own names behind a prefix.
 
     Parameters are leaves that keep their identity when lanes leave or join, as the grouped optimizers need it. Tied
     tensors are stacked once, under their first name.
     """
 
-    def __init__(self, models: Sequence[nn.Module]) -> None:
+    def __init__(self, models: Sequence[nn.Module], prefix: str = "") -> None:
         """Stacks copies; the models stay as they are.
+
+        Args:
+            models: One at least. To start without lanes, stack one and `take([])`.
+            prefix: Before each name in `parameters` and `buffers`, for programs that hold the model inside something.
 
         Raises:
             ValueError: The models have other tensors.
         """
         first = models[0]
+        self._prefix = prefix
         self._aliases = tensor_aliases(first)
         self._stored = [name for name, value in first.state_dict().items() if isinstance(value, Tensor)]
         rows = [lane_tensors(model) for model in models]
         _require_same_tensors(rows)
         trained = {name: parameter.requires_grad for name, parameter in first.named_parameters()}
         self.parameters: dict[str, Tensor] = {
-            name: nn.Parameter(torch.stack([row[name] for row in rows]), requires_grad=requires_grad)
+            prefix + name: nn.Parameter(torch.stack([row[name] for row in rows]), requires_grad=requires_grad)
             for name, requires_grad in trained.items()
         }
-        self.buffers = {name: torch.stack([row[name] for row in rows]) for name in rows[0] if name not in trained}
+        self.buffers = {
+            prefix + name: torch.stack([row[name] for row in rows]) for name in rows[0] if name not in trained
+        }
 
     def __len__(self) -> int:
         """The number of lanes."""
@@ -45,30 +52,41 @@ class LaneTensors:
     def state_dict(self, lane: int) -> dict[str, Tensor]:
         """Gives copies of a lane's tensors, as the state_dict that its unmodified model loads."""
         stacked = {**self.parameters, **self.buffers}
-        return {name: stacked[self._aliases[name]].detach()[lane].clone() for name in self._stored}
+        return {name: stacked[self._prefix + self._aliases[name]].detach()[lane].clone() for name in self._stored}
 
-    def rows(self, lane: int) -> dict[str, Tensor]:
-        """Gives views of a lane's parameters, through which gradients flow, and of its buffers."""
-        return {name: tensor[lane] for name, tensor in {**self.parameters, **self.buffers}.items()}
+    def parameters_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Gives some lanes' parameters; gradients flow back to the stack."""
+        return {name: stacked[list(indices)] for name, stacked in self.parameters.items()}
+
+    def buffers_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Gives copies of some lanes' buffers."""
+        return {name: stacked[list(indices)] for name, stacked in self.buffers.items()}
+
+    def put_buffers(self, indices: Sequence[int], buffers: Mapping[str, Tensor]) -> None:
+        """Writes some lanes' buffers."""
+        for name, rows in buffers.items():
+            self.buffers[name][list(indices)] = rows
 
     def take(self, indices: Sequence[int]) -> None:
         """Keeps the lanes with these indices, in this order, and forgets gradients."""
         kept = list(indices)
         for parameter in self.parameters.values():
             parameter.grad, parameter.data = None, parameter.data[kept]
-        self.buffers = {name: buffer[kept] for name, buffer in self.buffers.items()}
+        self.buffers = self.buffers_of(kept)
 
-    def append(self, row: Mapping[str, Tensor]) -> None:
-        """Adds a lane at the end from a model's tensors by name (a state_dict, or `lane_tensors`); forgets gradients.
+    def append(self, rows: Sequence[Mapping[str, Tensor]]) -> None:
+        """Adds lanes at the end, each a model's tensors by name (a state_dict, or `lane_tensors`); forgets gradients.
 
         Raises:
             ValueError: A tensor is missing or has another shape.
         """
-        before = {name: tensor[:0] for name, tensor in {**self.parameters, **self.buffers}.items()}
-        added = {name: _row(row, name, tensor) for name, tensor in before.items()}
+        added = {
+            name: [_row(row, name.removeprefix(self._prefix), stacked) for row in rows]
+            for name, stacked in {**self.parameters, **self.buffers}.items()
+        }
         for name, parameter in self.parameters.items():
-            parameter.grad, parameter.data = None, torch.cat([parameter.data, added[name]])
-        self.buffers = {name: torch.cat([buffer, added[name]]) for name, buffer in self.buffers.items()}
+            parameter.grad, parameter.data = None, torch.cat([parameter.data, *added[name]])
+        self.buffers = {name: torch.cat([buffer, *added[name]]) for name, buffer in self.buffers.items()}
 
 
 def lane_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -88,10 +106,10 @@ def _require_same_tensors(rows: Sequence[Mapping[str, Tensor]]) -> None:
             raise ValueError(f"model {lane} has {len(mine)} tensors, model 0 has {len(first)}")
 
 
-def _row(row: Mapping[str, Tensor], name: str, empty: Tensor) -> Tensor:
+def _row(row: Mapping[str, Tensor], name: str, stacked: Tensor) -> Tensor:
     if name not in row:
         raise ValueError(f"the new lane has no tensor {name}")
     tensor = row[name].detach()
-    if tensor.shape != empty.shape[1:]:
-        raise ValueError(f"the new lane's {name} has shape {tuple(tensor.shape)}, not {tuple(empty.shape[1:])}")
-    return tensor.to(empty)[None]
+    if tensor.shape != stacked.shape[1:]:
+        raise ValueError(f"the new lane's {name} has shape {tuple(tensor.shape)}, not {tuple(stacked.shape[1:])}")
+    return tensor.to(stacked)[None]

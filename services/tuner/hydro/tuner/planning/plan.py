@@ -9,7 +9,8 @@ from math import ceil
 
 from hydro.tuner.planning.profile import Profile
 from hydro.tuner.planning.role import Role
-from hydro.tuner.planning.sizing import Execution, PlannedDevice, Sizing, choose_sizing, separate_sizing
+from hydro.tuner.planning.sizing import PlannedDevice, Sizing, choose_sizing, separate_sizing
+from hydro.tuner.training.execution import Execution
 
 Value = bool | int | float | str
 

@@ -16,7 +16,8 @@ from hydro.tuner.planning.sizing import SEPARATE_LANES
 from hydro.tuner.planning.still_task import StillTask
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import Hyperparameters, TrainingTask
-from hydro.tuner.training.build import Execution, build_trainer
+from hydro.tuner.training.build import build_trainer
+from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.fused_trainer import FusedTrainer
 from hydro.tuner.training.lane import LaneFailure, LaneSpec
 from hydro.tuner.training.trainer import BundleTrainer

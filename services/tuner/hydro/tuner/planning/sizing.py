@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.training.execution import Execution
 
 NEAR_PEAK = 0.95
 """A fusion count is large enough at this share of the peak throughput: the curve is flat beyond, and a longer bundle
@@ -16,15 +16,6 @@ SEPARATE_LANES = 8
 
 BUBBLE_SHARE = 0.8
 """Largest share of a slot's bubble that a segment may fill, so that a slow one still ends before the bubble does."""
-
-
-class Execution(Enum):
-    """How the lanes of a bundle run."""
-
-    FUSED = "FUSED"
-    """As one grouped program."""
-    SEPARATE = "SEPARATE"
-    """One model after the other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from hydro.tuner.building.surrogate import Surrogate
 from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
-from hydro.tuner.planning.sizing import Execution, PlannedDevice
+from hydro.tuner.planning.sizing import PlannedDevice
 from hydro.tuner.shrinking.transfer import TransferredHyperparameters
+from hydro.tuner.training.execution import Execution
 
 
 def surrogate_name(request: tuner_service_pb2.CreateSurrogateRequest) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 
 import structlog
 import torch
@@ -12,22 +11,16 @@ from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import TrainingTask
 from hydro.tuner.tracing import NotTraceable
+from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.fused_trainer import FusedTrainer
 from hydro.tuner.training.gate import Gate
 from hydro.tuner.training.lane import CurrentTrial, LaneSpec
 from hydro.tuner.training.models import ModelLibrary
 from hydro.tuner.training.placed_task import PlacedTask
 from hydro.tuner.training.separate_trainer import SeparateTrainer
-from hydro.tuner.training.trainer import BundleTrainer
+from hydro.tuner.training.trainer import BundleTrainer, Surroundings
 
 _CPU = torch.device("cpu")
-
-
-class Execution(Enum):
-    """How the lanes of a bundle run."""
-
-    FUSED = "fused"
-    SEPARATE = "separate"
 
 
 def build_trainer(
@@ -61,16 +54,16 @@ def build_trainer(
         current: Is told whose code runs.
     """
     placed = PlacedTask(task, device)
-    current = current or CurrentTrial()
-    library = ModelLibrary(placed, width, solution)
+    models = ModelLibrary(placed, width, solution)
+    given = Surroundings(placed, models, data_seed, gate, objective, current or CurrentTrial())
     if execution is Execution.FUSED:
-        fused = FusedTrainer(placed, library, data_seed, gate, objective, current)
+        fused = FusedTrainer(given)
         try:
             fused.insert(lanes)
         except (NotTraceable, NotFusible) as error:
             structlog.get_logger().warning("bundle runs as separate models", reason=str(error))
         else:
             return fused
-    separate = SeparateTrainer(placed, library, data_seed, gate, objective, current)
+    separate = SeparateTrainer(given)
     separate.insert(lanes)
     return separate

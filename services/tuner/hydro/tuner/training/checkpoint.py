@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 _FORMAT = 1
 
@@ -79,6 +80,18 @@ class LaneState:
                 place = tensor if slot == "step" else tensor.to(device)
                 optimizer.setdefault(name, {})[slot] = place
         return cls(header["step"], model, optimizer, rng, decode(header["schedule"]))
+
+
+def load_model(model: nn.Module, state: Mapping[str, Tensor], trial: str) -> None:
+    """Fills a model from a checkpoint.
+
+    Raises:
+        CheckpointInvalid: It is another model's.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointInvalid(f"{trial}: the checkpoint does not fit the model: {error}") from error
 
 
 def _header(data: bytes) -> dict[str, Any]:

@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from hydro.tuner.task import Hyperparameters
-from hydro.tuner.training.checkpoint import LaneState
+from hydro.tuner.training.checkpoint import LaneState, load_model
 from hydro.tuner.training.lane import LaneSpec
 from hydro.tuner.training.lane_random import initial_random_state, usable_random_state
-from hydro.tuner.training.lane_stack import load_model
 from hydro.tuner.training.models import ModelLibrary
 from hydro.tuner.training.numbers import LaneNumbers
 from hydro.tuner.training.placed_task import PlacedTask

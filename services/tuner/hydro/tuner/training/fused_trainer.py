@@ -6,32 +6,31 @@ Legend: G lanes.
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hydro.optim import GroupedOptimizer, build_optimizer
+from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
 from hydro.tuner.fusion.lower import GroupedProgram, NotFusible
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.checkpoint import LaneState
 from hydro.tuner.training.clipping import clip_lane_gradients
 from hydro.tuner.training.data import BatchSource, Cursor, Shapes, shapes, stack
+from hydro.tuner.training.failures import LaneFailures
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.fused_validation import FusedValidation
-from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus, diverged
-from hydro.tuner.training.lane_stack import PREFIX, LaneStack
-from hydro.tuner.training.models import ModelLibrary
+from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
 from hydro.tuner.training.numbers import RateTable
-from hydro.tuner.training.placed_task import PlacedTask
 from hydro.tuner.training.programs import ProgramLibrary
 from hydro.tuner.training.schedules import Change
-from hydro.tuner.training.trainer import require_metric
+from hydro.tuner.training.trainer import Surroundings, require_metric
+
+PREFIX = "model."
+"""Before each name of the model's in the programs that hold the loss with the model inside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class _Part:
     batches: list[Batch]
     """One that they share, or one for each."""
 
-    def losses(self, stacked: LaneStack) -> Tensor:
+    def losses(self, stacked: LaneTensors) -> Tensor:
         """One loss per lane of the part."""
         has_lane_inputs = len(self.batches) > 1
         batch = stack(self.batches) if has_lane_inputs else self.batches[0]
@@ -61,7 +60,7 @@ class _Part:
         return loss_G
 
 
-def _losses(stacked: LaneStack, parts: Sequence[_Part]) -> Tensor:
+def _losses(stacked: LaneTensors, parts: Sequence[_Part]) -> Tensor:
     """One loss per lane, in the lanes' order."""
     if parts[0].indices is None:
         return parts[0].losses(stacked)
@@ -73,29 +72,18 @@ def _losses(stacked: LaneStack, parts: Sequence[_Part]) -> Tensor:
 class FusedTrainer:
     """Trains all lanes with one forward, one backward and one optimizer step."""
 
-    def __init__(
-        self,
-        task: PlacedTask,
-        library: ModelLibrary,
-        data_seed: int,
-        gate: Gate,
-        objective: str,
-        current: CurrentTrial,
-    ) -> None:
-        self._task = task
-        self._library = library
-        self._gate = gate
-        self._objective = objective
+    def __init__(self, given: Surroundings) -> None:
+        self._given = given
+        self._task = given.task
+        self._gate = given.gate
+        self._failures = LaneFailures(given.current)
         self._lanes: list[FusedLane] = []
-        self._stack: LaneStack | None = None
+        self._stack: LaneTensors | None = None
         self._optimizer: GroupedOptimizer | None = None
-        self._programs = ProgramLibrary(task)
-        self._validation = FusedValidation(task, self._programs, gate)
-        self._source = BatchSource(task, data_seed)
-        self._data_seed = data_seed
+        self._programs = ProgramLibrary(given.task)
+        self._validation = FusedValidation(given.task, self._programs, given.gate)
+        self._source = BatchSource(given.task, given.data_seed)
         self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
-        self._failures: list[LaneFailure] = []
-        self._current = current
 
     @property
     def lanes(self) -> tuple[LaneStatus, ...]:
@@ -156,7 +144,7 @@ class FusedTrainer:
             self._train_programs[key] = program, [lane.generator for lane in lanes]
         return self._train_programs[key]
 
-    def _update(self, stacked: LaneStack, optimizer: GroupedOptimizer) -> None:
+    def _update(self, stacked: LaneTensors, optimizer: GroupedOptimizer) -> None:
         if self._task.gradient_clip_norm is not None:
             clip_lane_gradients(stacked.parameters.values(), self._task.gradient_clip_norm)
         optimizer.step()
@@ -177,8 +165,9 @@ class FusedTrainer:
 
     def _drop_diverged(self, losses: Sequence[float]) -> None:
         dead = [(lane, loss) for lane, loss in zip(self._lanes, losses, strict=True) if not math.isfinite(loss)]
+        for lane, loss in dead:
+            self._failures.add_diverged(lane.trial, lane.step - 1, loss)
         if dead:
-            self._failures += [diverged(lane.trial, lane.step - 1, loss) for lane, loss in dead]
             self.remove([lane.trial for lane, _ in dead])
 
     def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -191,7 +180,7 @@ class FusedTrainer:
         changes = [Change.NOTHING] * len(self._lanes)
         for index in indices:
             lane = self._lanes[index]
-            changes[index] = lane.numbers.schedule.observe(require_metric(metrics[lane.trial], self._objective))
+            changes[index] = lane.numbers.schedule.observe(require_metric(metrics[lane.trial], self._given.objective))
         self._follow(self._optimizer, changes)
         return metrics
 
@@ -219,8 +208,8 @@ class FusedTrainer:
 
     def _built(self, spec: LaneSpec) -> Iterator[FusedLane]:
         """The lane, or nothing when the task raises for it."""
-        with self._attributed(spec):
-            yield FusedLane(self._task, spec, self._library)
+        with self._failures.attributed(spec.trial, spec.start_step, but=(NotTraceable, NotFusible)):
+            yield FusedLane(self._task, spec, self._given.models)
 
     def _check_fusible(self, lanes: Sequence[FusedLane]) -> None:
         first = lanes[0]
@@ -228,14 +217,15 @@ class FusedTrainer:
             if not lane.steps_like(first):
                 raise NotFusible(f"{lane.trial} and {first.trial} have other parameters or another optimizer")
         hyperparameters = lanes[-1].hyperparameters
-        batch = next(iter(self._task.train_batches(hyperparameters, self._data_seed, lanes[-1].step)))
+        batch = next(iter(self._task.train_batches(hyperparameters, self._source.seed, lanes[-1].step)))
         self._programs.program(lanes, batch, train=True)
         self._validation.prepare(lanes)
 
     def _join(self, built: Sequence[FusedLane]) -> None:
         if self._stack is None:
-            self._stack = LaneStack(built[0].model.template)
-        self._stack.append([lane.take_module() for lane in built])
+            self._stack = LaneTensors([built[0].model.template], PREFIX)
+            self._stack.take([])
+        self._stack.append([lane_tensors(lane.take_module()) for lane in built])
         options = [lane.numbers.options() for lane in built]
         if self._optimizer is None:
             # Without lanes yet: so that fresh and resumed ones come in the same way.
@@ -260,24 +250,10 @@ class FusedTrainer:
 
     def take_failures(self) -> tuple[LaneFailure, ...]:
         """See `BundleTrainer`."""
-        failures, self._failures = tuple(self._failures), []
-        return failures
+        return self._failures.take()
 
     def _place_lanes(self) -> None:
         self._source.place_lanes([Cursor(lane.step, lane.hyperparameters) for lane in self._lanes])
         self._train_programs.clear()
         if self._lanes:
             self._rates = RateTable([lane.numbers for lane in self._lanes])
-
-    @contextmanager
-    def _attributed(self, spec: LaneSpec) -> Iterator[None]:
-        self._current.trial = spec.trial
-        try:
-            yield
-        except (NotTraceable, NotFusible):
-            raise
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-            reason = f"{type(error).__name__} after {spec.start_step} steps: {error}"
-            self._failures.append(LaneFailure(spec.trial, spec.start_step, reason, traceback.format_exc()))
-        finally:
-            self._current.trial = None

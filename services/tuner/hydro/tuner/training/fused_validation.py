@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from hydro.tuner.fusion.lanes import LaneTensors
 from hydro.tuner.fusion.lower import GroupedProgram, NotFusible
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import MetricsModule, NotTraceable
 from hydro.tuner.training.averages import SampleAverages
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane_stack import LaneStack
 from hydro.tuner.training.placed_task import PlacedTask, sample_count
 from hydro.tuner.training.programs import ProgramLibrary
 from hydro.tuner.training.reads import HyperparameterReads
@@ -32,7 +32,7 @@ class FusedValidation:
         self._is_traceable = True
 
     def measure(
-        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneStack
+        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneTensors
     ) -> dict[str, dict[str, float]]:
         """Gives each metric's mean over the validation samples, by trial, of the lanes at these indices."""
         measured: dict[str, dict[str, float]] = {}
@@ -55,7 +55,7 @@ class FusedValidation:
         return [index for index, own in zip(waiting, values, strict=True) if own == values[0]]
 
     def _measure_part(
-        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneStack, batches: Iterable[Batch]
+        self, lanes: Sequence[FusedLane], indices: Sequence[int], stacked: LaneTensors, batches: Iterable[Batch]
     ) -> dict[str, dict[str, float]]:
         whole = len(indices) == len(lanes)
         parameters = stacked.parameters if whole else stacked.parameters_of(indices)

@@ -48,8 +48,3 @@ class CurrentTrial:
 
     trial: str | None = None
     """None while code runs that is all lanes' own: a traced loss, shared data."""
-
-
-def diverged(trial: str, step: int, loss: float) -> LaneFailure:
-    """The failure of a lane whose loss is no longer a number."""
-    return LaneFailure(trial, step, f"the training loss is {loss} after {step} steps")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import traceback
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,17 +14,16 @@ from torch.nn.utils import clip_grad_norm_
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import LazilyTraced, LossModule, MetricsModule, prepare
 from hydro.tuner.training.averages import SampleAverages
-from hydro.tuner.training.checkpoint import LaneState
+from hydro.tuner.training.checkpoint import LaneState, load_model
 from hydro.tuner.training.data import BatchSource, Cursor
-from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus, diverged
+from hydro.tuner.training.failures import LaneFailures
+from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
 from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
-from hydro.tuner.training.lane_stack import load_model
 from hydro.tuner.training.models import LaneModel, ModelLibrary
 from hydro.tuner.training.numbers import scaled
 from hydro.tuner.training.placed_task import PlacedTask, sample_count
 from hydro.tuner.training.schedules import Change, LaneSchedule
-from hydro.tuner.training.trainer import require_metric
+from hydro.tuner.training.trainer import Surroundings, require_metric
 
 
 class _Lane:
@@ -97,23 +94,13 @@ class _Lane:
 class SeparateTrainer:
     """Trains each lane with a model, an optimizer and a schedule of its own."""
 
-    def __init__(
-        self,
-        task: PlacedTask,
-        library: ModelLibrary,
-        data_seed: int,
-        gate: Gate,
-        objective: str,
-        current: CurrentTrial,
-    ) -> None:
-        self._task = task
-        self._library = library
-        self._gate = gate
-        self._objective = objective
+    def __init__(self, given: Surroundings) -> None:
+        self._given = given
+        self._task = given.task
+        self._gate = given.gate
+        self._failures = LaneFailures(given.current)
         self._lanes: list[_Lane] = []
-        self._source = BatchSource(task, data_seed)
-        self._failures: list[LaneFailure] = []
-        self._current = current
+        self._source = BatchSource(given.task, given.data_seed)
 
     @property
     def lanes(self) -> tuple[LaneStatus, ...]:
@@ -140,23 +127,23 @@ class SeparateTrainer:
         for lane, stream in zip(self._lanes, self._source.stream_of_lane, strict=True):
             self._train(lane, batches[stream])
         if len(self._failures) != failed:
-            self.remove([failure.trial for failure in self._failures[failed:]])
+            self.remove(self._failures.trials_from(failed))
 
     def _train(self, lane: _Lane, batch: Batch) -> None:
         loss = None
         lane.model.train()
         # Attributed inside the segments: what the gate itself raises concerns all lanes.
-        with self._gate.segment("forward"), self._attributed(lane.trial, lane.step):
+        with self._gate.segment("forward"), self._failures.attributed(lane.trial, lane.step):
             loss = self._loss(lane, batch)
         if loss is None:
             return
         updated = False
-        with self._gate.segment("backward"), self._attributed(lane.trial, lane.step):
+        with self._gate.segment("backward"), self._failures.attributed(lane.trial, lane.step):
             with lane_randomness(lane, self._task.device):
                 loss.backward()  # type: ignore[no-untyped-call]
             updated = True
         if updated:
-            with self._gate.segment("optimizer"), self._attributed(lane.trial, lane.step):
+            with self._gate.segment("optimizer"), self._failures.attributed(lane.trial, lane.step):
                 lane.update(self._task.gradient_clip_norm)
 
     def _loss(self, lane: _Lane, batch: Batch) -> Tensor | None:
@@ -165,7 +152,7 @@ class SeparateTrainer:
         value = float(loss.detach())
         if math.isfinite(value):
             return loss
-        self._failures.append(diverged(lane.trial, lane.step, value))
+        self._failures.add_diverged(lane.trial, lane.step, value)
         return None
 
     def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -175,14 +162,14 @@ class SeparateTrainer:
 
     def _validate(self, lane: _Lane) -> dict[str, float]:
         averages = SampleAverages()
-        self._current.trial = lane.trial
+        self._given.current.trial = lane.trial
         lane.model.eval()
         for batch in self._task.validation_batches(lane.hyperparameters):
             with self._gate.segment("validation"), torch.no_grad():
                 averages.add(self._metrics(lane.model, batch, lane), sample_count(batch))
-        self._current.trial = None
+        self._given.current.trial = None
         metrics = {name: float(value) for name, value in averages.means().items()}
-        if lane.schedule.observe(require_metric(metrics, self._objective)) is not Change.NOTHING:
+        if lane.schedule.observe(require_metric(metrics, self._given.objective)) is not Change.NOTHING:
             lane.apply_numbers()
         return metrics
 
@@ -197,8 +184,8 @@ class SeparateTrainer:
     def insert(self, lanes: Sequence[LaneSpec]) -> None:
         """See `BundleTrainer`."""
         for spec in lanes:
-            with self._attributed(spec.trial, spec.start_step):
-                lane = _Lane(self._task, spec, self._library)
+            with self._failures.attributed(spec.trial, spec.start_step):
+                lane = _Lane(self._task, spec, self._given.models)
                 self._prepare(lane)
                 self._lanes.append(lane)
         self._place_lanes()
@@ -221,20 +208,7 @@ class SeparateTrainer:
 
     def take_failures(self) -> tuple[LaneFailure, ...]:
         """See `BundleTrainer`."""
-        failures, self._failures = tuple(self._failures), []
-        return failures
+        return self._failures.take()
 
     def _place_lanes(self) -> None:
         self._source.place_lanes([Cursor(lane.step, lane.hyperparameters) for lane in self._lanes])
-
-    @contextmanager
-    def _attributed(self, trial: str, step: int) -> Iterator[None]:
-        """Whatever the task raises here ends this trial alone."""
-        self._current.trial = trial
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-            reason = f"{type(error).__name__} after {step} steps: {error}"
-            self._failures.append(LaneFailure(trial, step, reason, traceback.format_exc()))
-        finally:
-            self._current.trial = None

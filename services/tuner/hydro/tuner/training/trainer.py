@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
+from hydro.tuner.training.gate import Gate
+from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus
+from hydro.tuner.training.models import ModelLibrary
+from hydro.tuner.training.placed_task import PlacedTask
 
 
 class MetricMissing(ValueError):
     """The objective's metric is none that the task reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every trainer is given."""
+
+    task: PlacedTask
+    models: ModelLibrary
+    data_seed: int
+    """Of the data's order, the same for all trials of a study."""
+    gate: Gate
+    """What each piece of work passes."""
+    objective: str
+    """The metric that plateau schedules follow, and that validation must give."""
+    current: CurrentTrial
+    """Is told whose code runs."""
 
 
 class BundleTrainer(Protocol):
