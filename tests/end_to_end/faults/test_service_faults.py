@@ -23,6 +23,15 @@ def test_a_coordinator_killed_in_mid_study_goes_on(broken_suite, wait, ended):
     broken_suite.check_end()
 
 
+def test_workers_of_a_coordinator_that_is_told_to_stop_checkpoint_and_release(broken_suite):
+    broken_suite.start_study()
+    broken_suite.wait_for_middle()
+    tokens = {each["fencing_token"] for each in broken_suite.leases()}
+    kill_and_wait(broken_suite, "hydro.coordinator", signal.SIGTERM)
+    assert tokens <= {each["fencing_token"] for each in broken_suite.leases("RELEASED")}
+    broken_suite.check_end()
+
+
 def test_a_tuner_killed_while_it_prepares_and_again_while_it_searches_is_not_missed(broken_suite, wait, ended):
     broken_suite.start_study()
     builds = wait(lambda: broken_suite.tree.find("hydro.tuner.build"), "the build starts")

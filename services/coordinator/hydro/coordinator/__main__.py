@@ -82,12 +82,16 @@ class Coordinator:
         device_service_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(self.devices), server)
 
     async def run(self) -> None:
-        """Reconciles for ever, and follows the squeezers."""
+        """Reconciles for ever, and follows the squeezers. Its workers end with it."""
         await self.devices.keep_local(self.settings.local_devices())
-        async with asyncio.TaskGroup() as group:
-            for squeezer in self.squeezers:
-                group.create_task(follow_slots(self.storage, squeezer, self.bell, self.clock))
-            group.create_task(reconcile(self._steps(), self.bell, self.clock))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for squeezer in self.squeezers:
+                    group.create_task(follow_slots(self.storage, squeezer, self.bell, self.clock))
+                group.create_task(reconcile(self._steps(), self.bell, self.clock))
+        finally:
+            # While calls are still answered, so that workers can report their checkpoints and release their leases.
+            await self.executor.close()
 
     def _steps(self) -> Mapping[str, Step]:
         storage, bell, clock = self.storage, self.bell, self.clock
@@ -110,8 +114,7 @@ class Coordinator:
         }
 
     async def close(self) -> None:
-        """Ends the workers, the search and the connections."""
-        await self.executor.close()
+        """Ends the search and the connections."""
         await self.search.close()
         await self.storage.close()
 
