@@ -25,6 +25,7 @@ import pytest
 from hydro.client import Client, asha, choice, constant, loguniform, minimize, surrogate
 from hydro.client.demo.exclusive_device import join
 from hydro.client.demo.pipeline import ReplayedPipeline
+from hydro.client.suite.child import log_tail
 from hydro.client.suite.local import LocalSuite
 from hydro.client.suite.postgres import prepare_postgres
 
@@ -324,6 +325,9 @@ class BrokenSuite:
 
     def stop(self) -> None:
         """Stops the suite. A second call does nothing."""
+        for log in sorted((self.suite.data_directory / "logs").rglob("*.log")):
+            # Shown when the test fails.
+            print(f"--- {log.name}\n{log_tail(log, lines=30)}")
         self.client.close()
         self.suite.stop()
         self.tree.close()
