@@ -211,10 +211,14 @@ def _head(view: View) -> Text:
     )
 
 
-def _bar(view: View) -> ProgressBar:
+def _bar(view: View) -> Table:
     counts = view.study.statistics.trials_by_state
     behind = sum(count for state, count in counts.items() if state not in ("PENDING", "RUNNING"))
-    return ProgressBar(total=max(1, view.study.settings.max_trials), completed=behind, width=60)
+    bar = ProgressBar(total=max(1, view.study.settings.max_trials), completed=behind, width=60)
+    # A bar alone does not end its line.
+    table = Table.grid()
+    table.add_row(bar)
+    return table
 
 
 def _states(view: View) -> Text:
