@@ -41,6 +41,6 @@ def _row(device: DeviceSnapshot) -> tuple[str, ...]:
         coloured(device.state),
         device.lease or "[bright_black]idle[/]",
         ",".join(str(core) for core in device.cpu_cores) or "-",
-        f"{device.memory_bytes / 2**30:.1f} GiB",
+        f"{device.memory_bytes / 2**30:.1f} GiB" if device.memory_bytes else "-",
         f"{device.duty_cycle:.0%}, {device.bubble_seconds * 1e3:.1f} ms" if slot else "-",
     )

@@ -48,7 +48,7 @@ def log(
     study_id: StudyId, number: Number, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
 ) -> None:
     """Print the end of a trial's log."""
-    sys.stdout.write(_trial(study_id, number, address, project).log)
+    sys.stdout.write(_trial(study_id, number, address, project).log.rstrip("\n") + "\n")
 
 
 def _trial(study_id: str, number: int, address: str, project: str) -> Trial:
