@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -29,31 +27,11 @@ from hydro.client.suite.child import log_tail
 from hydro.client.suite.local import LocalSuite
 from hydro.client.suite.postgres import prepare_postgres
 
-TASKS = Path(__file__).parents[1] / "tasks"
-PATIENCE_SECONDS = 150.0
-SERVICES = ("postgres", "hydro.tuner", "hydro.squeezer", "hydro.coordinator")
-ENDS = ("SUCCEEDED", "PRUNED", "FAILED", "CANCELLED")
+from .history import AUDIT, ENDS, check_history
+from .process_tree import ProcessTree, has_ended, words_of
+from .watcher import PATIENCE_SECONDS, Watcher
 
-# What the coordinator stores, as it stores it: each line belongs to a transaction that was committed.
-AUDIT = """
-CREATE TABLE audit (
-    id bigint GENERATED ALWAYS AS IDENTITY, tx bigint DEFAULT txid_current(), kind text, key bigint, old text, new text,
-    bundle bigint
-);
-CREATE FUNCTION note_trial() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO audit (kind, key, old, new, bundle) VALUES ('trial', NEW.number, OLD.state, NEW.state, NEW.bundle);
-    RETURN NULL; END $$;
-CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO audit (kind, key, old, new, bundle)
-    VALUES ('lease', NEW.fencing_token, OLD.state, NEW.state, NEW.bundle);
-    RETURN NULL; END $$;
-CREATE FUNCTION note_measurement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO audit (kind, key, new) VALUES ('measurement', COALESCE(NEW.number, OLD.number), TG_OP);
-    RETURN NULL; END $$;
-CREATE TRIGGER note AFTER INSERT OR UPDATE ON trial FOR EACH ROW EXECUTE FUNCTION note_trial();
-CREATE TRIGGER note AFTER INSERT OR UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION note_lease();
-CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON measurement FOR EACH ROW EXECUTE FUNCTION note_measurement();
-"""
+TASKS = Path(__file__).parents[1] / "tasks"
 
 
 def wait_until(is_so: Callable[[], Any], what: str) -> Any:
@@ -64,92 +42,6 @@ def wait_until(is_so: Callable[[], Any], what: str) -> Any:
             pytest.fail(f"{what}: not within {PATIENCE_SECONDS:.0f} s")
         time.sleep(0.05)
     return found
-
-
-def has_ended(process: psutil.Process) -> bool:
-    """Whether a process runs no more. A zombie has ended: it waits for whoever took it over to look."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-class ProcessTree:
-    """Every process that was ever seen below the suite's supervisor."""
-
-    def __init__(self, root: int) -> None:
-        self._root = psutil.Process(root)
-        self._seen: set[psutil.Process] = {self._root}
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._look_on)
-        self._thread.start()
-
-    def service(self, name: str) -> psutil.Process:
-        """One of the processes that the supervisor keeps."""
-        found = [each for each in self._root.children() if name in _words(each)]
-        assert len(found) == 1, f"{name}: {found}"
-        return found[0]
-
-    def find(self, word: str) -> list[psutil.Process]:
-        """Living processes, however deep, with this word in their command line."""
-        return [each for each in self._root.children(recursive=True) if word in _words(each)]
-
-    def left(self) -> list[psutil.Process]:
-        """Those that have not ended."""
-        return [each for each in self._seen if not has_ended(each)]
-
-    def close(self) -> None:
-        """Looks no more."""
-        self._closed.set()
-        self._thread.join()
-
-    def _look_on(self) -> None:
-        while not self._closed.wait(0.1):
-            try:
-                self._seen.update(self._root.children(recursive=True))
-            except psutil.NoSuchProcess:
-                return
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return [Path(word).name if word.startswith("/") else word for word in process.cmdline()]
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return []
-
-
-class Watcher:
-    """A client that follows a study all the time, whatever becomes of the services."""
-
-    def __init__(self, study: Any) -> None:
-        self.measurements: dict[tuple[int, int], Mapping[str, float]] = {}
-        self.ends: dict[int, set[tuple[str, float | None]]] = {}
-        self._study = study
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Waits for the study's end."""
-        self._thread.join(PATIENCE_SECONDS)
-        assert not self._thread.is_alive(), f"the study does not end: {self._study.snapshot()}"
-        if self._error is not None:
-            raise self._error
-
-    def _follow(self) -> None:
-        try:
-            for change in self._study.changes():
-                for trial in change.trials:
-                    self._note(trial)
-        except BaseException as error:  # noqa: BLE001 - raised again by `wait`
-            self._error = error
-
-    def _note(self, trial: Any) -> None:
-        number = trial.name.number
-        for each in trial.measurements:
-            self.measurements[number, each.step] = dict(each.metrics)
-        if trial.state.has_ended:
-            self.ends.setdefault(number, set()).add((trial.state.value, trial.value))
 
 
 class BrokenSuite:
@@ -268,7 +160,7 @@ class BrokenSuite:
         """Waits until the supervisor has started a service again."""
 
         def is_back() -> bool:
-            return any(each != killed and name in _words(each) for each in self._children())
+            return any(each != killed and name in words_of(each) for each in self._children())
 
         wait_until(is_back, f"{name} is started again")
 
@@ -331,37 +223,6 @@ class BrokenSuite:
         self.client.close()
         self.suite.stop()
         self.tree.close()
-
-
-def check_history(events: list[Any]) -> int:
-    """Holds every transaction of a study against the laws.
-
-    A trial ends once. A running trial is in a bundle with a live lease, and in no other. A measurement is stored only
-    while its trial runs under a live lease, and is never changed. Gives the number of trials that it saw.
-    """
-    last = {event["tx"]: event["id"] for event in events}
-    ordered = sorted(events, key=lambda event: (last[event["tx"]], event["id"]))
-    leases: dict[int, int] = {}
-    trials: dict[int, tuple[str, int | None]] = {}
-    for _, transaction in itertools.groupby(ordered, key=lambda event: event["tx"]):
-        running = {number for number, (state, _) in trials.items() if state == "RUNNING"}
-        for event in transaction:
-            key = event["key"]
-            if event["kind"] == "lease":
-                leases |= {key: event["bundle"]}
-                if event["new"] != "ACTIVE":
-                    assert event["old"] == "ACTIVE", f"lease {key} ended twice"
-                    leases.pop(key)
-            elif event["kind"] == "trial":
-                assert event["old"] not in ENDS or event["old"] == event["new"], f"trial {key} ended twice"
-                trials[key] = event["new"], event["bundle"]
-            else:
-                assert event["new"] == "INSERT", f"a measurement of trial {key} was changed"
-                assert key in running, f"trial {key} was measured while it did not run"
-        live = Counter(leases.values())
-        for number, (state, bundle) in trials.items():
-            assert state != "RUNNING" or live[bundle] == 1, f"trial {number} runs under {live[bundle]} leases"
-    return len(trials)
 
 
 @pytest.fixture

@@ -1,0 +1,61 @@
+"""All that the database stored in the course of a study, transaction by transaction, and its laws."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+ENDS = ("SUCCEEDED", "PRUNED", "FAILED", "CANCELLED")
+
+# What the coordinator stores, as it stores it: each line belongs to a transaction that was committed.
+AUDIT = """
+CREATE TABLE audit (
+    id bigint GENERATED ALWAYS AS IDENTITY, tx bigint DEFAULT txid_current(), kind text, key bigint, old text, new text,
+    bundle bigint
+);
+CREATE FUNCTION note_trial() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO audit (kind, key, old, new, bundle) VALUES ('trial', NEW.number, OLD.state, NEW.state, NEW.bundle);
+    RETURN NULL; END $$;
+CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO audit (kind, key, old, new, bundle)
+    VALUES ('lease', NEW.fencing_token, OLD.state, NEW.state, NEW.bundle);
+    RETURN NULL; END $$;
+CREATE FUNCTION note_measurement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO audit (kind, key, new) VALUES ('measurement', COALESCE(NEW.number, OLD.number), TG_OP);
+    RETURN NULL; END $$;
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON trial FOR EACH ROW EXECUTE FUNCTION note_trial();
+CREATE TRIGGER note AFTER INSERT OR UPDATE ON lease FOR EACH ROW EXECUTE FUNCTION note_lease();
+CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON measurement FOR EACH ROW EXECUTE FUNCTION note_measurement();
+"""
+
+
+def check_history(events: list[Any]) -> int:
+    """Holds every transaction of a study against the laws.
+
+    A trial ends once. A running trial is in a bundle with a live lease, and in no other. A measurement is stored only
+    while its trial runs under a live lease, and is never changed. Gives the number of trials that it saw.
+    """
+    last = {event["tx"]: event["id"] for event in events}
+    ordered = sorted(events, key=lambda event: (last[event["tx"]], event["id"]))
+    leases: dict[int, int] = {}
+    trials: dict[int, tuple[str, int | None]] = {}
+    for _, transaction in itertools.groupby(ordered, key=lambda event: event["tx"]):
+        running = {number for number, (state, _) in trials.items() if state == "RUNNING"}
+        for event in transaction:
+            key = event["key"]
+            if event["kind"] == "lease":
+                leases |= {key: event["bundle"]}
+                if event["new"] != "ACTIVE":
+                    assert event["old"] == "ACTIVE", f"lease {key} ended twice"
+                    leases.pop(key)
+            elif event["kind"] == "trial":
+                assert event["old"] not in ENDS or event["old"] == event["new"], f"trial {key} ended twice"
+                trials[key] = event["new"], event["bundle"]
+            else:
+                assert event["new"] == "INSERT", f"a measurement of trial {key} was changed"
+                assert key in running, f"trial {key} was measured while it did not run"
+        live = Counter(leases.values())
+        for number, (state, bundle) in trials.items():
+            assert state != "RUNNING" or live[bundle] == 1, f"trial {number} runs under {live[bundle]} leases"
+    return len(trials)
