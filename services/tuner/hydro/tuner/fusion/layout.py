@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
@@ -68,3 +69,21 @@ def pack(x: Tensor) -> Tensor:
 def spread(x: Tensor, lanes: int) -> Tensor:
     """[...] to [G, ...], a view without copies."""
     return x.expand(lanes, *x.shape)
+
+
+def channels_innermost(x: Tensor) -> Tensor:
+    """Puts [N, C, H, W] on a CPU, and its gradient, into the memory format that torch has vector code for.
+
+    Max pooling takes a thirtieth of the time in it, batch norm less than half; what follows keeps the format. Where two
+    formats meet, in the gradient as well, elementwise ops are several times slower than a copy.
+    """
+    if x.ndim != 4 or x.device.type != "cpu":
+        return x
+    innermost = x.contiguous(memory_format=torch.channels_last)
+    if innermost.requires_grad:
+        innermost.register_hook(_innermost)  # type: ignore[no-untyped-call]
+    return innermost
+
+
+def _innermost(gradient: Tensor) -> Tensor:
+    return gradient.contiguous(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ import torch
 from torch._ops import OpOverload
 
 from hydro.tuner.fusion.emitter import Emitter
-from hydro.tuner.fusion.layout import Value
+from hydro.tuner.fusion.layout import Value, channels_innermost
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
 from hydro.tuner.shrinking.propagation import Call
@@ -73,18 +73,16 @@ def convolution_lanes(
     emit: Emitter, op: OpOverload, x: Value, weight: Value, bias: Value | None, stride: Any, padding: Any,
     dilation: Any, groups: int,
 ) -> Value | None:  # fmt: skip
-    """Exact: each lane's filters are a group of their own, so they meet that lane's channels only.
-
-    A shared input needs no groups: all lanes' filters read the same channels.
-    """
+    """Exact: each lane's filters are a group of their own, so they meet that lane's channels only."""
     if weight.is_shared or x.ndim != weight.ndim:
         return None
-    filters = emit.method("flatten", emit.lane_major(weight), 0, 1)
+    filters = emit.call(channels_innermost, emit.method("flatten", emit.lane_major(weight), 0, 1))
     own_bias = None if bias is None else emit.method("flatten", emit.lane_major(bias))
-    if x.is_shared and groups == 1:
-        return emit.in_channels(emit.aten(op, (emit.shared(x), filters, own_bias, stride, padding, dilation, 1)))
     lane_groups = emit.lanes if groups == 1 else emit.call(operator.mul, emit.lanes, groups)
-    return emit.in_channels(emit.aten(op, (emit.packed(x), filters, own_bias, stride, padding, dilation, lane_groups)))
+    # A shared input needs no groups: all lanes' filters read the same channels.
+    given, own_groups = (emit.shared(x), 1) if x.is_shared and groups == 1 else (emit.packed(x), lane_groups)
+    output = emit.aten(op, (given, filters, own_bias, stride, padding, dilation, own_groups))
+    return emit.in_channels(emit.call(channels_innermost, output))
 
 
 @lane_rule(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)

@@ -8,7 +8,7 @@ import torch
 from torch._ops import OpOverload
 
 from hydro.tuner.fusion.emitter import Emitter
-from hydro.tuner.fusion.layout import Value
+from hydro.tuner.fusion.layout import Value, channels_innermost
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
@@ -64,4 +64,4 @@ def pool_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | N
     """Exact: each channel is pooled by itself, and lanes are more channels."""
     if x.ndim < 3 or len(emit.example.shape) != x.ndim or emit.example.shape[:2] != x.example.shape[:2]:
         return None
-    return emit.in_channels(emit.aten(op, (emit.packed(x), *rest)))
+    return emit.in_channels(emit.aten(op, (emit.call(channels_innermost, emit.packed(x)), *rest)))
