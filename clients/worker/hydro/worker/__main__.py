@@ -8,11 +8,13 @@ from types import FrameType
 
 from hydro.kit.channel import open_sync_channel
 from hydro.kit.logging import configure_logging
+from hydro.kit.memory import keep_freed_memory
 from hydro.worker.settings import WorkerSettings
 
 
 def main() -> None:
     """Runs until there is no more work, or SIGTERM; then lanes are checkpointed and the lease is released."""
+    keep_freed_memory()
     settings = WorkerSettings()
     configure_logging("worker", settings.log_level)
     stopping = threading.Event()

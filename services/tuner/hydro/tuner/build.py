@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from hydro.kit.memory import keep_freed_memory
 from hydro.kit.parent import die_with_parent
 from hydro.tuner.building.request import BuildRequest
 
@@ -16,6 +17,8 @@ from hydro.tuner.building.request import BuildRequest
 def main() -> None:
     """Builds the surrogate that standard input asks for."""
     die_with_parent(int(sys.argv[1]))
+    # As in a worker, so that its steps take what the profile says.
+    keep_freed_memory()
     results = os.dup(1)
     os.dup2(2, 1)
     request = BuildRequest.from_json(sys.stdin.read())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hydro.kit.memory import return_freed_memory
+
 _RESET_PEAK = "5"  # proc(5): /proc/pid/clear_refs
 
 
 def reset_peak() -> None:
-    """Starts anew: the peak is what the process holds now."""
+    """Starts anew: the peak is what the process uses now."""
+    return_freed_memory()
     try:
         Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
     except OSError:
