@@ -34,7 +34,11 @@ METRIC = "accuracy"
 STEPS = 16
 """Of the pipeline run, measured alone and with trials in its bubbles."""
 STEPS_SECONDS = 30.0
-"""Measuring them takes no longer than this."""
+"""Measuring them alone takes no longer than this."""
+SLOT_TRIAL_STEPS = 320
+"""The slot works alone until it has done so many: more than a tenth of the study's."""
+SLOT_SECONDS = 60.0
+"""The slot works alone no longer than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +152,8 @@ def _steps_squeezed(study: Study, pipeline: ReplayedPipeline) -> list[PipelineSt
 
     def is_measured(snapshot: StudySnapshot) -> bool:
         steps = _squeezed(pipeline, begin_ns)
-        is_late = bool(steps) and time.monotonic_ns() - steps[0].begin_ns > STEPS_SECONDS * 1e9
-        return is_late or len(steps) >= STEPS
+        is_late = bool(steps) and time.monotonic_ns() - steps[0].begin_ns > SLOT_SECONDS * 1e9
+        return is_late or (len(steps) >= STEPS and snapshot.statistics.slot_trial_steps >= SLOT_TRIAL_STEPS)
 
     study.wait(progress=True, until=is_measured)
     return _squeezed(pipeline, begin_ns)
