@@ -37,3 +37,9 @@ def test_what_cannot_be_is_refused_with_what_to_give(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match="HYDRO_DATABASE_URL|give cpu:CORE"):
         CoordinatorSettings()
+
+
+def test_the_database_of_another_program_is_not_taken(monkeypatch):
+    monkeypatch.setenv("HYDRO_DATABASE_URL", URL)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://another")
+    assert CoordinatorSettings().database_url == URL

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from hydro.coordinator.device import LOCAL, Device, DeviceKind
@@ -23,9 +23,7 @@ class CoordinatorSettings(ServerSettings):
     model_config = SettingsConfigDict(env_prefix="HYDRO_COORDINATOR_")
 
     listen_address: str = "localhost:7400"
-    database_url: str = Field(
-        default="", validate_default=True, validation_alias=AliasChoices("database_url", "HYDRO_DATABASE_URL")
-    )
+    database_url: str = Field(default="", validate_default=True, validation_alias="HYDRO_DATABASE_URL")
     """postgresql://user:password@host:port/database, or with ?host=SOCKET_FOLDER."""
     tuner_address: str = "localhost:7401"
     squeezer_addresses: Annotated[tuple[str, ...], NoDecode] = ()

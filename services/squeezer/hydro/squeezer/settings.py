@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from hydro.kit.settings import ServerSettings
@@ -21,9 +21,7 @@ class SqueezerProcessSettings(ServerSettings):
     model_config = SettingsConfigDict(env_prefix="HYDRO_SQUEEZER_", extra="ignore", populate_by_name=True)
 
     listen_address: str = "localhost:7402"
-    gate_directory: Path = Field(
-        default=Path("/dev/shm/hydro"), validation_alias=AliasChoices("HYDRO_GATE_DIRECTORY", "gate_directory")
-    )
+    gate_directory: Path = Field(default=Path("/dev/shm/hydro"), validation_alias="HYDRO_GATE_DIRECTORY")
     """Where the shared pages are: on one machine the same for the squeezer, the pipeline run and the workers."""
     device: str = Field(default="devices/local-gpu-0", pattern=r"^devices/[a-z0-9][a-z0-9-]*$")
     """Resource name of the GPU whose bubbles are filled."""
