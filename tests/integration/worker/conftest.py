@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -208,6 +212,37 @@ def run_worker(fake: FakeCoordinator, stopping: threading.Event, tmp_path: Path)
             Worker(settings, Coordinator(channel), torch.device("cpu"), stopping).run()
 
     return run
+
+
+@pytest.fixture
+def start_worker(fake: FakeCoordinator, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a real worker process with these variables."""
+    started = []
+
+    def start(**environment: str) -> subprocess.Popen[bytes]:
+        own = {"PATH": os.environ["PATH"], "HYDRO_COORDINATOR_ADDRESS": fake.address, "HYDRO_WORKER_THREADS": "1"}
+        started.append(subprocess.Popen([sys.executable, "-m", "hydro.worker"], env=own | environment, cwd=tmp_path))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.wait()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool], subprocess.Popen[bytes]], None]:
+    """Waits until something holds, while a worker runs."""
+
+    def wait(holds: Callable[[], bool], worker: subprocess.Popen[bytes]) -> None:
+        for _ in range(6000):
+            if holds():
+                return
+            assert worker.poll() is None, "the worker has ended"
+            time.sleep(0.01)
+        raise AssertionError("it did not come to that")
+
+    return wait
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +12,12 @@ import pytest
 
 
 @pytest.fixture
-def process(fake: Any, lane: Any, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(fake: Any, lane: Any, start_worker: Any, until: Any) -> subprocess.Popen[bytes]:
     """A worker in the middle of a bundle that would never end."""
     fake.offer(lane(0), duration_seconds=1.0, measured_steps=[4, 10**9], checkpoint_interval_seconds=0.05)
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HYDRO_COORDINATOR_ADDRESS": fake.address,
-        "HYDRO_WORKER_DEVICE": "devices/test",
-        "HYDRO_WORKER_IDLE_SECONDS": "60",
-        "HYDRO_WORKER_THREADS": "1",
-    }
-    with (tmp_path / "log").open("wb") as log:
-        worker = subprocess.Popen([sys.executable, "-m", "hydro.worker"], env=environment, stderr=log, cwd=tmp_path)
-    try:
-        _until(lambda: len(fake.rounds) >= 3, worker)
-        yield worker
-    finally:
-        worker.kill()
-        worker.wait()
-
-
-def _until(holds: Callable[[], bool], worker: subprocess.Popen[bytes]) -> None:
-    for _ in range(6000):
-        if holds():
-            return
-        assert worker.poll() is None, "the worker has ended"
-        time.sleep(0.01)
-    raise AssertionError("it did not come to that")
+    worker = start_worker(HYDRO_WORKER_DEVICE="devices/test", HYDRO_WORKER_IDLE_SECONDS="60")
+    until(lambda: len(fake.rounds) >= 3, worker)
+    return worker
 
 
 def _files(folder: Path) -> set[Path]:
@@ -49,7 +25,7 @@ def _files(folder: Path) -> set[Path]:
 
 
 def test_a_worker_stopped_past_its_lease_and_continued_writes_nothing_and_takes_other_work(
-    fake: Any, process: subprocess.Popen[bytes], lane: Any, lost: Any, tmp_path: Path
+    fake: Any, process: subprocess.Popen[bytes], lane: Any, lost: Any, until: Any, tmp_path: Path
 ) -> None:
     process.send_signal(signal.SIGSTOP)
     time.sleep(0.3)  # what was on its way has arrived
@@ -58,7 +34,7 @@ def test_a_worker_stopped_past_its_lease_and_continued_writes_nothing_and_takes_
     fake.fault_at_renewal = lost
     fake.offer(lane(1), duration_seconds=30)
     process.send_signal(signal.SIGCONT)
-    _until(lambda: bool(fake.released), process)
+    until(lambda: bool(fake.released), process)
     assert {each.lease for each in fake.rounds[rounds:]} == {"leases/2"}
     assert [each.lease for each in fake.released] == ["leases/2"]
     # At most the one file whose writing had begun; its path is the old lease's.
