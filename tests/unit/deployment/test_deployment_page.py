@@ -1,4 +1,4 @@
-"""docs/deployment.md tells every setting of every process, and its default; compose.yaml sets none that there is not."""
+"""docs/deployment.md tells every setting of every process, and its default; compose.yaml sets none there is not."""
 
 from __future__ import annotations
 
