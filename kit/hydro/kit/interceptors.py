@@ -1,7 +1,8 @@
-"""What happens around every call to a service: errors become statuses, calls are logged and counted."""
+"""What happens around every call to a service: it has a deadline, errors become statuses, it is logged and counted."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +13,10 @@ import structlog
 from grpc_status import rpc_status
 from prometheus_client import Counter, Histogram
 
-from hydro.kit.errors import HydroError, Internal, to_status
+from hydro.kit.errors import DeadlineExceeded, HydroError, Internal, to_status
+
+LONGEST_UNARY_SECONDS = 60.0
+"""A unary call whose caller set no deadline, or a later one, ends after so long."""
 
 _log = structlog.get_logger()
 _CALLS = Counter("hydro_calls", "Calls answered", ["method", "code"])
@@ -20,7 +24,14 @@ _SECONDS = Histogram("hydro_call_seconds", "Seconds to answer a unary call", ["m
 
 
 class ServerCalls(grpc.aio.ServerInterceptor):
-    """Maps HydroErrors to statuses and everything else to INTERNAL, logs each call that fails, counts all."""
+    """Maps HydroErrors to statuses and everything else to INTERNAL, logs each call that fails, counts all.
+
+    Args:
+        longest_unary_seconds: Deadline of unary calls that have none.
+    """
+
+    def __init__(self, longest_unary_seconds: float = LONGEST_UNARY_SECONDS) -> None:
+        self._longest_unary_seconds = longest_unary_seconds
 
     async def intercept_service(
         self,
@@ -37,16 +48,24 @@ class ServerCalls(grpc.aio.ServerInterceptor):
             + "_"
             + ("stream" if handler.response_streaming else "unary")
         )
-        wrap = _wrapped_stream if handler.response_streaming else _wrapped_unary
+        behaviour = getattr(handler, kind)
+        if handler.response_streaming:
+            wrapped: Any = _wrapped_stream(method, behaviour)
+        else:
+            # A stream of requests lasts as long as its caller has something to say.
+            longest = None if handler.request_streaming else self._longest_unary_seconds
+            wrapped = _wrapped_unary(method, behaviour, longest)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(wrap(method, getattr(handler, kind)), handler.request_deserializer, handler.response_serializer)
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
 
-def _wrapped_unary(method: str, behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _wrapped_unary(
+    method: str, behaviour: Callable[..., Awaitable[Any]], longest_seconds: float | None
+) -> Callable[..., Awaitable[Any]]:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         start = time.perf_counter()
         try:
-            response = await behaviour(request, context)
+            response = await _in_time(behaviour(request, context), method, longest_seconds)
         except Exception as error:  # noqa: BLE001 the edge of the service
             await _abort(method, context, error)
         _CALLS.labels(method, "OK").inc()
@@ -55,6 +74,18 @@ def _wrapped_unary(method: str, behaviour: Callable[..., Awaitable[Any]]) -> Cal
         return response
 
     return answer
+
+
+async def _in_time(answer: Awaitable[Any], method: str, longest_seconds: float | None) -> Any:
+    # gRPC itself cancels a call at its caller's deadline: what is left are callers without one.
+    deadline = asyncio.timeout(longest_seconds)
+    try:
+        async with deadline:
+            return await answer
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        raise DeadlineExceeded(f"{method} took longer than {longest_seconds} s: try again, or ask for less") from None
 
 
 def _wrapped_stream(method: str, behaviour: Callable[..., Any]) -> Callable[..., AsyncIterator[Any]]:

@@ -128,6 +128,22 @@ async def test_a_fault_becomes_internal_and_hides_its_words() -> None:
         assert "secret" not in str(seen.value)
 
 
+async def test_a_call_without_a_deadline_ends_at_the_servers() -> None:
+    class Slow(study_service_pb2_grpc.StudyServiceServicer):
+        async def GetStudy(self, request, context):
+            await asyncio.Event().wait()
+
+    server = grpc.aio.server(interceptors=[ServerCalls(longest_unary_seconds=0.05)])
+    study_service_pb2_grpc.add_StudyServiceServicer_to_server(Slow(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as seen:
+            await study_service_pb2_grpc.StudyServiceStub(channel).GetStudy(study_service_pb2.GetStudyRequest())
+    await server.stop(None)
+    assert seen.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 async def test_no_server_is_unavailable() -> None:
     async with open_channel("127.0.0.1:1") as channel:
         with pytest.raises(errors.Unavailable):
