@@ -1,12 +1,14 @@
 """A real Docker engine of the tests' own, with images built from Debian's packages: nothing is pulled from a registry.
 
-The engine's data, socket and plugins live in a temporary folder and go with it. HYDRO_TEST_DOCKER_HOST names one that
-runs already instead, which has the images.
+The engine's data, socket and plugins live in a temporary folder and go with it; its network is of its own too, so that
+it disturbs no other engine of the machine. HYDRO_TEST_DOCKER_HOST names one that runs already instead, which has the
+images.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -15,17 +17,16 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PROGRAMS = ("dockerd", "docker", "containerd", "mmdebstrap", "dpkg-deb", "apt-get")
+PROGRAMS = ("dockerd", "docker", "containerd", "mmdebstrap", "dpkg-deb", "apt-get", "ip", "iptables")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 DEBIAN_PACKAGES = "python3,python3-pip,ca-certificates,postgresql-15"
-# Beside the addresses that an engine of the machine's own would take.
-NETWORKS = "base=10.213.0.0/16,size=24"
 
 BASE_DOCKERFILE = """
     FROM hydro-test-debian
@@ -67,8 +68,12 @@ def docker() -> Iterator[Docker]:
         pytest.skip(reason)
     # Not pytest's folder: its path is longer than a socket's may be.
     folder = Path(tempfile.mkdtemp(prefix="hydro-docker-"))
-    engine = start_engine(folder)
-    try:
+    with ExitStack() as cleanup:
+        cleanup.callback(run, ["rm", "--recursive", "--force", str(folder)], folder.parent)
+        cleanup.callback(unmount_below, folder)
+        engine = start_engine(folder, cleanup.enter_context(own_network()))
+        cleanup.callback(engine.wait, 120)
+        cleanup.callback(engine.terminate)
         command = docker_on(f"unix://{folder}/docker.sock", folder / "config")
         wait_until_ready(command, engine, folder / "engine.log")
         with ThreadPoolExecutor() as pool:
@@ -77,11 +82,6 @@ def docker() -> Iterator[Docker]:
             each.result()
         build_images(command, folder)
         yield command
-    finally:
-        engine.terminate()
-        engine.wait(120)
-        unmount_below(folder)
-        run(["rm", "--recursive", "--force", str(folder)], folder.parent)
 
 
 def docker_on(host: str, config: Path) -> Docker:
@@ -110,9 +110,37 @@ def why_not() -> str | None:
     return f"not here: {', '.join(absent)} (Debian's debian-archive-keyring and ca-certificates)" if absent else None
 
 
-def start_engine(folder: Path) -> subprocess.Popen[bytes]:
+@contextmanager
+def own_network() -> Iterator[int]:
+    """A bridge, and the way from 10.N.0.0/16 to the outside; gives N.
+
+    The engine's own rules would do, but it begins with removing those of any other engine.
+    """
+    octet = random.SystemRandom().randrange(128, 250)
+    bridge, network = f"hydro-test{octet}", f"10.{octet}.0.0/16"
+    rules = [
+        ["POSTROUTING", "--table", "nat", "--source", network, "!", "--destination", network, "--jump", "MASQUERADE"],
+        ["FORWARD", "--source", network, "--jump", "ACCEPT"],
+        ["FORWARD", "--destination", network, "--jump", "ACCEPT"],
+    ]
+    with ExitStack() as cleanup:
+        try:
+            run(["ip", "link", "add", bridge, "type", "bridge"])
+        except AssertionError as error:
+            pytest.skip(f"no network can be made on this machine: {error}")
+        cleanup.callback(run, ["ip", "link", "delete", bridge])
+        run(["ip", "address", "add", f"10.{octet}.255.1/24", "dev", bridge])
+        run(["ip", "link", "set", bridge, "up"])
+        for rule in rules:
+            run(["iptables", "--wait", "--insert", *rule])
+            cleanup.callback(run, ["iptables", "--wait", "--delete", *rule])
+        yield octet
+
+
+def start_engine(folder: Path, octet: int) -> subprocess.Popen[bytes]:
     command = ["dockerd", f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid",
-               f"--host=unix://{folder}/docker.sock", f"--default-address-pool={NETWORKS}"]  # fmt: skip
+               f"--host=unix://{folder}/docker.sock", "--iptables=false", "--ip6tables=false",
+               f"--bridge=hydro-test{octet}", f"--default-address-pool=base=10.{octet}.0.0/17,size=24"]  # fmt: skip
     with (folder / "engine.log").open("w") as log:
         return subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -176,7 +204,7 @@ def unmount_below(folder: Path) -> None:
         run(["umount", "--lazy", path], folder)
 
 
-def run(command: list[str], folder: Path) -> None:
+def run(command: list[str], folder: Path | None = None) -> None:
     done = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False
     )
