@@ -105,6 +105,8 @@ def _service(
         f"HYDRO_{name.upper()}_LISTEN_ADDRESS": address,
         "HYDRO_GATE_DIRECTORY": str(plan.gate_directory),
         "PYTHONUNBUFFERED": "1",
+        # Else it lies among the machine's temporary files, and stays when the suite's data goes.
+        "TORCHINDUCTOR_CACHE_DIR": str(plan.data_directory / "torch"),
     }
     return ChildSpec(
         name=name,

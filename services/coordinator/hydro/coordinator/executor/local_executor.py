@@ -24,7 +24,7 @@ log = structlog.get_logger()
 WORKER_COMMAND = (sys.executable, "-m", "hydro.worker")
 PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
-    "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME",
+    "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "HF_HOME", "XDG_CACHE_HOME",
     "HYDRO_GATE_DIRECTORY", "HYDRO_WORKER_IDLE_SECONDS", "HYDRO_WORKER_THREADS", "HYDRO_LOG_LEVEL",
 )  # fmt: skip
 """Variables of the coordinator's environment that workers get; no other one reaches them."""
