@@ -20,10 +20,12 @@ class BackgroundProcess:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log_path: Path) -> None:
         self._log_path = log_path
+        # Else torch's compile cache lies among the machine's temporary files, and stays.
+        cache = {"TORCHINDUCTOR_CACHE_DIR": str(log_path.parent / "torch")}
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 tethered_command(command),
-                env={**os.environ, **environment},
+                env={**os.environ, **cache, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -20,6 +20,5 @@ def join(client: Client, name: str, core: int, folder: Path) -> BackgroundProces
         "HYDRO_WORKER_CORES": str(core),
         "HYDRO_WORKER_IDLE_SECONDS": _IDLE_SECONDS,
         "OMP_NUM_THREADS": "1",
-        "TORCHINDUCTOR_CACHE_DIR": str(folder / "torch"),
     }
     return BackgroundProcess([sys.executable, "-m", "hydro.worker"], environment, folder / f"{name}.log")
