@@ -10,3 +10,7 @@ def test_the_childs_environment_has_no_secret_of_the_service():
     assert child["CUDA_VISIBLE_DEVICES"] == "0"
     assert child["OMP_NUM_THREADS"] == "2"
     assert "secret" not in str(child)
+
+
+def test_the_childs_compile_cache_is_where_the_service_was_told_to_keep_it():
+    assert child_environment({"TORCHINDUCTOR_CACHE_DIR": "/data/torch"}, threads=1)["TORCHINDUCTOR_CACHE_DIR"]

@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.1
 
 # The user's code runs in the child: it gets what Python, torch and storage need, and no setting of the service.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-_ENVIRONMENT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "TORCH_", "HF_", "AWS_", "GOOGLE_")
+_ENVIRONMENT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "TORCH", "HF_", "AWS_", "GOOGLE_")
 
 
 class ProcessBuilder:
