@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DISTRIBUTIONS := protos kit services/tuner services/coordinator services/squeezer clients/python clients/worker
 STAMP := $(VENV)/setup.stamp
-SOURCES := kit/hydro services/*/hydro clients/*/hydro
+SOURCES := kit/hydro services/*/hydro clients/*/hydro benchmarks
 COMPOSE := docker compose -f deploy/compose.yaml
 
 .DEFAULT_GOAL := help
