@@ -14,10 +14,8 @@ from hydro.worker import TrainingTask
 
 SYMBOLS = 96  # printable ASCII, and one for a new line
 CONTEXT = 32
-WIDTH = 128
 HEADS = 8
 LAYERS = 2
-TRAINING_STEPS = 400
 
 
 @cache
@@ -35,14 +33,14 @@ def characters() -> Tensor:
 class Block(nn.Module):
     """Attention and a two-layer perceptron, each behind a layer norm and beside a residual."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(WIDTH)
-        self.query_key_value = nn.Linear(WIDTH, 3 * WIDTH)
-        self.projection = nn.Linear(WIDTH, WIDTH)
-        self.perceptron_norm = nn.LayerNorm(WIDTH)
-        self.up = nn.Linear(WIDTH, 4 * WIDTH)
-        self.down = nn.Linear(4 * WIDTH, WIDTH)
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.projection = nn.Linear(width, width)
+        self.perceptron_norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_NLD: Tensor) -> Tensor:
@@ -51,26 +49,26 @@ class Block(nn.Module):
         return x_NLD + self.dropout(self.down(hidden_NLD))
 
     def attend(self, x_NLD: Tensor) -> Tensor:
-        samples, length, _ = x_NLD.shape
+        samples, length, width = x_NLD.shape
         query, key, value = (
-            part.view(samples, length, HEADS, WIDTH // HEADS).transpose(1, 2)
-            for part in self.query_key_value(x_NLD).split(WIDTH, dim=2)
+            part.view(samples, length, HEADS, width // HEADS).transpose(1, 2)
+            for part in self.query_key_value(x_NLD).split(width, dim=2)
         )
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.projection(mixed.transpose(1, 2).reshape(samples, length, WIDTH))
+        return self.projection(mixed.transpose(1, 2).reshape(samples, length, width))
 
 
 class Transformer(nn.Module):
     """Symbols to the next symbol's logits."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.symbol = nn.Embedding(SYMBOLS, WIDTH)
-        self.position = nn.Parameter(torch.randn(CONTEXT, WIDTH) * 0.02)
+        self.symbol = nn.Embedding(SYMBOLS, width)
+        self.position = nn.Parameter(torch.randn(CONTEXT, width) * 0.02)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(dropout) for _ in range(LAYERS))
-        self.norm = nn.LayerNorm(WIDTH)
-        self.readout = nn.Linear(WIDTH, SYMBOLS, bias=False)
+        self.blocks = nn.ModuleList(Block(width, dropout) for _ in range(LAYERS))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, SYMBOLS, bias=False)
 
     def forward(self, symbols_NL: Tensor) -> Tensor:
         x_NLD = self.dropout(self.symbol(symbols_NL) + self.position)
@@ -80,15 +78,18 @@ class Transformer(nn.Module):
 
 
 class CharacterLanguageModel(TrainingTask):
-    """Next-symbol cross entropy; AdamW with warm-up and cosine, no weight decay on vectors."""
+    """Next-symbol cross entropy; AdamW with warm-up and cosine, no weight decay on vectors.
+
+    `steps` is the length of the schedule: the pruner's largest number of steps.
+    """
 
     defaults = {
         "lr": 3e-3, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "warmup_fraction": 0.1, "batch_size": 16,
-        "dropout": 0.1,
+        "dropout": 0.1, "width": 128, "steps": 400,
     }  # fmt: skip
 
     def model(self, hp):
-        return Transformer(hp["dropout"])
+        return Transformer(hp["width"], hp["dropout"])
 
     def train_batches(self, hp, seed, start_step) -> Iterator[tuple[Tensor, Tensor]]:
         text = characters()[:-100_000]
@@ -120,12 +121,12 @@ class CharacterLanguageModel(TrainingTask):
         return torch.optim.AdamW(groups, lr=hp["lr"], betas=(hp["beta1"], hp["beta2"]))
 
     def lr_scheduler(self, optimizer, hp):
-        warmup = max(1, round(hp["warmup_fraction"] * TRAINING_STEPS))
+        warmup = max(1, round(hp["warmup_fraction"] * hp["steps"]))
 
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / warmup
-            progress = min(1.0, (step - warmup) / (TRAINING_STEPS - warmup))
+            progress = min(1.0, (step - warmup) / (hp["steps"] - warmup))
             return 0.1 + 0.45 * (1 + math.cos(math.pi * progress))
 
         return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from hydro.worker import TrainingTask
 
 TRAINING_SAMPLES = 997  # the other 800 are for validation
-CHANNELS = 128  # of the widest stage
 
 
 @cache
@@ -39,24 +38,25 @@ class Residual(nn.Module):
 
 
 class Digits(TrainingTask):
-    """Ten classes, cross entropy, SGD."""
+    """Ten classes, cross entropy, SGD. `channels` are those of the widest stage."""
 
-    defaults = {"lr": 0.1, "momentum": 0.9, "batch_size": 64, "weight_decay": 0.0}
+    defaults = {"lr": 0.1, "momentum": 0.9, "batch_size": 64, "weight_decay": 0.0, "channels": 128}
 
     def model(self, hp):
+        narrow, wide = hp["channels"] // 2, hp["channels"]
         return nn.Sequential(
-            nn.Conv2d(1, CHANNELS // 2, 3, padding=1, bias=False),
-            nn.BatchNorm2d(CHANNELS // 2),
+            nn.Conv2d(1, narrow, 3, padding=1, bias=False),
+            nn.BatchNorm2d(narrow),
             nn.ReLU(),
-            Residual(CHANNELS // 2),
+            Residual(narrow),
             nn.MaxPool2d(2),
-            nn.Conv2d(CHANNELS // 2, CHANNELS, 3, padding=1, bias=False),
-            nn.BatchNorm2d(CHANNELS),
+            nn.Conv2d(narrow, wide, 3, padding=1, bias=False),
+            nn.BatchNorm2d(wide),
             nn.ReLU(),
-            Residual(CHANNELS),
+            Residual(wide),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(CHANNELS, 10),
+            nn.Linear(wide, 10),
         )
 
     def train_batches(self, hp, seed, start_step) -> Iterator[tuple[Tensor, Tensor]]:

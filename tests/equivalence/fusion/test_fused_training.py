@@ -37,15 +37,13 @@ def load_example(name):
 
 
 def digits_task():
-    module = load_example("digits")
-    module.CHANNELS = 16
-    return module.Digits(), {"batch_size": 16}
+    return load_example("digits").Digits(), {"batch_size": 16, "channels": 16}
 
 
 def character_task():
     module = load_example("char_lm")
-    module.WIDTH, module.HEADS, module.CONTEXT = 16, 2, 8
-    return module.CharacterLanguageModel(), {"batch_size": 4}
+    module.HEADS, module.CONTEXT = 2, 8
+    return module.CharacterLanguageModel(), {"batch_size": 4, "width": 16}
 
 
 class Perceptron(TrainingTask):

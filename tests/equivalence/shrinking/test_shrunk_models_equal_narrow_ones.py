@@ -208,7 +208,7 @@ class ByEquation(nn.Module):
 
 
 def example(name):
-    """A copy of its own: the sizes are the module's constants."""
+    """A copy of its own: some sizes are the module's constants."""
     path = Path(__file__).parents[3] / "examples" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"{name}_of_its_own", path)
     module = importlib.util.module_from_spec(spec)
@@ -217,15 +217,14 @@ def example(name):
 
 
 def digits(channels):
-    module = example("digits")
-    module.CHANNELS = channels
-    return module.Digits().model(module.Digits.defaults)
+    task = example("digits").Digits()
+    return task.model({**task.defaults, "channels": channels})
 
 
 def character_language_model(width):
     module = example("char_lm")
-    module.WIDTH, module.HEADS = width, width // 16
-    return module.Transformer(dropout=0.0)
+    module.HEADS = width // 16
+    return module.Transformer(width, dropout=0.0)
 
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -45,10 +45,11 @@ def _example(name: str, sizes: Mapping[str, int]) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def digits() -> type[TrainingTask]:
-    module = _example("digits", {"CHANNELS": 16, "TRAINING_SAMPLES": 200})
+    module = _example("digits", {"TRAINING_SAMPLES": 200})
 
     class SmallDigits(module.Digits):
         precision = "float64"
+        defaults = {**module.Digits.defaults, "channels": 16}
 
         def validation_batches(self, hp: Any) -> Any:
             images, labels = super().validation_batches(hp)[0]
@@ -60,11 +61,17 @@ def digits() -> type[TrainingTask]:
 
 @pytest.fixture(scope="session")
 def char_lm() -> type[TrainingTask]:
-    module = _example("char_lm", {"WIDTH": 32, "HEADS": 4, "CONTEXT": 8, "TRAINING_STEPS": 20})
+    module = _example("char_lm", {"HEADS": 4, "CONTEXT": 8})
 
     class SmallLanguageModel(module.CharacterLanguageModel):
         precision = "float64"
-        defaults = {**module.CharacterLanguageModel.defaults, "batch_size": 4, "warmup_fraction": 0.3}
+        defaults = {
+            **module.CharacterLanguageModel.defaults,
+            "batch_size": 4,
+            "warmup_fraction": 0.3,
+            "width": 32,
+            "steps": 20,
+        }
 
         def validation_batches(self, hp: Any) -> Any:
             return super().validation_batches(hp)[:1]

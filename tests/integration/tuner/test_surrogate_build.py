@@ -247,3 +247,11 @@ def test_the_language_model_example_builds(tmp_path):
     assert result.failure == ""
     assert result.roles == {"lr": Role.OPTIMIZER, "dropout": Role.NUMERIC}
     assert result.profile.fused[0].lanes == 1
+
+
+def test_a_fixed_hyperparameter_holds_in_the_build_too(tmp_path):
+    sizes = [
+        build(example("digits:Digits", tmp_path, lr=(1e-3, 1e-2), channels=(channels,))).target_parameters
+        for channels in (16, 32)
+    ]
+    assert 3 < sizes[1] / sizes[0] < 4

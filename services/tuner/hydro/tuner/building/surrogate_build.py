@@ -59,8 +59,9 @@ def _build(request: BuildRequest) -> BuildResult:
 
 
 def _complete(task: TrainingTask, values: Mapping[str, Sequence[Value]]) -> dict[str, Any]:
-    """Gives the task's defaults, and a first value where it has none."""
-    return {name: first for name, (first, *_) in values.items()} | dict(task.defaults)
+    """Gives the task's defaults, a first value where it has none, and every value that is fixed."""
+    fixed = {name: first for name, (first, *others) in values.items() if not others}
+    return {name: first for name, (first, *_) in values.items()} | dict(task.defaults) | fixed
 
 
 @dataclass(frozen=True, slots=True)
