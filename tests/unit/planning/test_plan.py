@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,3 +169,21 @@ def test_every_bundle_runs_on_a_device_if_one_lane_does(profile, trials, devices
 @given(profiles, planned_trials, planned_devices)
 def test_a_plan_is_a_function_of_its_arguments(profile, trials, devices):
     assert plan_bundles(profile, ROLES, trials, devices) == plan_bundles(profile, ROLES, trials, devices)
+
+
+def test_a_small_micro_bundle_still_makes_a_long_bundle():
+    cheapest_at_two = profile({1: 0.009, 2: 0.014, 4: 0.035})
+    (bundle,) = plan_bundles(cheapest_at_two, ROLES, trials(6), exclusive(1))
+    assert bundle.execution is Execution.FUSED
+    assert (bundle.micro_lanes, bundle.max_lanes) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "execution", "micro_lanes"),
+    [(1, Execution.SEPARATE, 1), (16, Execution.FUSED, 16), (64, Execution.FUSED, 64)],
+)
+def test_as_many_lanes_as_there_are_get_what_is_fastest_for_them(lanes, execution, micro_lanes):
+    nearly_flat = profile({1: 0.012, 4: 0.014, 16: 0.020, 64: 0.060})
+    sizing = choose_sizing(nearly_flat, PlannedDevice("devices/any"), lanes)
+    assert sizing is not None
+    assert (sizing.execution, sizing.micro_lanes, sizing.lanes) == (execution, micro_lanes, lanes)

@@ -54,6 +54,14 @@ class LaneTensors:
         stacked = {**self.parameters, **self.buffers}
         return {name: stacked[self._prefix + self._aliases[name]].detach()[lane].clone() for name in self._stored}
 
+    def rows(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
+        """Gives views of some lanes' tensors by the models' own names, as `append` takes them in."""
+        stacked = {**self.parameters, **self.buffers}
+        return [
+            {name.removeprefix(self._prefix): tensor.detach()[lane] for name, tensor in stacked.items()}
+            for lane in indices
+        ]
+
     def parameters_of(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """Gives some lanes' parameters; gradients flow back to the stack."""
         return {name: stacked[list(indices)] for name, stacked in self.parameters.items()}

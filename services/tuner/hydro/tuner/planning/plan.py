@@ -36,6 +36,8 @@ class PlannedBundle:
     trials: tuple[str, ...]
     execution: Execution
     max_lanes: int
+    micro_lanes: int
+    """Most lanes that run at once."""
     memory_bytes: int
     segment_seconds: float
     structure: Mapping[str, Value]
@@ -127,6 +129,7 @@ def _cut(groups: list[_Group], sizings: list[Sizing]) -> Iterator[PlannedBundle]
             trials=group.take(min(group.share, sizing.lanes)),
             execution=sizing.execution,
             max_lanes=sizing.lanes,
+            micro_lanes=sizing.micro_lanes,
             memory_bytes=sizing.memory_bytes,
             segment_seconds=sizing.segment_seconds,
             structure=group.structure,

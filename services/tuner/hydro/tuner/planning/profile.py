@@ -35,6 +35,8 @@ class Profile:
     """Separate surrogates, one after the other: of one of them."""
     separate_memory_bytes: int = 0
     separate_segment_seconds: float = 0.0
+    lane_memory_bytes: int = 0
+    """What each further lane holds while others run: its parameters and its optimizer's state."""
     target_step_seconds: float = 0.0
     target_memory_bytes: int = 0
 
@@ -49,6 +51,11 @@ class Profile:
                 return below.step_seconds + share * (above.step_seconds - below.step_seconds)
         nearest = min(self.fused, key=lambda point: abs(point.lanes - lanes))
         return lanes / nearest.rate
+
+    def step_seconds(self, lanes: int, micro_lanes: int) -> float:
+        """Gives the step seconds of a fused bundle that runs in micro-bundles of so many lanes."""
+        full, rest = divmod(lanes, micro_lanes)
+        return full * self.fused_step_seconds(micro_lanes) + (self.fused_step_seconds(rest) if rest else 0.0)
 
     def __str__(self) -> str:
         lanes = ", ".join(f"{point.lanes}: {1e3 / point.rate:.2f}" for point in self.fused)

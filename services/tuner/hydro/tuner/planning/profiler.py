@@ -12,7 +12,7 @@ import torch
 from hydro.tuner.planning.peak_memory import peak_bytes, reset_peak
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.planning.recording_gate import Clock, RecordingGate
-from hydro.tuner.planning.sizing import SEPARATE_LANES
+from hydro.tuner.planning.sizing import BUNDLE_LANES
 from hydro.tuner.planning.still_task import StillTask
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import Hyperparameters, TrainingTask
@@ -74,12 +74,13 @@ class Profiler:
             ProfileFailed: the task raised, or its loss is not finite from the start.
         """
         fused, report = self._measure_fused(max_lanes) if fuse else ((), "not fused")
-        separate, separate_memory_bytes = self._measure_separate()
+        separate, lane_memory_bytes = self._measure_separate()
         target = self._measure_target() if self.width != 1 else separate
         profile = Profile(
             fused=fused,
             separate_step_seconds=separate.step_seconds,
-            separate_memory_bytes=separate_memory_bytes,
+            separate_memory_bytes=separate.memory_bytes + (BUNDLE_LANES - 1) * lane_memory_bytes,
+            lane_memory_bytes=lane_memory_bytes,
             separate_segment_seconds=separate.segment_seconds,
             target_step_seconds=target.step_seconds,
             target_memory_bytes=target.memory_bytes,
@@ -99,8 +100,7 @@ class Profiler:
         one = _measure_point(trainer, gate)
         _grow(trainer, self.hyperparameters, 2)
         two = _measure_point(trainer, gate)
-        each_further = max(0, two.memory_bytes - one.memory_bytes)
-        return one, one.memory_bytes + (SEPARATE_LANES - 1) * each_further
+        return one, max(0, two.memory_bytes - one.memory_bytes)
 
     def _measure_target(self) -> ProfilePoint:
         gate = RecordingGate(_clock())

@@ -1,18 +1,20 @@
-"""How many lanes pay on a device, and whether to fuse them."""
+"""How many lanes pay on a device, how many of them run at once, and whether to fuse them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.training.execution import Execution
 
-NEAR_PEAK = 0.95
+NEAR_PEAK = 0.97
 """A fusion count is large enough at this share of the peak throughput: the curve is flat beyond, and a longer bundle
 costs memory and loses more with its worker (on the authors' GPU 100 lanes give 96 % of 220 at half the memory)."""
 
-SEPARATE_LANES = 8
-"""Lanes of a bundle of separate models: they gain no speed from each other, but their model is built once for all."""
+BUNDLE_LANES = 8
+"""A bundle holds so many lanes even where fewer run at once, separate models among them: they gain no speed from each
+other, but their data are drawn once for all, and so is their model built."""
 
 BUBBLE_SHARE = 0.8
 """Largest share of a slot's bubble that a segment may fill, so that a slow one still ends before the bubble does."""
@@ -43,40 +45,68 @@ class Sizing:
     execution: Execution
     lanes: int
     """Most lanes of such a bundle."""
+    micro_lanes: int
+    """Most lanes that run at once."""
     memory_bytes: int
     segment_seconds: float
 
     def rate(self, lanes: int) -> float:
         """Gives the lane-steps per second of such a bundle with this many lanes; separate lanes all cost alike."""
-        return lanes / self.profile.fused_step_seconds(lanes) if self.execution is Execution.FUSED else 1.0
+        if self.execution is Execution.SEPARATE:
+            return 1.0
+        return lanes / self.profile.step_seconds(lanes, min(lanes, self.micro_lanes))
 
 
-def choose_sizing(profile: Profile, device: PlannedDevice) -> Sizing | None:
+def choose_sizing(profile: Profile, device: PlannedDevice, lanes: int | None = None) -> Sizing | None:
     """Gives the bundle that is worth most on a device, or None when not even one lane fits.
 
-    The smallest fusion count near the peak throughput among those that fit, if a fused lane-step there is cheaper than
-    a separate one; separate models otherwise.
+    The smallest count near the peak throughput among those that fit runs at once, if a fused lane-step there is cheaper
+    than a separate one; separate models otherwise.
+
+    Args:
+        profile: What a step costs.
+        device: Where it is to run.
+        lanes: How many lanes there are to train; None: as many as one likes.
     """
     points = [point for point in profile.fused if device.holds(point.memory_bytes, point.segment_seconds)]
-    best = _smallest_near_peak(points)
+    best = _smallest_near_peak(profile, points, lanes)
     separate_fits = device.holds(profile.separate_memory_bytes, profile.separate_segment_seconds)
-    if best and (fusion_pays(profile, best) or not separate_fits):
-        return Sizing(profile, Execution.FUSED, best.lanes, best.memory_bytes, best.segment_seconds)
-    return separate_sizing(profile) if separate_fits else None
+    if best and (_fusion_pays(profile, best, lanes) or not separate_fits):
+        return _fused_sizing(profile, device, best, lanes)
+    return separate_sizing(profile, lanes) if separate_fits else None
 
 
-def separate_sizing(profile: Profile) -> Sizing:
+def separate_sizing(profile: Profile, lanes: int | None = None) -> Sizing:
     """Gives bundles of separate models: what runs wherever anything does."""
     return Sizing(
-        profile, Execution.SEPARATE, SEPARATE_LANES, profile.separate_memory_bytes, profile.separate_segment_seconds
+        profile,
+        Execution.SEPARATE,
+        lanes or BUNDLE_LANES,
+        1,
+        profile.separate_memory_bytes,
+        profile.separate_segment_seconds,
     )
 
 
-def fusion_pays(profile: Profile, point: ProfilePoint) -> bool:
+def _fused_sizing(profile: Profile, device: PlannedDevice, best: ProfilePoint, lanes: int | None) -> Sizing:
+    wanted = lanes or best.lanes * ceil(BUNDLE_LANES / best.lanes)
+    waiting = max(0, wanted - best.lanes)
+    memory_bytes = best.memory_bytes + waiting * profile.lane_memory_bytes
+    if lanes is None and not device.holds(memory_bytes, best.segment_seconds):
+        wanted, memory_bytes = best.lanes, best.memory_bytes
+    return Sizing(profile, Execution.FUSED, wanted, best.lanes, memory_bytes, best.segment_seconds)
+
+
+def _fusion_pays(profile: Profile, point: ProfilePoint, lanes: int | None) -> bool:
     """Tells whether a lane-step of a fused bundle is cheaper than one of a separate model."""
-    return not profile.separate_step_seconds or 1 / point.rate < profile.separate_step_seconds
+    return not profile.separate_step_seconds or 1 / _rate(profile, point, lanes) < profile.separate_step_seconds
 
 
-def _smallest_near_peak(points: list[ProfilePoint]) -> ProfilePoint | None:
-    peak = max((point.rate for point in points), default=0.0)
-    return next((point for point in points if point.rate >= NEAR_PEAK * peak), None)
+def _smallest_near_peak(profile: Profile, points: list[ProfilePoint], lanes: int | None) -> ProfilePoint | None:
+    peak = max((_rate(profile, point, lanes) for point in points), default=0.0)
+    return next((point for point in points if _rate(profile, point, lanes) >= NEAR_PEAK * peak), None)
+
+
+def _rate(profile: Profile, point: ProfilePoint, lanes: int | None) -> float:
+    """Lane-steps per second of so many lanes in micro-bundles as large as this point."""
+    return point.rate if lanes is None else lanes / profile.step_seconds(lanes, min(lanes, point.lanes))

@@ -35,6 +35,7 @@ def build_trainer(
     objective: str = "validation_loss",
     device: torch.device = _CPU,
     current: CurrentTrial | None = None,
+    micro_lanes: int | None = None,
 ) -> BundleTrainer:
     """Builds a bundle's trainer with its lanes in it.
 
@@ -52,12 +53,13 @@ def build_trainer(
         objective: The metric that plateau schedules follow, and that validation must give.
         device: Where the lanes live.
         current: Is told whose code runs.
+        micro_lanes: The most lanes of a fused bundle that run at once; None: all of them.
     """
     placed = PlacedTask(task, device)
     models = ModelLibrary(placed, width, solution)
     given = Surroundings(placed, models, data_seed, gate, objective, current or CurrentTrial())
     if execution is Execution.FUSED:
-        fused = FusedTrainer(given)
+        fused = FusedTrainer(given, micro_lanes)
         try:
             fused.insert(lanes)
         except (NotTraceable, NotFusible) as error:

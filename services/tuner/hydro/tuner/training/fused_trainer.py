@@ -1,210 +1,124 @@
-"""Lanes as one grouped program.
-
-Legend: G lanes.
-"""
+"""Lanes as grouped programs: all at once, or in micro-bundles one after the other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 
-import torch
-from torch import Tensor
-
-from hydro.optim import GroupedOptimizer, build_optimizer
-from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
-from hydro.tuner.fusion.lower import GroupedProgram, NotFusible
-from hydro.tuner.task import Batch
+from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.checkpoint import LaneState
-from hydro.tuner.training.clipping import clip_lane_gradients
-from hydro.tuner.training.data import BatchSource, Cursor, Shapes, shapes, stack
+from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.failures import LaneFailures
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.fused_validation import FusedValidation
 from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
-from hydro.tuner.training.numbers import RateTable
+from hydro.tuner.training.micro_bundle import MicroBundle, MovingLane
 from hydro.tuner.training.programs import ProgramLibrary
 from hydro.tuner.training.schedules import Change
 from hydro.tuner.training.trainer import Surroundings, require_metric
 
-PREFIX = "model."
-"""Before each name of the model's in the programs that hold the loss with the model inside it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Lanes that go through one program."""
-
-    indices: list[int] | None
-    """None: all of them, in their order."""
-    program: GroupedProgram
-    generators: list[torch.Generator]
-    batches: list[Batch]
-    """One that they share, or one for each."""
-
-    def losses(self, stacked: LaneTensors) -> Tensor:
-        """One loss per lane of the part."""
-        has_lane_inputs = len(self.batches) > 1
-        batch = stack(self.batches) if has_lane_inputs else self.batches[0]
-        parameters: Mapping[str, Tensor] = stacked.parameters
-        buffers = stacked.buffers
-        if self.indices is not None:
-            parameters, buffers = stacked.parameters_of(self.indices), stacked.buffers_of(self.indices)
-        loss_G: Tensor = self.program(
-            parameters, buffers, (batch,), lane_inputs=has_lane_inputs, generators=self.generators
-        )
-        if self.indices is not None:
-            stacked.put_buffers(self.indices, buffers)
-        return loss_G
-
-
-def _losses(stacked: LaneTensors, parts: Sequence[_Part]) -> Tensor:
-    """One loss per lane, in the lanes' order."""
-    if parts[0].indices is None:
-        return parts[0].losses(stacked)
-    loss_G = torch.cat([part.losses(stacked) for part in parts])
-    order = [index for part in parts for index in part.indices or ()]
-    return loss_G[torch.tensor(order, device=loss_G.device).argsort()]
-
 
 class FusedTrainer:
-    """Trains all lanes with one forward, one backward and one optimizer step."""
+    """Trains lanes in micro-bundles: each goes forward, backward and through the optimizer before the next one does.
 
-    def __init__(self, given: Surroundings) -> None:
+    A lane's results do not depend on which lanes are in its micro-bundle, so their size is a matter of speed and memory
+    alone: the activations of one of them are there at a time.
+    """
+
+    def __init__(self, given: Surroundings, micro_lanes: int | None = None) -> None:
+        """Takes the most lanes that run at once; None: all of them."""
         self._given = given
         self._task = given.task
-        self._gate = given.gate
+        self._micro_lanes = micro_lanes
         self._failures = LaneFailures(given.current)
-        self._lanes: list[FusedLane] = []
-        self._stack: LaneTensors | None = None
-        self._optimizer: GroupedOptimizer | None = None
+        self._micro: list[MicroBundle] = []
         self._programs = ProgramLibrary(given.task)
         self._validation = FusedValidation(given.task, self._programs, given.gate)
         self._source = BatchSource(given.task, given.data_seed)
-        self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
 
     @property
     def lanes(self) -> tuple[LaneStatus, ...]:
         """See `BundleTrainer`."""
-        return tuple(LaneStatus(lane.trial, lane.step) for lane in self._lanes)
+        return tuple(LaneStatus(lane.trial, lane.step) for lane in self._lanes())
+
+    def _lanes(self) -> list[FusedLane]:
+        return [lane for micro in self._micro for lane in micro.lanes]
 
     @property
     def fusion_count(self) -> int:
         """See `BundleTrainer`."""
-        return max(1, len(self._lanes))
+        return max((len(micro) for micro in self._micro), default=1)
 
     @property
     def report(self) -> str:
         """See `BundleTrainer`."""
-        return f"{len(self._lanes)} lanes as one program; {self._programs.report}"
+        counts = [len(micro) for micro in self._micro]
+        how = "as one program" if len(counts) < 2 else f"in micro-bundles of {', '.join(map(str, counts))}"
+        return f"{sum(counts)} lanes {how}; {self._programs.report}"
 
     def train_step(self) -> None:
         """See `BundleTrainer`."""
-        if self._stack is None or self._optimizer is None:
+        if not self._micro:
             return
-        with self._gate.segment("data"):
+        with self._given.gate.segment("data"):
             batches = self._source.draw()
-        # Outside the segments: to trace and lower takes longer than a bubble.
-        parts = self._parts(batches)
-        with self._gate.segment("forward"):
-            loss_G = _losses(self._stack, parts)
-        with self._gate.segment("backward"):
-            loss_G.sum().backward()  # type: ignore[no-untyped-call]
-        with self._gate.segment("optimizer"):
-            self._update(self._stack, self._optimizer)
-            losses = loss_G.tolist()
-        self._drop_diverged(losses)
-
-    def _parts(self, batches: list[Batch]) -> list[_Part]:
-        """The lanes by the shape of their batches: each part runs as a program of its own. Mostly there is one."""
-        if len(batches) == 1:
-            return [self._part(None, batches)]
-        of_lane = [batches[stream] for stream in self._source.stream_of_lane]
-        by_shape: dict[Shapes, list[int]] = {}
-        for index, batch in enumerate(of_lane):
-            by_shape.setdefault(shapes(batch), []).append(index)
-        if len(by_shape) == 1:
-            return [self._part(None, of_lane)]
-        return [self._part(indices, [of_lane[index] for index in indices]) for indices in by_shape.values()]
-
-    def _part(self, indices: list[int] | None, batches: list[Batch]) -> _Part:
-        has_lane_inputs = len(batches) > 1
-        program, generators = self._train_program(range(len(self._lanes)) if indices is None else indices, batches[0])
-        program.graph(lane_inputs=has_lane_inputs)
-        return _Part(indices, program, generators, batches)
-
-    def _train_program(self, indices: Sequence[int], batch: Batch) -> tuple[GroupedProgram, list[torch.Generator]]:
-        """Found once for each part of the lanes and batch shape, until lanes come or go."""
-        key = (tuple(indices), shapes(batch))
-        if key not in self._train_programs:
-            lanes = [self._lanes[index] for index in indices]
-            program = self._programs.program(lanes, batch, train=True)
-            self._train_programs[key] = program, [lane.generator for lane in lanes]
-        return self._train_programs[key]
-
-    def _update(self, stacked: LaneTensors, optimizer: GroupedOptimizer) -> None:
-        if self._task.gradient_clip_norm is not None:
-            clip_lane_gradients(stacked.parameters.values(), self._task.gradient_clip_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        changes = []
-        for lane in self._lanes:
-            lane.step += 1
-            changes.append(lane.numbers.schedule.advance())
-        self._follow(optimizer, changes)
-
-    def _follow(self, optimizer: GroupedOptimizer, changes: Sequence[Change]) -> None:
-        """Gives the schedules' numbers to the optimizer; mostly nothing but learning rates has changed."""
-        if Change.LEARNING_RATES in changes:
-            optimizer.set_number("lr", self._rates.rates())
-        for index, change in enumerate(changes):
-            if change is Change.OTHERS:
-                optimizer.set_options(index, self._lanes[index].numbers.options())
+        streams, losses = self._source.stream_of_lane, list[float]()
+        for micro in self._micro:
+            losses += micro.train_step(batches, streams[len(losses) : len(losses) + len(micro)])
+        if not all(map(math.isfinite, losses)):
+            self._drop_diverged(losses)
 
     def _drop_diverged(self, losses: Sequence[float]) -> None:
-        dead = [(lane, loss) for lane, loss in zip(self._lanes, losses, strict=True) if not math.isfinite(loss)]
+        dead = [(lane, loss) for lane, loss in zip(self._lanes(), losses, strict=True) if not math.isfinite(loss)]
         for lane, loss in dead:
             self._failures.add_diverged(lane.trial, lane.step - 1, loss)
-        if dead:
-            self.remove([lane.trial for lane, _ in dead])
+        self.remove([lane.trial for lane, _ in dead])
 
     def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
         """See `BundleTrainer`."""
-        if self._stack is None or self._optimizer is None:
-            return {}
-        chosen = set(trials)
-        indices = [index for index, lane in enumerate(self._lanes) if lane.trial in chosen]
-        metrics = self._validation.measure(self._lanes, indices, self._stack)
-        changes = [Change.NOTHING] * len(self._lanes)
+        metrics: dict[str, dict[str, float]] = {}
+        for micro in self._micro:
+            metrics |= self._validate(micro, set(trials))
+        return metrics
+
+    def _validate(self, micro: MicroBundle, trials: Collection[str]) -> dict[str, dict[str, float]]:
+        indices = [index for index, lane in enumerate(micro.lanes) if lane.trial in trials]
+        metrics = self._validation.measure(micro.lanes, indices, micro.stacked)
+        changes = [Change.NOTHING] * len(micro)
         for index in indices:
-            lane = self._lanes[index]
+            lane = micro.lanes[index]
             changes[index] = lane.numbers.schedule.observe(require_metric(metrics[lane.trial], self._given.objective))
-        self._follow(self._optimizer, changes)
+        micro.follow(changes)
         return metrics
 
     def checkpoint(self, trial: str) -> bytes:
         """See `BundleTrainer`."""
-        index = next(i for i, lane in enumerate(self._lanes) if lane.trial == trial)
-        if self._stack is None or self._optimizer is None:
-            raise KeyError(trial)
-        lane = self._lanes[index]
+        micro, index = self._find(trial)
+        lane = micro.lanes[index]
         state = LaneState(
             lane.step,
-            self._stack.state_dict(index),
-            self._optimizer.lane_state(index),
+            micro.stacked.state_dict(index),
+            micro.optimizer_state(index),
             lane.generator.get_state(),
             lane.numbers.schedule.state(),
         )
         return state.to_bytes()
 
+    def _find(self, trial: str) -> tuple[MicroBundle, int]:
+        for micro in self._micro:
+            for index, lane in enumerate(micro.lanes):
+                if lane.trial == trial:
+                    return micro, index
+        raise KeyError(trial)
+
     def insert(self, lanes: Sequence[LaneSpec]) -> None:
         """See `BundleTrainer`."""
         built = [lane for spec in lanes for lane in self._built(spec)]
         if built:
-            self._check_fusible([*self._lanes, *built])
-            self._join(built)
+            self._check_fusible([*self._lanes(), *built])
+            self._join([MovingLane.fresh(lane) for lane in built])
+            self._regroup()
 
     def _built(self, spec: LaneSpec) -> Iterator[FusedLane]:
         """The lane, or nothing when the task raises for it."""
@@ -218,42 +132,48 @@ class FusedTrainer:
                 raise NotFusible(f"{lane.trial} and {first.trial} have other parameters or another optimizer")
         hyperparameters = lanes[-1].hyperparameters
         batch = next(iter(self._task.train_batches(hyperparameters, self._source.seed, lanes[-1].step)))
-        self._programs.program(lanes, batch, train=True)
-        self._validation.prepare(lanes)
+        # Any of them may come together later, when others have gone.
+        self._programs.check(lanes, batch)
+        for part in self._parted(lanes):
+            self._programs.program(part, batch, train=True)
+            self._validation.prepare(part)
 
-    def _join(self, built: Sequence[FusedLane]) -> None:
-        if self._stack is None:
-            self._stack = LaneTensors([built[0].model.template], PREFIX)
-            self._stack.take([])
-        self._stack.append([lane_tensors(lane.take_module()) for lane in built])
-        options = [lane.numbers.options() for lane in built]
-        if self._optimizer is None:
-            # Without lanes yet: so that fresh and resumed ones come in the same way.
-            parameters = {name: self._stack.parameters[PREFIX + name] for name in built[0].numbers.group_of}
-            self._optimizer = build_optimizer(built[0].numbers.schedule.optimizer_type, parameters, options)
-            self._optimizer.take([])
-        for lane, numbers in zip(built, options, strict=True):
-            self._optimizer.append(lane.take_optimizer_state(), numbers)
-        self._lanes += built
-        self._place_lanes()
+    def _parted(self, lanes: Sequence[FusedLane]) -> Iterator[Sequence[FusedLane]]:
+        size = self._micro_lanes or len(lanes)
+        return (lanes[start : start + size] for start in range(0, len(lanes), size))
+
+    def _join(self, arriving: list[MovingLane]) -> None:
+        """Fills the last micro-bundle, then further ones."""
+        room = self._room(self._micro[-1]) if self._micro else 0
+        if arriving[:room]:
+            self._micro[-1].join(arriving[:room])
+        rest = arriving[room:]
+        size = self._micro_lanes or max(1, len(rest))
+        for start in range(0, len(rest), size):
+            self._micro.append(MicroBundle(self._given, self._programs, rest[start : start + size]))
+
+    def _room(self, micro: MicroBundle) -> int:
+        return 2**31 if self._micro_lanes is None else max(0, self._micro_lanes - len(micro))
 
     def remove(self, trials: Collection[str]) -> None:
         """See `BundleTrainer`."""
-        kept = [index for index, lane in enumerate(self._lanes) if lane.trial not in trials]
-        self._lanes = [self._lanes[index] for index in kept]
-        if not kept:
-            self._stack, self._optimizer = None, None
-        elif self._stack is not None and self._optimizer is not None:
-            self._stack.take(kept)
-            self._optimizer.take(kept)
-        self._place_lanes()
+        for micro in self._micro:
+            kept = [index for index, lane in enumerate(micro.lanes) if lane.trial not in trials]
+            if len(kept) < len(micro):
+                micro.keep(kept)
+        self._regroup()
+
+    def _regroup(self) -> None:
+        """Puts lanes together again where fewer micro-bundles hold them, in their order."""
+        self._micro = [micro for micro in self._micro if micro.lanes]
+        size = self._micro_lanes or math.inf
+        if len(self._micro) > math.ceil(sum(map(len, self._micro)) / size):
+            first = next(index for index, micro in enumerate(self._micro) if len(micro) < size)
+            moving = [each for micro in self._micro[first:] for each in micro.moving(range(len(micro)))]
+            del self._micro[first:]
+            self._join(moving)
+        self._source.place_lanes([Cursor(lane.step, lane.hyperparameters) for lane in self._lanes()])
 
     def take_failures(self) -> tuple[LaneFailure, ...]:
         """See `BundleTrainer`."""
         return self._failures.take()
-
-    def _place_lanes(self) -> None:
-        self._source.place_lanes([Cursor(lane.step, lane.hyperparameters) for lane in self._lanes])
-        self._train_programs.clear()
-        if self._lanes:
-            self._rates = RateTable([lane.numbers for lane in self._lanes])

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from hydro.tuner.fusion.lower import GroupedProgram, lower
+from hydro.tuner.fusion.structure import compare
 from hydro.tuner.task import Batch, Hyperparameters
 from hydro.tuner.tracing import LossModule, MetricsModule, Trace, trace
 from hydro.tuner.training.data import Shapes, shapes
@@ -56,6 +57,18 @@ class ProgramLibrary:
         if key not in self._programs:
             self._programs[key] = lower(traces)
         return self._programs[key]
+
+    def check(self, lanes: Sequence[TracedLane], batch: Batch) -> None:
+        """Tells whether any of these lanes could share a training program.
+
+        Raises:
+            NotTraceable: The task cannot be exported.
+            NotFusible: The lanes differ in more than numbers.
+        """
+        of_shape = shapes(batch)
+        traces = {id(each): each for each in (self._trace(lane, batch, of_shape, train=True) for lane in lanes)}
+        if len(traces) > 1:
+            compare(list(traces.values()))
 
     def _trace(self, lane: TracedLane, batch: Batch, of_shape: Shapes, train: bool) -> Trace:
         reads = self._reads[train]

@@ -17,6 +17,7 @@ from hydro.tuner.training.averages import SampleAverages
 from hydro.tuner.training.checkpoint import LaneState, load_model
 from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.failures import LaneFailures
+from hydro.tuner.training.fused_kernels import use_fused_kernels
 from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
 from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
 from hydro.tuner.training.models import LaneModel, ModelLibrary
@@ -37,6 +38,7 @@ class _Lane:
         self.model = shared.fresh(spec.seed)
         self.schedule = LaneSchedule(task, shared.template, self.hyperparameters)
         self.optimizer = task.optimizer(self.model, self.hyperparameters)
+        use_fused_kernels(self.optimizer)
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         self._origins = self._split_groups(shared)
         self.random_state = initial_random_state(spec.seed, task.device)
@@ -62,7 +64,8 @@ class _Lane:
         """Gives the schedule's numbers to the optimizer."""
         numbers = self.schedule.groups()
         for group, (index, factors) in zip(self.optimizer.param_groups, self._origins, strict=True):
-            group.update(scaled(numbers[index], factors))
+            now = scaled(numbers[index], factors)
+            group.update({name: value for name, value in now.items() if name != "fused"})
 
     def update(self, clip_norm: float | None) -> None:
         if clip_norm is not None:

@@ -1,0 +1,206 @@
+"""The lanes of a bundle that run at once: one forward, one backward and one optimizer step for all of them.
+
+Legend: G lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hydro.optim import GroupedOptimizer, build_optimizer
+from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
+from hydro.tuner.fusion.lower import GroupedProgram
+from hydro.tuner.task import Batch
+from hydro.tuner.training.clipping import clip_lane_gradients
+from hydro.tuner.training.data import Shapes, shapes, stack
+from hydro.tuner.training.fused_lane import FusedLane
+from hydro.tuner.training.numbers import RateTable
+from hydro.tuner.training.programs import ProgramLibrary
+from hydro.tuner.training.schedules import Change
+from hydro.tuner.training.trainer import Surroundings
+
+PREFIX = "model."
+"""Before each name of the model's in the programs that hold the loss with the model inside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MovingLane:
+    """A lane on its way into a micro-bundle, with its tensors."""
+
+    lane: FusedLane
+    tensors: Mapping[str, Tensor]
+    """Parameters and buffers by the model's own names."""
+    optimizer_state: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def fresh(cls, lane: FusedLane) -> MovingLane:
+        """Gives a lane that was just built; its own model is used up."""
+        return cls(lane, lane_tensors(lane.take_module()), lane.take_optimizer_state())
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Lanes that go through one program."""
+
+    indices: list[int] | None
+    """None: all of them, in their order."""
+    program: GroupedProgram
+    generators: list[torch.Generator]
+    batches: list[Batch]
+    """One that they share, or one for each."""
+
+    def losses(self, stacked: LaneTensors) -> Tensor:
+        """One loss per lane of the part."""
+        has_lane_inputs = len(self.batches) > 1
+        batch = stack(self.batches) if has_lane_inputs else self.batches[0]
+        parameters: Mapping[str, Tensor] = stacked.parameters
+        buffers = stacked.buffers
+        if self.indices is not None:
+            parameters, buffers = stacked.parameters_of(self.indices), stacked.buffers_of(self.indices)
+        loss_G: Tensor = self.program(
+            parameters, buffers, (batch,), lane_inputs=has_lane_inputs, generators=self.generators
+        )
+        if self.indices is not None:
+            stacked.put_buffers(self.indices, buffers)
+        return loss_G
+
+
+def _losses(stacked: LaneTensors, parts: Sequence[_Part]) -> Tensor:
+    """One loss per lane, in the lanes' order."""
+    if parts[0].indices is None:
+        return parts[0].losses(stacked)
+    loss_G = torch.cat([part.losses(stacked) for part in parts])
+    order = [index for part in parts for index in part.indices or ()]
+    return loss_G[torch.tensor(order, device=loss_G.device).argsort()]
+
+
+def _storage(lane: FusedLane) -> tuple[LaneTensors, GroupedOptimizer]:
+    """Gives stacks for such lanes and their optimizer, without lanes yet: fresh and resumed ones come in alike."""
+    stacked, numbers = LaneTensors([lane.model.template], PREFIX), lane.numbers
+    parameters = {name: stacked.parameters[PREFIX + name] for name in numbers.group_of}
+    optimizer = build_optimizer(numbers.schedule.optimizer_type, parameters, [numbers.options()])
+    stacked.take([])
+    optimizer.take([])
+    return stacked, optimizer
+
+
+class MicroBundle:
+    """Lanes with their tensors stacked for each other alone, so that running them slices nothing."""
+
+    def __init__(self, given: Surroundings, programs: ProgramLibrary, arriving: Sequence[MovingLane]) -> None:
+        """Stacks the first lanes: one at least."""
+        self._task = given.task
+        self._gate = given.gate
+        self._programs = programs
+        self.lanes: list[FusedLane] = []
+        self.stacked, self._optimizer = _storage(arriving[0].lane)
+        self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
+        self.join(arriving)
+
+    def __len__(self) -> int:
+        """How many lanes there are."""
+        return len(self.lanes)
+
+    def train_step(self, batches: Sequence[Batch], streams: Sequence[int]) -> list[float]:
+        """Takes every lane one optimizer step further.
+
+        Args:
+            batches: One for each stream of data.
+            streams: For each lane the index of its own.
+
+        Returns:
+            Each lane's loss before the step.
+        """
+        # Outside the segments: to trace and lower takes longer than a bubble.
+        parts = self._parts(batches, streams)
+        with self._gate.segment("forward"):
+            loss_G = _losses(self.stacked, parts)
+        with self._gate.segment("backward"):
+            loss_G.sum().backward()  # type: ignore[no-untyped-call]
+        with self._gate.segment("optimizer"):
+            self._update()
+            losses: list[float] = loss_G.tolist()
+        return losses
+
+    def _parts(self, batches: Sequence[Batch], streams: Sequence[int]) -> list[_Part]:
+        """The lanes by the shape of their batches: each part runs as a program of its own. Mostly there is one."""
+        if all(stream == streams[0] for stream in streams):
+            return [self._part(None, [batches[streams[0]]])]
+        of_lane = [batches[stream] for stream in streams]
+        by_shape: dict[Shapes, list[int]] = {}
+        for index, batch in enumerate(of_lane):
+            by_shape.setdefault(shapes(batch), []).append(index)
+        if len(by_shape) == 1:
+            return [self._part(None, of_lane)]
+        return [self._part(indices, [of_lane[index] for index in indices]) for indices in by_shape.values()]
+
+    def _part(self, indices: list[int] | None, batches: list[Batch]) -> _Part:
+        has_lane_inputs = len(batches) > 1
+        program, generators = self._train_program(range(len(self.lanes)) if indices is None else indices, batches[0])
+        program.graph(lane_inputs=has_lane_inputs)
+        return _Part(indices, program, generators, batches)
+
+    def _train_program(self, indices: Sequence[int], batch: Batch) -> tuple[GroupedProgram, list[torch.Generator]]:
+        """Found once for each part of the lanes and batch shape, until lanes come or go."""
+        key = (tuple(indices), shapes(batch))
+        if key not in self._train_programs:
+            lanes = [self.lanes[index] for index in indices]
+            program = self._programs.program(lanes, batch, train=True)
+            self._train_programs[key] = program, [lane.generator for lane in lanes]
+        return self._train_programs[key]
+
+    def _update(self) -> None:
+        if self._task.gradient_clip_norm is not None:
+            clip_lane_gradients(self.stacked.parameters.values(), self._task.gradient_clip_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        changes = []
+        for lane in self.lanes:
+            lane.step += 1
+            changes.append(lane.numbers.schedule.advance())
+        self.follow(changes)
+
+    def follow(self, changes: Sequence[Change]) -> None:
+        """Gives the schedules' numbers to the optimizer; mostly nothing but learning rates has changed."""
+        if Change.LEARNING_RATES in changes:
+            self._optimizer.set_number("lr", self._rates.rates())
+        for index, change in enumerate(changes):
+            if change is Change.OTHERS:
+                self._optimizer.set_options(index, self.lanes[index].numbers.options())
+
+    def optimizer_state(self, index: int) -> dict[str, dict[str, Tensor]]:
+        """Gives a copy of a lane's optimizer state."""
+        return self._optimizer.lane_state(index)
+
+    def join(self, arriving: Sequence[MovingLane]) -> None:
+        """Stacks lanes at the end."""
+        self.stacked.append([each.tensors for each in arriving])
+        for each in arriving:
+            self._optimizer.append(each.optimizer_state, each.lane.numbers.options())
+        self.lanes += [each.lane for each in arriving]
+        self._place()
+
+    def moving(self, indices: Sequence[int]) -> list[MovingLane]:
+        """Gives lanes as another micro-bundle takes them in; here they stay until they are dropped."""
+        rows = self.stacked.rows(indices)
+        return [
+            MovingLane(self.lanes[index], row, self._optimizer.lane_state(index))
+            for index, row in zip(indices, rows, strict=True)
+        ]
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Drops all lanes but these."""
+        self.stacked.take(indices)
+        self._optimizer.take(indices)
+        self.lanes = [self.lanes[index] for index in indices]
+        self._place()
+
+    def _place(self) -> None:
+        self._train_programs.clear()
+        if self.lanes:
+            self._rates = RateTable([lane.numbers for lane in self.lanes])
