@@ -1,0 +1,1 @@
+"""The tuner's parts of the `hydro` command: what needs torch, and no suite."""
