@@ -153,7 +153,7 @@ MODELS = {
 }  # fmt: skip
 
 UNGROUPED = {
-    "vmapped": (lambda: Calls(lambda m, x: m.layers[0](x).flip(1).roll(1, 0).tril(), nn.Linear(6, 8)), image(5, 6)),
+    "vmapped": (lambda: Calls(lambda m, x: torch.diag_embed(m.layers[0](x)), nn.Linear(6, 8)), image(5, 6)),
     "unrolled": (lambda: Calls(lambda m, x: m.layers[0](x)[0], nn.LSTM(6, 4, batch_first=True)), image(2, 3, 6)),
     "unrolled-random": (
         lambda: Calls(lambda m, x: m.layers[0](x) * torch.bernoulli(torch.full((8,), 0.5)), nn.Linear(6, 8)),

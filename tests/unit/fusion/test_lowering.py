@@ -152,21 +152,6 @@ def test_other_axes_are_not_fusible():
         lower(traces([Sums(0), Sums(1)], labelled()[:1]))
 
 
-def test_a_change_through_a_view_is_refused():
-    class Aliased(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(3, 4)
-
-        def forward(self, x):
-            y = self.layer(x)
-            y[0].mul_(2)
-            return y
-
-    with pytest.raises(NotFusible, match="another view"):
-        lower(traces([Aliased()], labelled()[:1]))
-
-
 def test_a_model_that_runs_twice_in_eval_mode_is_computed_once():
     class Twice(nn.Module):
         def __init__(self):

@@ -13,9 +13,10 @@ from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from hydro.tuner.fusion.constants import Constants
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.fallback import can_vmap, unrolled, vmapped
-from hydro.tuner.fusion.inplace import functional_form, require_no_later_alias
+from hydro.tuner.fusion.inplace import functional_form, without_changed_views
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.fusion.program import GroupedGraph, GroupedProgram
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
@@ -63,7 +64,9 @@ class _Lowering:
         self._values: dict[Node, Any] = {}
         self._runs: list[OpRun] = []
         self._computed: dict[Any, Any] = {}
-        nodes = {node.name: node for node in trace.graph.nodes if node.op == "placeholder"}
+        self._source = without_changed_views(trace.graph, trace.buffers)
+        self._constants = Constants(self._graph)
+        nodes = {node.name: node for node in self._source.nodes if node.op == "placeholder"}
         for name, target in {**trace.parameters, **trace.buffers}.items():
             self._place(nodes[name], Layout.SHARED if target in shared else Layout.LANES)
         self._numbers = {
@@ -79,12 +82,16 @@ class _Lowering:
         for name in trace.inputs:
             self._place(nodes[name], Layout.LANES if lane_inputs else Layout.SHARED)
         self._emit = Emitter(self._graph, self._graph.placeholder("lanes"), self._graph.placeholder("generators"))
+        for name, tensor in trace.constants.items():
+            if name not in structure.constants:
+                self._constants.know(self._values[nodes[name]], tensor)
         self._buffers = {nodes[name] for name in trace.buffers}
-        self._is_pure = not any(_changes_state(node) for node in trace.graph.nodes)
+        self._parameters = {nodes[name] for name in trace.parameters}
+        self._is_pure = not any(_changes_state(node) for node in self._source.nodes)
 
     def run(self) -> GroupedGraph:
         """Lowers every node."""
-        for node in self._trace.graph.nodes:
+        for node in self._source.nodes:
             match node.op:
                 case "placeholder":
                     pass
@@ -94,10 +101,11 @@ class _Lowering:
                     self._lower_output(node)
                 case _:
                     raise NotFusible(f"{node.op} {node.target} has no meaning over lanes")
+        self._constants.drop_unused()
         self._graph.lint()
         trace, constants = self._trace, self._structure.constants
         return GroupedGraph(
-            GraphModule(torch.nn.Module(), self._graph),
+            GraphModule(self._constants.module, self._graph),
             tuple(trace.parameters.values()),
             tuple(trace.buffers.values()),
             self._shared,
@@ -135,6 +143,9 @@ class _Lowering:
         key = self._key(op, args, kwargs) if self._is_pure and not draws(op, args, kwargs) else None
         if key is not None and key in self._computed:
             return self._computed[key]
+        known = None if draws(op, args, kwargs) else self._constants.fold(op, args, kwargs, node.meta["val"])
+        if known is not None:
+            return known
         self._emit.example = node.meta["val"]
         values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Value)]
         tier, output = self._run_once(op, args, kwargs, values)
@@ -201,7 +212,8 @@ class _Lowering:
         if changed in self._buffers:
             self._lower_buffer_update(node, op, changed)
             return
-        require_no_later_alias(node, changed)
+        if changed in self._parameters:
+            raise NotFusible(f"{op} at {location(node) or 'an unknown line'} changes a parameter in place")
         value = self._lower_op(node, functional_form(node, op))
         self._values[node] = self._values[changed] = value
 
@@ -249,7 +261,7 @@ def rule_of(op: OpOverload) -> Any:
     rules = lane_rules()
     if op in rules:
         return rules[op]
-    if torch.Tag.pointwise in op.tags:
+    if torch.Tag.pointwise in op.tags and torch.Tag.nondeterministic_seeded not in op.tags:
         return rules[aten.add.Tensor]
     return None
 
@@ -266,7 +278,10 @@ def draws(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> boo
     given = dict(zip((each.name for each in op._schema.arguments), in_schema_order(op, args, kwargs), strict=True))
     if any(given.get(name) is False for name in ("train", "training")):
         return False
-    return not any(given[name] == 0 for name in ("p", "dropout_p", "dropout") if isinstance(given.get(name), float))
+    # A Bernoulli draw takes numbers from the stream whatever its probability.
+    return op is aten.bernoulli.p or not any(
+        given[name] == 0 for name in ("p", "dropout_p", "dropout") if isinstance(given.get(name), float)
+    )
 
 
 def _op_run(node: Node, op: OpOverload, tier: Tier) -> OpRun:
@@ -282,6 +297,6 @@ def _examples(tree: Any) -> Any:
 
 
 def _changes_state(node: Node) -> bool:
-    if node.target is aten.batch_norm.default:
+    if node.target in (aten.batch_norm.default, aten.instance_norm.default):
         return bool(node.args[5])
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from hydro.tuner.ops.registry import dimension_rule
+import torch
+from torch._ops import OpOverload
+
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Layout, Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -41,3 +46,15 @@ def numbered(call: Call) -> Dims:
 def scalar(call: Call) -> Dims:
     """One number."""
     return ()
+
+
+@lane_rule(
+    aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
+    aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
+)  # fmt: skip
+def filled_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | None:
+    """Exact: of the operand only type, device and perhaps shape count, so that lanes share the result."""
+    if any(isinstance(value, Value) for value in rest):
+        return None
+    one_lane = emit.method("select", emit.lane_major(x), 0, 0)
+    return Value(emit.example, {Layout.SHARED: emit.aten(op, (one_lane, *rest))})

@@ -61,14 +61,16 @@ def same(call: Call) -> Dims:
 @lane_rule(
     aten.add.Tensor, aten.rsub.Tensor, aten.masked_fill.Tensor, aten.hardswish.default, aten.relu6.default,
     aten.selu.default, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar, aten.square.default,
-    aten.true_divide.Tensor, aten.multiply.Tensor, aten.subtract.Tensor, aten.divide.Tensor, aten.copy.default,
+    aten.true_divide.Tensor, aten.multiply.Tensor, aten.subtract.Tensor, aten.divide.Tensor,
 )  # fmt: skip
 def elementwise_lanes(emit: Emitter, op: OpOverload, *values: Any) -> Value | None:
     """Exact: an element meets the elements at its own place only. The rule of every op that ATen tags as pointwise."""
     if not isinstance(emit.example, torch.Tensor) or any(isinstance(value, list | tuple) for value in values):
         return None
     operands = [value for value in values if isinstance(value, Value)]
-    if all(_fits_packed(operand, emit.example) for operand in operands):
+    if any(_is_packed_as(each, emit.example) for each in operands) and all(
+        _is_packed_as(each, emit.example) or _spreads_over_packed(each, emit.example) for each in operands
+    ):
         forms = (_packed_form(emit, value) if isinstance(value, Value) else value for value in values)
         return emit.in_channels(emit.aten(op, tuple(forms)))
     if not _takes_tensors(op, values):
@@ -78,14 +80,35 @@ def elementwise_lanes(emit: Emitter, op: OpOverload, *values: Any) -> Value | No
     return emit.in_lanes(emit.aten(op, tuple(forms)))
 
 
-def _fits_packed(operand: Value, output: torch.Tensor) -> bool:
-    if operand.is_shared:
-        return operand.ndim == 0
+def _is_packed_as(operand: Value, output: torch.Tensor) -> bool:
+    """Whether an operand lies packed with as many channels as the output has."""
     return operand.is_packed and operand.ndim == output.ndim and operand.shape[1] == output.shape[1]
 
 
+def _spreads_over_packed(operand: Value, output: torch.Tensor) -> bool:
+    """Whether an operand broadcasts against a packed output without a large copy."""
+    if operand.is_shared:
+        return operand.ndim < output.ndim - 1 or operand.shape[1 - output.ndim] == 1
+    small = operand.example.numel() * _MUCH_LARGER <= output.numel()
+    return small and operand.ndim > 0 and not operand.is_number
+
+
 def _packed_form(emit: Emitter, operand: Value) -> Node:
-    return emit.shared(operand) if operand.is_shared else emit.packed(operand)
+    if operand.is_shared:
+        return emit.shared(operand)
+    if _is_packed_as(operand, emit.example):
+        return emit.packed(operand)
+    return emit.call(_spread_over_packed, emit.lane_major(operand), emit.example.ndim, emit.example.shape[1])
+
+
+_MUCH_LARGER = 16
+
+
+def _spread_over_packed(operand: torch.Tensor, ndim: int, channels: int) -> torch.Tensor:
+    """[G, ...] to a form that broadcasts against [N, G * channels, ...]."""
+    aligned = operand.reshape(len(operand), *(1,) * (ndim + 1 - operand.ndim), *operand.shape[1:])
+    repeated = aligned.expand(*aligned.shape[:2], channels, *aligned.shape[3:])
+    return repeated.transpose(0, 1).flatten(1, 2)
 
 
 def _takes_tensors(op: OpOverload, values: Sequence[Any]) -> bool:
@@ -127,3 +150,26 @@ def same_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value:
     if x.is_packed:
         return emit.in_channels(emit.aten(op, (emit.packed(x), *kept)))
     return emit.in_lanes(emit.aten(op, (emit.lane_major(x), *kept)))
+
+
+@lane_rule(aten.copy.default)
+def copy_lanes(emit: Emitter, op: OpOverload, x: Value, source: Value, non_blocking: bool) -> Value:
+    """Exact: what is copied takes the place and the type of what was there; `aten.copy` itself has no derivative."""
+    shape = tuple(emit.example.shape)
+    typed = emit.method("to", emit.broadcastable(source, len(shape)), emit.example.dtype)
+    return emit.in_lanes(emit.method("expand", typed, emit.lanes, *shape))
+
+
+@lane_rule(aten.prelu.default)
+def prelu_lanes(emit: Emitter, op: OpOverload, x: Value, weight: Value) -> Value | None:
+    """Exact: one slope, or one for each channel, of the lane's own."""
+    if weight.is_shared:
+        return None
+    if weight.example.numel() == 1 or x.ndim < 2:
+        slope = emit.method("view", emit.lane_major(weight), -1, *(1,) * (x.ndim - 1), -1) if x.ndim else None
+        return None if slope is None else emit.in_lanes(emit.aten(_PRELU, (emit.lane_major(x), slope)))
+    slopes = emit.method("view", emit.lane_major(weight), 1, -1, *(1,) * (x.ndim - 2))
+    return emit.in_channels(emit.aten(_PRELU, (emit.packed(x), slopes)))
+
+
+_PRELU = aten._prelu_kernel.default

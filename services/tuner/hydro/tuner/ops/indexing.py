@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from hydro.tuner.fusion.emitter import Emitter, lane_axis
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
-from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
+from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
 
 aten = torch.ops.aten
@@ -75,27 +75,7 @@ def slice_(call: Call) -> Dims:
     return (*inputs[:axis], call.new(call.shape[axis], pinned=True), *inputs[axis + 1 :])
 
 
-@dimension_rule(aten.index.Tensor)
-def index(call: Call) -> Dims:
-    """Indices in one axis, which keeps its size; other axes are untouched."""
-    inputs = call.dims("self")
-    given = [axis for axis, each in enumerate(call["indices"]) if each is not None]
-    if len(given) != 1:
-        raise DimensionMismatch("indices in several axes")
-    call.pin(inputs[given[0]])
-    return (*inputs[: given[0]], *call.dims_of(call["indices"][given[0]]), *inputs[given[0] + 1 :])
-
-
-@dimension_rule(aten.index_select.default)
-def index_select(call: Call) -> Dims:
-    """Indices in one axis, which keeps its size."""
-    inputs = call.dims("self")
-    axis = call.axis("dim", len(inputs))
-    call.pin(inputs[axis])
-    return (*inputs[:axis], call.dims("index")[0], *inputs[axis + 1 :])
-
-
-@dimension_rule(aten.cat.default, aten.concat.default)
+@dimension_rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def concatenate(call: Call) -> Dims:
     """One axis is the sum of the parts', the others are equal."""
     operands = [call.dims_of(each) for each in call["tensors"] if call.dims_of(each)]
@@ -119,29 +99,12 @@ def stack(call: Call) -> Dims:
     return (*first[:axis], call.new(len(others) + 1, pinned=True), *first[axis:])
 
 
-@dimension_rule(aten.pad.default, aten.constant_pad_nd.default)
-def pad(call: Call) -> Dims:
-    """Axes that are padded keep their size."""
-    inputs, shape = call.dims("self"), call.shape
-    padded = [axis for axis, dim in enumerate(inputs) if call.size(dim) != shape[axis]]
-    call.pin(*(inputs[axis] for axis in padded))
-    return tuple(call.new(shape[axis], pinned=True) if axis in padded else dim for axis, dim in enumerate(inputs))
-
-
-@dimension_rule(aten.roll.default, aten.flip.default, aten.tril.default, aten.triu.default)
-def same_but_ordered(call: Call) -> Dims:
-    """Positions matter in the axes they work on, which keep their size."""
-    inputs = call.dims("self")
-    call.pin(*(inputs[axis] for axis in call.axes("dims", len(inputs))) if "dims" in call.arguments else inputs[-2:])
-    return inputs
-
-
 def _uneven(call: Call, inputs: Dims, axis: int, sizes: list[int]) -> tuple[Dims, ...]:
     call.pin(inputs[axis])
     return tuple((*inputs[:axis], call.new(size, pinned=True), *inputs[axis + 1 :]) for size in sizes)
 
 
-@lane_rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
+@lane_rule(aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default)
 def split_lanes(emit: Emitter, op: OpOverload, x: Value, sizes: Any, axis: int) -> list[Value]:
     """Exact: views of each lane."""
     return emit.several(emit.aten(op, (emit.lane_major(x), sizes, lane_axis(axis))), Layout.LANES)
@@ -161,7 +124,7 @@ def slice_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, *rest: Any) 
     return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axis(axis), *rest)))
 
 
-@lane_rule(aten.cat.default)
+@lane_rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def cat_lanes(emit: Emitter, op: OpOverload, parts: Sequence[Value], axis: int) -> Value | None:
     """Exact: each lane's parts beside each other."""
     if any(part.ndim != parts[0].ndim for part in parts):

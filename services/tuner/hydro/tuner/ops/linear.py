@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from string import ascii_letters
+
 import torch
 from torch._ops import OpOverload
 from torch.nn import functional as plain
@@ -155,3 +158,28 @@ def addmm_lanes(
     scaled = product if alpha == 1 else emit.call(torch.mul, product, alpha)
     own_bias = emit.broadcastable(bias, 2)
     return emit.in_lanes(emit.call(torch.add, scaled, own_bias if beta == 1 else emit.call(torch.mul, own_bias, beta)))
+
+
+@lane_rule(aten.baddbmm.default)
+def baddbmm_lanes(
+    emit: Emitter, op: OpOverload, bias: Value, left: Value, right: Value, beta: float, alpha: float
+) -> Value:
+    """Exact: lanes are one more batch axis of the product."""
+    product = emit.call(torch.matmul, emit.broadcastable(left, 3), emit.broadcastable(right, 3))
+    scaled = product if alpha == 1 else emit.call(torch.mul, product, alpha)
+    own_bias = emit.broadcastable(bias, 3)
+    return emit.in_lanes(emit.call(torch.add, scaled, own_bias if beta == 1 else emit.call(torch.mul, own_bias, beta)))
+
+
+@lane_rule(aten.einsum.default)
+def einsum_lanes(
+    emit: Emitter, op: OpOverload, equation: str, tensors: Sequence[Value], path: Sequence[int] | None
+) -> Value | None:
+    """Exact: lanes are one more letter, which the output keeps."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    unused = next((letter for letter in ascii_letters if letter not in equation), "")
+    if not arrow or not unused:
+        return None
+    terms = [term if x.is_shared else unused + term for term, x in zip(inputs.split(","), tensors, strict=True)]
+    operands = [emit.shared(x) if x.is_shared else emit.lane_major(x) for x in tensors]
+    return emit.in_lanes(emit.call(torch.einsum, f"{','.join(terms)}->{unused}{output}", operands))

@@ -88,3 +88,20 @@ def group_norm_lanes(
     own = (None if value is None else emit.method("flatten", emit.lane_major(value)) for value in (weight, bias))
     lane_groups = emit.call(operator.mul, emit.lanes, groups)
     return emit.in_channels(emit.call(plain.group_norm, emit.packed(x), lane_groups, *own, eps))
+
+
+@lane_rule(aten.instance_norm.default)
+def instance_norm_lanes(
+    emit: Emitter, op: OpOverload, x: Value, weight: Value | None, bias: Value | None, mean: Value | None,
+    variance: Value | None, uses_input: bool, momentum: float, eps: float, cudnn: bool,
+) -> Value | None:  # fmt: skip
+    """Exact: a sample's channel is normalized by itself, and lanes are more channels."""
+    own = (weight, bias, mean, variance)
+    if any(value is not None and value.is_shared for value in own) or x.ndim < 3:
+        return None
+    gain, shift, *statistics = (None if value is None else emit.lane_major(value) for value in own)
+    affine = (None if node is None else emit.method("flatten", node) for node in (gain, shift))
+    running = (None if node is None else emit.method("view", node, -1) for node in statistics)
+    return emit.in_channels(
+        emit.call(plain.instance_norm, emit.packed(x), *running, *affine, uses_input, momentum, eps)
+    )

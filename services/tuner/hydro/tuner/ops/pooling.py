@@ -8,7 +8,7 @@ import torch
 from torch._ops import OpOverload
 
 from hydro.tuner.fusion.emitter import Emitter
-from hydro.tuner.fusion.layout import Value, channels_innermost
+from hydro.tuner.fusion.layout import Layout, Value, channels_innermost
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
@@ -27,6 +27,7 @@ def pool_1d(call: Call) -> Dims:
 @dimension_rule(
     aten.max_pool2d.default, aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default,
     aten.upsample_nearest2d.default, aten.upsample_nearest2d.vec, aten.upsample_bilinear2d.vec,
+    aten.upsample_bilinear2d.default, aten.upsample_bicubic2d.vec, aten._upsample_nearest_exact2d.vec,
 )  # fmt: skip
 def pool_2d(call: Call) -> Dims:
     """Pools or resizes over the last two axes."""
@@ -58,10 +59,42 @@ def _pool(call: Call, spatial: int) -> Dims:
     aten.max_pool1d.default, aten.avg_pool1d.default, aten.adaptive_avg_pool1d.default,
     aten.max_pool2d.default, aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default,
     aten.max_pool3d.default, aten.avg_pool3d.default, aten.adaptive_avg_pool3d.default,
-    aten.upsample_nearest2d.vec, aten.upsample_bilinear2d.vec,
+    aten.upsample_nearest1d.vec, aten.upsample_nearest2d.vec, aten.upsample_nearest3d.vec, aten.upsample_linear1d.vec,
+    aten.upsample_bilinear2d.vec, aten.upsample_bicubic2d.vec, aten.upsample_trilinear3d.vec,
+    aten._upsample_nearest_exact1d.vec, aten._upsample_nearest_exact2d.vec, aten._upsample_nearest_exact3d.vec,
+    aten.upsample_nearest2d.default, aten.upsample_bilinear2d.default,
 )  # fmt: skip
 def pool_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | None:
     """Exact: each channel is pooled by itself, and lanes are more channels."""
     if x.ndim < 3 or len(emit.example.shape) != x.ndim or emit.example.shape[:2] != x.example.shape[:2]:
         return None
     return emit.in_channels(emit.aten(op, (emit.call(channels_innermost, emit.packed(x)), *rest)))
+
+
+@lane_rule(
+    aten.max_pool1d_with_indices.default, aten.max_pool2d_with_indices.default, aten.max_pool3d_with_indices.default,
+    aten.adaptive_max_pool1d.default, aten.adaptive_max_pool2d.default, aten.adaptive_max_pool3d.default,
+)  # fmt: skip
+def pool_with_indices_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> list[Value] | None:
+    """Exact: each channel is pooled by itself, and indices count within its own plane."""
+    if len(emit.example[0].shape) != x.ndim or not _has_batch(op, x):
+        return None
+    return emit.several(emit.aten(op, (emit.packed(x), *rest)), Layout.PACKED)
+
+
+def _has_batch(op: OpOverload, x: Value) -> bool:
+    return x.ndim == 2 + next(int(letter) for letter in op._schema.name.split("pool")[1] if letter.isdigit())
+
+
+@lane_rule(aten.im2col.default, aten.col2im.default)
+def columns_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | None:
+    """Exact: a channel's windows are beside each other, so each lane's channels stay its own."""
+    has_batch = x.ndim == (4 if op is aten.im2col.default else 3)
+    return emit.in_channels(emit.aten(op, (emit.packed(x), *rest))) if has_batch else None
+
+
+@lane_rule(aten.grid_sampler.default)
+def grid_sampler_lanes(emit: Emitter, op: OpOverload, x: Value, grid: Value, *rest: Any) -> Value:
+    """Exact: a sample is read by itself, and lanes are more samples."""
+    merged = (emit.method("flatten", emit.lane_major(value), 0, 1) for value in (x, grid))
+    return emit.in_lanes(emit.method("unflatten", emit.aten(op, (*merged, *rest)), 0, (emit.lanes, -1)))

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch.fx import Node
 
 from hydro.tuner.fusion.emitter import Emitter, lane_axes, lane_axis
-from hydro.tuner.fusion.layout import Value
+from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
@@ -87,6 +88,32 @@ def _reduction_of_all_lanes(emit: Emitter, op: OpOverload, x: Value, rest: Seque
     if x.ndim == 0 or emit.example.ndim > 0 or op not in (aten.argmax.default, aten.argmin.default):
         return None
     return emit.in_lanes(emit.aten(op, (emit.method("flatten", emit.lane_major(x), 1), 1, *rest)))
+
+
+@lane_rule(
+    aten.max.dim, aten.min.dim, aten.median.dim, aten.prod.dim_int, aten.any.dim, aten.all.dim, aten.any.dims,
+    aten.all.dims, aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.cumprod.default,
+    aten.logcumsumexp.default, aten.std_mean.correction, aten.var_mean.correction, aten.count_nonzero.dim_IntList,
+    aten.glu.default,
+)  # fmt: skip
+def along_axes_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | list[Value] | None:
+    """Exact: along axes of each lane; those after the channels stay packed."""
+    names = [argument.name for argument in op._schema.arguments[1:]]
+    place = names.index("dim")
+    axes = [rest[place]] if isinstance(rest[place], int) else rest[place]
+    if not axes or x.ndim == 0:
+        return None
+    if x.is_packed and all(axis % x.ndim >= 2 for axis in axes):
+        return _outputs(emit, emit.aten(op, (emit.packed(x), *rest)), Layout.PACKED)
+    shifted = lane_axis(rest[place]) if isinstance(rest[place], int) else lane_axes(axes)
+    given = (*rest[:place], shifted, *rest[place + 1 :])
+    return _outputs(emit, emit.aten(op, (emit.lane_major(x), *given)), Layout.LANES)
+
+
+def _outputs(emit: Emitter, node: Node, layout: Layout) -> Value | list[Value]:
+    if not isinstance(emit.example, torch.Tensor):
+        return emit.several(node, layout)
+    return emit.in_channels(node) if layout is Layout.PACKED else emit.in_lanes(node)
 
 
 @lane_rule(aten.mean.default, aten.sum.default)

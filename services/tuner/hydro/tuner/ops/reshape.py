@@ -47,11 +47,12 @@ def permute(call: Call) -> Dims:
     return tuple(inputs[axis] for axis in call["dims"])
 
 
-@dimension_rule(aten.transpose.int)
+@dimension_rule(aten.transpose.int, aten.swapaxes.default, aten.swapdims.default)
 def transpose(call: Call) -> Dims:
     """Two axes exchanged."""
     inputs = list(call.dims("self"))
-    one, other = call.axis("dim0", len(inputs)), call.axis("dim1", len(inputs))
+    names = ("axis0", "axis1") if "axis0" in call.arguments else ("dim0", "dim1")
+    one, other = (call.axis(name, len(inputs)) for name in names)
     inputs[one], inputs[other] = inputs[other], inputs[one]
     return tuple(inputs)
 
@@ -153,7 +154,7 @@ def _regroup(call: Call, inputs: Dims, shape: tuple[int, ...]) -> Dims:
 @lane_rule(
     aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.flatten.using_ints, aten.view_as.default,
     aten.reshape_as.default, aten.unflatten.int, aten.unsqueeze.default, aten.squeeze.default, aten.squeeze.dim,
-    aten.squeeze.dims,
+    aten.squeeze.dims, aten.ravel.default,
 )  # fmt: skip
 def view_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value:
     """Exact: the same elements of each lane in the same order."""
@@ -181,7 +182,7 @@ def permute_lanes(emit: Emitter, op: OpOverload, x: Value, axes: Sequence[int]) 
     return emit.in_lanes(emit.method("permute", emit.lane_major(x), *order))
 
 
-@lane_rule(aten.transpose.int)
+@lane_rule(aten.transpose.int, aten.swapaxes.default, aten.swapdims.default)
 def transpose_lanes(emit: Emitter, op: OpOverload, x: Value, one: int, other: int) -> Value:
     """Exact: a view of each lane."""
     return emit.in_lanes(emit.method("transpose", emit.lane_major(x), lane_axis(one), lane_axis(other)))
@@ -202,8 +203,8 @@ def expand_lanes(emit: Emitter, op: OpOverload, x: Value, size: Sequence[int], i
     return emit.in_lanes(emit.method("expand", emit.broadcastable(x, len(shape)), emit.lanes, *shape))
 
 
-@lane_rule(aten.expand_as.default)
-def expand_as_lanes(emit: Emitter, op: OpOverload, x: Value, other: Value) -> Value:
+@lane_rule(aten.expand_as.default, aten.broadcast_to.default)
+def expand_as_lanes(emit: Emitter, op: OpOverload, x: Value, other: Value | Sequence[int]) -> Value:
     """Exact: a view of each lane."""
     return expand_lanes(emit, op, x, (), False)
 
@@ -221,3 +222,37 @@ def _broadcast_to(emit: Emitter, x: Value, example: torch.Tensor) -> Value:
     lanes = () if x.is_shared else (emit.lanes,)
     node = emit.method("expand", emit.broadcastable(x, len(shape)), *lanes, *shape)
     return Value(example, {Layout.SHARED if x.is_shared else Layout.LANES: node})
+
+
+@lane_rule(aten.repeat.default)
+def repeat_lanes(emit: Emitter, op: OpOverload, x: Value, repeats: Sequence[int]) -> Value:
+    """Exact: copies of each lane beside each other."""
+    return emit.in_lanes(emit.aten(op, (emit.broadcastable(x, len(repeats)), [1, *repeats])))
+
+
+@lane_rule(aten.repeat_interleave.self_int)
+def repeat_interleave_lanes(
+    emit: Emitter, op: OpOverload, x: Value, repeats: int, axis: int | None, output_size: int | None
+) -> Value | None:
+    """Exact: along an axis of each lane."""
+    if axis is None or x.ndim == 0:
+        return None
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), repeats, lane_axis(axis), output_size)))
+
+
+@lane_rule(aten.movedim.int, aten.moveaxis.int)
+def movedim_lanes(emit: Emitter, op: OpOverload, x: Value, source: int, destination: int) -> Value:
+    """Exact: a view of each lane."""
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axis(source), lane_axis(destination))))
+
+
+@lane_rule(aten.pixel_shuffle.default, aten.pixel_unshuffle.default)
+def pixel_shuffle_lanes(emit: Emitter, op: OpOverload, x: Value, factor: int) -> Value | None:
+    """Exact: the channels of a block are beside each other, so each lane's blocks stay its own."""
+    return emit.in_channels(emit.aten(op, (emit.packed(x), factor))) if x.ndim == 4 else None
+
+
+@lane_rule(aten.unfold.default)
+def unfold_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, size: int, step: int) -> Value | None:
+    """Exact: windows over an axis of each lane."""
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axis(axis), size, step))) if x.ndim else None

@@ -1,0 +1,63 @@
+"""Ops that put the elements of an axis in another order: what they do to dimensions, and how they run over lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+
+from hydro.tuner.fusion.emitter import Emitter, lane_axes, lane_axis
+from hydro.tuner.fusion.layout import Layout, Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
+from hydro.tuner.shrinking.dimensions import Dims
+from hydro.tuner.shrinking.propagation import Call
+
+aten = torch.ops.aten
+
+
+@dimension_rule(aten.roll.default, aten.flip.default, aten.tril.default, aten.triu.default)
+def same_but_ordered(call: Call) -> Dims:
+    """Positions matter in the axes they work on, which keep their size."""
+    inputs = call.dims("self")
+    call.pin(*(inputs[axis] for axis in call.axes("dims", len(inputs))) if "dims" in call.arguments else inputs[-2:])
+    return inputs
+
+
+@lane_rule(aten.roll.default)
+def roll_lanes(emit: Emitter, op: OpOverload, x: Value, shifts: Sequence[int], axes: Sequence[int]) -> Value | None:
+    """Exact: within each lane; axes after the channels stay packed."""
+    if not axes:
+        return None
+    if x.is_packed and all(axis % x.ndim >= 2 for axis in axes):
+        return emit.in_channels(emit.aten(op, (emit.packed(x), shifts, axes)))
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), shifts, lane_axes(axes))))
+
+
+@lane_rule(aten.flip.default)
+def flip_lanes(emit: Emitter, op: OpOverload, x: Value, axes: Sequence[int]) -> Value | None:
+    """Exact: within each lane."""
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axes(axes))))
+
+
+@lane_rule(aten.tril.default, aten.triu.default)
+def triangle_lanes(emit: Emitter, op: OpOverload, x: Value, diagonal: int) -> Value | None:
+    """Exact: matrices in the last two axes, and lanes are one more batch axis."""
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), diagonal)))
+
+
+@lane_rule(aten.topk.default)
+def topk_lanes(emit: Emitter, op: OpOverload, x: Value, count: int, axis: int, *rest: Any) -> list[Value] | None:
+    """Exact: within each lane."""
+    if x.ndim == 0:
+        return None
+    return emit.several(emit.aten(op, (emit.lane_major(x), count, lane_axis(axis), *rest)), Layout.LANES)
+
+
+@lane_rule(aten.sort.default)
+def sort_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, descending: bool) -> list[Value] | None:
+    """Exact: within each lane."""
+    if x.ndim == 0:
+        return None
+    return emit.several(emit.aten(op, (emit.lane_major(x), lane_axis(axis), descending)), Layout.LANES)
