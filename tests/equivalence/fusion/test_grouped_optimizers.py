@@ -29,7 +29,7 @@ def separate(optimizer_type, models, options, steps, first_step=0):
     for lane, (model, given) in enumerate(zip(models, options, strict=True)):
         leaves = {name: tensor.requires_grad_() for name, tensor in model.items()}
         optimizer = optimizer_type([{"params": [leaf], **given.get(name, {})} for name, leaf in leaves.items()])
-        for step in range(first_step, first_step + steps):
+        for step in range(first_step, first_step + steps) if isinstance(steps, int) else steps:
             for name, gradient in gradients(step, lane).items():
                 leaves[name].grad = gradient
             optimizer.step()
@@ -59,6 +59,22 @@ def same_for_all(options):
     return {name: dict(options) for name in SHAPES}
 
 
+class OwnRule(torch.optim.Optimizer):
+    """A user's: its constructor demands a number, and a state is no tensor."""
+
+    def __init__(self, params, lr=0.1, power=1.0):
+        super().__init__(params, {"lr": lr, "power": power})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for leaf in (leaf for leaf in group["params"] if leaf.grad is not None):
+                state = self.state[leaf]
+                state["count"] = state.get("count", 0) + 1
+                state["mean"] = state.get("mean", torch.zeros_like(leaf)) * 0.5 + leaf.grad
+                leaf -= group["lr"] * state["count"] ** -group["power"] * state["mean"]
+
+
 CASES = {
     "sgd": (torch.optim.SGD, [{"lr": 0.1 * (lane + 1)} for lane in range(3)]),
     "sgd-momentum": (
@@ -86,7 +102,17 @@ CASES = {
     "rmsprop": (torch.optim.RMSprop, [{"lr": 0.01}, {"lr": 0.02, "alpha": 0.9, "momentum": 0.5, "centered": True}]),
     "adagrad": (torch.optim.Adagrad, [{"lr": 0.1}, {"lr": 0.2, "lr_decay": 0.1}]),
     "nadam": (torch.optim.NAdam, [{"lr": 0.01}, {"lr": 0.02, "weight_decay": 0.1}]),
+    "radam": (torch.optim.RAdam, [{"betas": (0.9, 0.7)}, {"lr": 0.02, "weight_decay": 0.1}]),
+    "adafactor": (torch.optim.Adafactor, [{"lr": 0.1}, {"weight_decay": 0.1, "maximize": True}]),
+    "adadelta": (torch.optim.Adadelta, [{"rho": 0.5}, {"lr": 0.5}]),
+    "adamax": (torch.optim.Adamax, [{"lr": 0.01}, {"betas": (0.5, 0.9)}]),
+    "asgd": (torch.optim.ASGD, [{"lr": 0.01}, {"t0": 3, "lambd": 0.1}]),
+    "rprop": (torch.optim.Rprop, [{"lr": 0.01}, {"etas": (0.3, 1.5)}]),
+    "without-twin": (OwnRule, [{"lr": 0.01}, {"lr": 0.02, "power": 0.5}]),
 }
+
+
+SAME_BITS = [case for case in CASES if case != "without-twin"]
 
 
 def build(case):
@@ -137,7 +163,7 @@ def test_a_fresh_lane_starts_as_a_new_torch_optimizer():
     assert_equal_lanes(parameters, separate(optimizer_type, [fresh], [options[1]], 7, first_step=5))
 
 
-@pytest.mark.parametrize("case", ["sgd-momentum", "adamw", "nadam"])
+@pytest.mark.parametrize("case", ["sgd-momentum", "adamw", "nadam", "asgd", "without-twin"])
 def test_a_lane_state_is_the_state_of_torch(case):
     optimizer_type, options, models, parameters, optimizer = build(case)
     grouped_steps(optimizer, parameters, range(len(models)), range(3))
@@ -152,7 +178,8 @@ def test_a_lane_state_is_the_state_of_torch(case):
         expected = {slot: value for slot, value in plain.state[leaf].items() if value is not None}
         assert set(expected) <= set(state[name])
         for slot, value in expected.items():
-            assert torch.allclose(state[name][slot].double(), value.double(), rtol=0, atol=1e-12)
+            mine, theirs = (torch.as_tensor(each).double() for each in (state[name][slot], value))
+            assert torch.allclose(mine, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", ["sgd-momentum", "adam", "rmsprop"])
@@ -193,3 +220,104 @@ def test_a_parameter_without_gradient_is_left_alone():
     optimizer.step()
     assert torch.equal(unused, torch.ones(2, 3))
     assert set(optimizer.lane_state(0)) == {"used"}
+
+
+@pytest.fixture
+def by_lane(monkeypatch):
+    for rule in (optim.SGD, optim.Adam):
+        monkeypatch.setattr(rule, "elements_by_lane", 0)
+
+
+@pytest.mark.usefixtures("by_lane")
+@pytest.mark.parametrize("case", ["sgd", "sgd-momentum", "adam", "adamw"])
+def test_large_lanes_step_one_by_one_as_small_ones_do_together(case):
+    optimizer_type, options, models, parameters, optimizer = build(case)
+    assert optimizer.is_by_lane
+    order = [*range(1, len(models)), 0]
+    grouped_steps(optimizer, parameters, range(len(models)), range(7))
+    state = optimizer.lane_state(0)
+    for parameter in parameters.values():
+        parameter.data = parameter.detach()[order]
+    optimizer.take(order[:-1])
+    optimizer.append(state, options[0])
+    grouped_steps(optimizer, parameters, order, range(7, STEPS))
+    expected = separate(optimizer_type, models, options, STEPS)
+    assert_equal_lanes(parameters, [expected[lane] for lane in order])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_skipped_lane_stays_and_goes_on_as_if_the_step_had_not_been(case):
+    optimizer_type, options, models, parameters, optimizer = build(case)
+    for step in range(6):
+        before = {name: parameter.detach()[0].clone() for name, parameter in parameters.items()}
+        for name in parameters:
+            rows = [gradients(step, lane)[name] for lane in range(len(models))]
+            parameters[name].grad = torch.stack(rows)
+            if step in (0, 3):
+                parameters[name].grad[0] = torch.nan
+        optimizer.step(skipped=[0] if step in (0, 3) else [])
+        if step in (0, 3):
+            assert all(torch.equal(parameters[name][0], value) for name, value in before.items())
+    undisturbed = separate(optimizer_type, models, options, 6)
+    resumed = separate(optimizer_type, models[:1], options[:1], steps=(1, 2, 4, 5))
+    assert_equal_lanes(parameters, [*resumed, *undisturbed[1:]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", [*SAME_BITS, "by-lane-sgd-momentum", "by-lane-adam"])
+def test_the_bits_of_a_lane_do_not_depend_on_the_other_lanes(case, dtype, monkeypatch):
+    if case.startswith("by-lane-"):
+        case = case.removeprefix("by-lane-")
+        monkeypatch.setattr(optim.grouped_twin(CASES[case][0]), "elements_by_lane", 0)
+    optimizer_type, numbers = CASES[case]
+    shapes = [(), (1,), (3,), (33,), (5, 7), (16, 16), (3, 5, 3, 3)]
+    generator = torch.Generator().manual_seed(1)
+    values = [torch.randn(2, *shape, generator=generator).to(dtype) for shape in shapes]
+    steps = [[torch.randn(2, *shape, generator=generator).to(dtype) for shape in shapes] for _ in range(4)]
+    blank = optimizer_type([torch.zeros(1, requires_grad=True)]).defaults
+
+    def train(lanes):
+        parameters = {str(row): value[lanes].clone().requires_grad_() for row, value in enumerate(values)}
+        own = [{name: {**blank, **numbers[lane]} for name in parameters} for lane in lanes]
+        optimizer = optim.build_optimizer(optimizer_type, parameters, own)
+        for step, rows in enumerate(steps):
+            for parameter, gradient in zip(parameters.values(), rows, strict=True):
+                parameter.grad = gradient[lanes].clone()
+                parameter.grad[torch.tensor(lanes) == 1] *= torch.nan if step == 2 else 1
+            optimizer.step()
+        return [parameter.detach()[0] for parameter in parameters.values()]
+
+    alone = train([0])
+    for lanes in ([0, 1], [0, 0, 0], [0, *[1] * 16]):
+        assert all(torch.equal(mine, other) for mine, other in zip(alone, train(lanes), strict=True))
+
+
+def test_an_optimizer_made_by_its_maker_keeps_its_groups_and_attributes():
+    class Counting(torch.optim.SGD):
+        def __init__(self, params, lr, factor):
+            super().__init__(params, lr=lr)
+            self.factor = factor
+
+        def step(self, closure=None):
+            for group in self.param_groups:
+                group["count"] = group.get("count", 0) + 1
+                for leaf in group["params"]:
+                    leaf.grad = leaf.grad * self.factor * group["count"] * len(group["params"])
+            return super().step(closure)
+
+    models = lane_models(2)
+    parameters = stacked(models)
+    options = [same_for_all({"lr": 0.1}), same_for_all({"lr": 0.1})]
+    options[1]["bias"]["lr"] = 0.2
+    makers = [lambda leaves, factor=factor: Counting(leaves.values(), 0.1, factor) for factor in (1.0, 2.0)]
+    optimizer = optim.build_optimizer(Counting, parameters, options, makers)
+    for step in range(3):
+        grouped_steps(optimizer, parameters, range(2), [step])
+        optimizer.set_options(0, options[0])
+    expected = copy.deepcopy(models)
+    for lane, sizes in enumerate(({"weight": 3, "bias": 3, "scale": 3}, {"weight": 2, "bias": 1, "scale": 2})):
+        for step in range(3):
+            for name, gradient in gradients(step, lane).items():
+                rate = options[lane][name]["lr"] * (lane + 1.0) * (step + 1) * sizes[name]
+                expected[lane][name] = expected[lane][name] - rate * gradient
+    assert_equal_lanes(parameters, expected)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from hydro.optim.grouped_rule import GroupedRule, Parameters, pick
+from hydro.optim.grouped_rule import GroupedRule, pick
 from hydro.optim.lane_numbers import Number
+from hydro.optim.parameter_groups import Parameters
 
 
 class Adam(GroupedRule):
@@ -18,9 +18,8 @@ class Adam(GroupedRule):
     Source: torch/optim/adam.py (`_single_tensor_adam`).
     """
 
-    numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize")
-    keeps_step = True
-    decays_weights_directly: ClassVar[bool] = False
+    numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize", "decoupled_weight_decay")
+    elements_by_lane = 8192
 
     def __init__(
         self,
@@ -32,33 +31,42 @@ class Adam(GroupedRule):
         amsgrad: Number = False,
         *,
         maximize: Number = False,
+        decoupled_weight_decay: Number = False,
     ) -> None:
         """Takes torch's arguments; each number is one value, or one per lane."""
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
-        super().__init__(params, {**defaults, "maximize": maximize})
+        super().__init__(params, {**defaults, "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay})
 
     def refresh(self) -> None:
         """Writes the coefficients that do not depend on the step count."""
-        decay = self._numbers["weight_decay"]
-        self._decays = bool((decay != 0).any())
-        self._maximizes = bool((self._numbers["maximize"] != 0).any())
+        decay, decoupled = self._numbers["weight_decay"], self._numbers["decoupled_weight_decay"]
         self._has_amsgrad = bool((self._numbers["amsgrad"] != 0).any())
+        if self.is_by_lane:
+            return
+        self._couples = bool((decay * (1 - decoupled) != 0).any())
+        self._decays = bool((decay * decoupled != 0).any())
+        self._maximizes = bool((self._numbers["maximize"] != 0).any())
         self._sign = self.write("sign", 1 - 2 * self._numbers["maximize"])
-        self._decay = self.write("decay", 1 - self._numbers["lr"] * decay if self.decays_weights_directly else decay)
+        self._coupled = self.write("coupled", decay * (1 - decoupled))
+        self._kept = self.write("kept", 1 - self._numbers["lr"] * decay * decoupled)
         self._first_share = self.write("first_share", 1 - self._numbers["beta1"])
         self._second_share = self.write("second_share", 1 - self._numbers["beta2"])
         self._eps = self.write("eps", self._numbers["eps"])
         self._amsgrad = self.write("amsgrad", self._numbers["amsgrad"])
 
+    def has_slot(self, slot: str, row: int, lane: int) -> bool:
+        """Torch keeps the largest moment for lanes with amsgrad."""
+        return slot != "max_exp_avg_sq" or self.number("amsgrad", row, lane) != 0
+
     def update(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
-        """Updates the parameters in these rows."""
+        """Updates the parameters in these rows, all lanes at once."""
         parameters, gradients = pick(self._parameters, rows), list(gradients)
         if self._maximizes:
             gradients = list(torch._foreach_mul(gradients, pick(self._sign, rows)))
-        if self._decays and self.decays_weights_directly:
-            torch._foreach_mul_(parameters, pick(self._decay, rows))
-        elif self._decays:
-            gradients = list(torch._foreach_addcmul(gradients, parameters, pick(self._decay, rows)))
+        if self._couples:
+            gradients = list(torch._foreach_addcmul(gradients, parameters, pick(self._coupled, rows)))
+        if self._decays:
+            torch._foreach_mul_(parameters, pick(self._kept, rows))
         first = pick(self.slot("exp_avg"), rows)
         torch._foreach_lerp_(first, gradients, pick(self._first_share, rows))
         second = self._second_moment(rows, gradients)
@@ -83,11 +91,35 @@ class Adam(GroupedRule):
         second = 1 - self._numbers["beta2"] ** self._steps
         return self.write("step_size", -self._numbers["lr"] / first), self.write("correction", second.rsqrt())
 
+    def update_by_lane(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
+        """Updates the parameters in these rows by torch's fused kernels, one lane after the other."""
+        parameters = self.parameters_by_lane()
+        first, second = self.slot_by_lane("exp_avg"), self.slot_by_lane("exp_avg_sq")
+        largest = self.slot_by_lane("max_exp_avg_sq") if self._has_amsgrad else []
+        gradient_of = {row: each.contiguous().unbind() for row, each in zip(rows, gradients, strict=True)}
+        steps = [row.unbind() for row in self._steps.float().unbind()]
+        for lane, numbers, part in self.lane_rows.parts(self._numbers, rows):
+            lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, is_decoupled = numbers
+            step = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
+            step(
+                [parameters[row][lane] for row in part],
+                [gradient_of[row][lane] for row in part],
+                [first[row][lane] for row in part],
+                [second[row][lane] for row in part],
+                [largest[row][lane] for row in part] if amsgrad else [],
+                [steps[row][lane] for row in part],
+                lr=lr,
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=weight_decay,
+                eps=eps,
+                amsgrad=bool(amsgrad),
+                maximize=bool(maximize),
+            )
+
 
 class AdamW(Adam):
     """Grouped twin of torch.optim.AdamW: weight decay acts on the parameters, not through the gradient."""
-
-    decays_weights_directly = True
 
     def __init__(
         self,
@@ -101,4 +133,4 @@ class AdamW(Adam):
         maximize: Number = False,
     ) -> None:
         """Takes torch's arguments; each number is one value, or one per lane."""
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 LaneOptions = Mapping[str, Mapping[str, Any]]
 """Of one lane: parameter name -> the options of its torch parameter group (`lr`, `betas`, `weight_decay` ...)."""
 
-LaneState = Mapping[str, Mapping[str, Tensor]]
-"""Of one lane: parameter name -> slot -> tensor, as in the `state` of a torch optimizer."""
+LaneState = Mapping[str, Mapping[str, Any]]
+"""Of one lane: parameter name -> slot -> tensor or plain value, as in the `state` of a torch optimizer."""
+
+MakeOptimizer = Callable[[Mapping[str, Tensor]], Optimizer]
+"""Gives one lane's own torch optimizer over these leaves, by parameter name."""
 
 
 class GroupedOptimizer(Protocol):
@@ -26,8 +30,15 @@ class GroupedOptimizer(Protocol):
     def lanes(self) -> int:
         """How many lanes there are."""
 
-    def step(self) -> None:
-        """Updates every parameter that has a gradient, from `.grad`."""
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What it steps, [lanes, ...] each."""
+
+    def step(self, skipped: Sequence[int] = ()) -> None:
+        """Updates every parameter that has a gradient, from `.grad`.
+
+        The skipped lanes stay as they are, step counts included.
+        """
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
@@ -44,8 +55,11 @@ class GroupedOptimizer(Protocol):
     def take(self, indices: Sequence[int]) -> None:
         """Keeps the lanes with these indices, in this order."""
 
-    def append(self, state: LaneState, options: LaneOptions) -> None:
-        """Adds a lane at the end; an empty state is that of an optimizer that has not stepped."""
+    def append(self, state: LaneState, options: LaneOptions, make: MakeOptimizer | None = None) -> None:
+        """Adds a lane at the end; an empty state is that of an optimizer that has not stepped.
 
-    def lane_state(self, lane: int) -> dict[str, dict[str, Tensor]]:
+        `make` builds the lane's own optimizer where one is run; without it, the class is called with the options.
+        """
+
+    def lane_state(self, lane: int) -> dict[str, dict[str, Any]]:
         """Gives a copy of a lane's state, in torch's names and shapes."""

@@ -1,4 +1,4 @@
-"""What the grouped twins share: parameters in torch's forms, per-lane numbers, per-lane state.
+"""What the grouped twins share: per-lane numbers, per-lane state, and the step.
 
 Legend: T parameters, G lanes.
 """
@@ -6,46 +6,43 @@ Legend: T parameters, G lanes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from hydro.optim.grouped_optimizer import LaneOptions, LaneState
+from hydro.optim.grouped_optimizer import LaneOptions, LaneState, MakeOptimizer
 from hydro.optim.lane_numbers import Coefficients, LaneNumbers
-
-Parameters = Mapping[str, Tensor] | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[dict[str, Any]]
-"""Parameters [G, ...] by name, as torch's named pairs, without names (then "0", "1" ...), or in groups with options."""
-
-
-def read_groups(parameters: Parameters) -> list[tuple[str, Tensor, dict[str, Any]]]:
-    """Gives name, parameter and own options of each parameter, for every form torch accepts."""
-    entries: list[Any] = list(parameters.items()) if isinstance(parameters, Mapping) else list(parameters)
-    groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
-    found: list[tuple[str, Tensor, dict[str, Any]]] = []
-    for group in groups:
-        options = {key: value for key, value in group.items() if key != "params"}
-        members = group["params"]
-        for member in members.items() if isinstance(members, Mapping) else members:
-            name, parameter = member if isinstance(member, tuple) else (str(len(found)), member)
-            found.append((name, parameter, options))
-    if not found:
-        raise ValueError("the optimizer got no parameters")
-    return found
+from hydro.optim.lane_rows import LaneRows
+from hydro.optim.parameter_groups import Parameters, read_groups
 
 
 class GroupedRule(ABC):
-    """A grouped twin: an update rule over lists of [G, ...] tensors with [G, 1, ...] numbers.
+    """A grouped twin: an update rule over [G, ...] tensors with [G, 1, ...] numbers.
 
-    Exact because every operation is elementwise and a lane's numbers meet that lane's elements only.
+    Exact because every operation is elementwise, or reduces one lane's elements, and a lane's numbers meet that lane's
+    elements only. Which way a step runs depends on the sizes of one lane, never on how many there are: a lane's bits
+    are the same in every bundle.
     """
 
     numbers: ClassVar[tuple[str, ...]]
-    """Names of the numbers; `betas` counts as `beta1` and `beta2`."""
+    """Names of the numbers; of a pair, such as `betas`, each one."""
 
-    keeps_step: ClassVar[bool]
+    pairs: ClassVar[Mapping[str, tuple[str, ...]]] = {"betas": ("beta1", "beta2")}
+    """Options that hold several numbers, and their names."""
+
+    codes: ClassVar[Mapping[str, Mapping[Any, float]]] = {}
+    """Options whose values are no numbers, and the numbers that stand for them."""
+
+    scalars: ClassVar[Mapping[str, float]] = {}
+    """State that is one number for each parameter and lane, with its value before the first step."""
+
+    keeps_step: ClassVar[bool] = True
     """Whether torch keeps a step count in this optimizer's state."""
+
+    elements_by_lane: ClassVar[int | None] = None
+    """Elements of one lane from which on torch's fused kernel, lane by lane, beats the update of all lanes on a CPU."""
 
     def __init__(self, params: Parameters, defaults: Mapping[str, Any]) -> None:
         """Reads the parameters and their numbers; a group's own options replace the defaults."""
@@ -53,15 +50,20 @@ class GroupedRule(ABC):
         self._names = [name for name, _, _ in groups]
         self._parameters = [parameter for _, parameter, _ in groups]
         self._numbers = LaneNumbers(self.numbers, self._names, len(self._parameters[0]))
-        for name, parameter, options in groups:
-            if len(parameter) != self.lanes:
-                raise ValueError(f"parameter {name} has {len(parameter)} lanes, the first one has {self.lanes}")
+        for name, _, options in groups:
             for number, value in self._read({**defaults, **options}):
                 self._numbers.fill(name, number, value)
         self._defaults = {name: value for name, value in self._read(defaults) if isinstance(value, int | float)}
         self._steps = torch.zeros(len(groups), self.lanes, dtype=torch.float64)
+        # As torch keeps them: in float32, unless the default is float64.
+        scalar = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
+        self._scalars = {
+            name: torch.full((len(groups), self.lanes), value, dtype=scalar) for name, value in self.scalars.items()
+        }
         self._state: dict[str, list[Tensor]] = {}
         self._coefficients: dict[str, Coefficients] = {}
+        self.lane_rows = LaneRows()
+        self.is_by_lane = self._is_large()
         self._stale = True
 
     @property
@@ -69,18 +71,30 @@ class GroupedRule(ABC):
         """How many lanes there are."""
         return self._numbers.lanes
 
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What it steps, [G, ...] each, by name."""
+        return dict(zip(self._names, self._parameters, strict=True))
+
     @torch.no_grad()
-    def step(self) -> None:
-        """Updates every parameter that has a gradient, from `.grad`."""
+    def step(self, skipped: Sequence[int] = ()) -> None:
+        """Updates every parameter that has a gradient, from `.grad`; the skipped lanes stay as they are."""
         rows = [row for row, parameter in enumerate(self._parameters) if parameter.grad is not None]
-        if not rows:
+        if not rows or len(skipped) == self.lanes:
             return
+        restore = self._snapshot(list(skipped)) if skipped else None
         if self._stale:
             self._stale = False
+            self.lane_rows.forget_numbers()
             self.refresh()
+        self._counted = torch.zeros(len(self._names), 1, dtype=torch.bool)
+        self._counted[rows] = True
         self.count(rows)
         gradients = [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None]
-        self.update(rows, gradients)
+        update = self.update_by_lane if self.is_by_lane else self.update
+        update(rows, gradients)
+        if restore is not None:
+            restore()
 
     @abstractmethod
     def refresh(self) -> None:
@@ -88,7 +102,11 @@ class GroupedRule(ABC):
 
     @abstractmethod
     def update(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
-        """Updates the parameters in these rows."""
+        """Updates the parameters in these rows, all lanes at once."""
+
+    def update_by_lane(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
+        """Updates the parameters in these rows, one lane after the other; for rules with `elements_by_lane`."""
+        raise NotImplementedError
 
     def count(self, rows: Sequence[int]) -> None:
         """Advances the step counts of the parameters in these rows."""
@@ -119,16 +137,20 @@ class GroupedRule(ABC):
         kept = list(indices)
         self._numbers.take(kept)
         self._steps = self._steps[:, kept]
+        self._scalars = {name: table[:, kept] for name, table in self._scalars.items()}
         self._state = {slot: [tensor[kept] for tensor in tensors] for slot, tensors in self._state.items()}
         self._forget_shapes()
 
     @torch.no_grad()
-    def append(self, state: LaneState, options: LaneOptions) -> None:
+    def append(self, state: LaneState, options: LaneOptions, make: MakeOptimizer | None = None) -> None:
         """Adds a lane at the end; an empty state is that of an optimizer that has not stepped."""
-        for slot in {slot for slots in state.values() for slot in slots} - {"step"}:
+        for slot in {slot for slots in state.values() for slot in slots} - {"step", *self.scalars}:
             self.slot(slot)
         self._numbers.append(self._defaults)
         self._steps = torch.cat([self._steps, self._steps.new_zeros(len(self._names), 1)], dim=1)
+        for name, start in self.scalars.items():
+            table = self._scalars[name]
+            self._scalars[name] = torch.cat([table, table.new_full((len(table), 1), start)], dim=1)
         for row, name in enumerate(self._names):
             self._append_row(row, state.get(name, {}))
         self._forget_shapes()
@@ -139,10 +161,25 @@ class GroupedRule(ABC):
         return {name: self._row_state(row, lane) for row, name in enumerate(self._names) if self._steps[row, lane]}
 
     def slot(self, name: str) -> list[Tensor]:
-        """Gives the state tensors of a name, zeros at first."""
+        """Gives the state tensors of a name, one for each parameter, zeros at first."""
         if name not in self._state:
-            self._state[name] = [p.new_zeros(self.lanes, *p.shape[1:]) for p in self._parameters]
+            self._state[name] = [
+                parameter.new_zeros(self.lanes, *self.slot_shape(name, row))
+                for row, parameter in enumerate(self._parameters)
+            ]
         return self._state[name]
+
+    def slot_shape(self, slot: str, row: int) -> Sequence[int]:
+        """Gives the shape that torch's state has for one lane: mostly the parameter's."""
+        return self._parameters[row].shape[1:]
+
+    def has_slot(self, slot: str, row: int, lane: int) -> bool:
+        """Says whether torch would keep this state: what other lanes need exists for all."""
+        return True
+
+    def number(self, name: str, row: int, lane: int) -> float:
+        """Gives one number as it is now."""
+        return float(self._numbers[name][row, lane])
 
     def write(self, name: str, table: Tensor) -> list[Tensor]:
         """Keeps a table [T, G] as coefficients under a name and gives them, one [G, 1, ...] for each parameter."""
@@ -150,24 +187,68 @@ class GroupedRule(ABC):
             self._coefficients[name] = Coefficients(self._parameters)
         return self._coefficients[name].write(table)
 
+    def parameters_by_lane(self) -> list[tuple[Tensor, ...]]:
+        """Gives each parameter's rows."""
+        return self.lane_rows.of("parameters", self._parameters)
+
+    def slot_by_lane(self, name: str) -> list[tuple[Tensor, ...]]:
+        """Gives the rows of a slot of each parameter."""
+        return self.lane_rows.of(name, self.slot(name))
+
+    def _is_large(self) -> bool:
+        fits = all(each.device.type == "cpu" and each.is_contiguous() for each in self._parameters)
+        elements = sum(each.shape[1:].numel() for each in self._parameters)
+        return fits and self.elements_by_lane is not None and elements >= self.elements_by_lane
+
+    def _snapshot(self, lanes: list[int]) -> Callable[[], None]:
+        """Keeps lanes' rows; what it gives writes them back, and zeros into state that has come up since."""
+        tables = [(table, table[:, lanes]) for table in (self._steps, *self._scalars.values())]
+        kept = {id(tensor): tensor[lanes] for tensor in self._tensors()}
+
+        def restore() -> None:
+            for table, values in tables:
+                table[:, lanes] = values
+            for tensor in self._tensors():
+                tensor[lanes] = kept.get(id(tensor), torch.zeros_like(tensor[lanes]))
+            self._stale = True
+
+        return restore
+
+    def _tensors(self) -> list[Tensor]:
+        return [*self._parameters, *(tensor for tensors in self._state.values() for tensor in tensors)]
+
     def _read(self, options: Mapping[str, Any]) -> list[tuple[str, Any]]:
         given = dict(options)
-        if "betas" in given:
-            given["beta1"], given["beta2"] = given.pop("betas")
-        return [(name, value) for name, value in given.items() if name in self.numbers]
+        for name, members in self.pairs.items():
+            if name in given:
+                given.update(zip(members, given.pop(name), strict=True))
+        return [(name, self._coded(name, value)) for name, value in given.items() if name in self.numbers]
+
+    def _coded(self, name: str, value: Any) -> Any:
+        if name not in self.codes or isinstance(value, Tensor):
+            return value
+        if isinstance(value, list | tuple):
+            return [self._coded(name, each) for each in value]
+        return self.codes[name].get(value, value)
 
     def _row_state(self, row: int, lane: int) -> dict[str, Tensor]:
+        step = {"step": self._steps[row, lane].float()} if self.keeps_step else {}
+        scalars = {name: table[row, lane].clone() for name, table in self._scalars.items()}
         slots = {slot: tensors[row][lane].clone() for slot, tensors in self._state.items()}
-        return {"step": self._steps[row, lane].float(), **slots} if self.keeps_step else slots
+        return {**step, **scalars, **{slot: own for slot, own in slots.items() if self.has_slot(slot, row, lane)}}
 
-    def _append_row(self, row: int, state: Mapping[str, Tensor]) -> None:
+    def _append_row(self, row: int, state: Mapping[str, Any]) -> None:
         self._steps[row, -1] = float(state["step"]) if "step" in state else float(bool(state))
+        for name, table in self._scalars.items():
+            if name in state:
+                table[row, -1] = float(state[name])
         for slot, tensors in self._state.items():
             lane = state[slot].to(tensors[row]) if slot in state else tensors[row].new_zeros(tensors[row].shape[1:])
             tensors[row] = torch.cat([tensors[row], lane[None]])
 
     def _forget_shapes(self) -> None:
         self._coefficients.clear()
+        self.lane_rows.forget()
         self._stale = True
 
 

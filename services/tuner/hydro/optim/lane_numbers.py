@@ -61,6 +61,16 @@ class LaneNumbers:
         self._tables.pop(name, None)
         return True
 
+    def of_lane(self, lane: int, rows: Sequence[int]) -> list[tuple[tuple[float, ...], list[int]]]:
+        """Gives a lane's numbers, in the order of the names, with the rows among these that have them."""
+        tables = list(self._values.values())
+        if all(table[row] == table[rows[0]] for table in tables for row in rows):
+            return [(tuple(table[rows[0]][lane] for table in tables), list(rows))]
+        parts: dict[tuple[float, ...], list[int]] = {}
+        for row in rows:
+            parts.setdefault(tuple(table[row][lane] for table in tables), []).append(row)
+        return list(parts.items())
+
     def take(self, indices: Sequence[int]) -> None:
         """Keeps the lanes with these indices, in this order."""
         for rows in self._values.values():

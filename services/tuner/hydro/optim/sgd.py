@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hydro.optim.grouped_rule import GroupedRule, Parameters, pick
+from hydro.optim.grouped_rule import GroupedRule, pick
 from hydro.optim.lane_numbers import Number
+from hydro.optim.parameter_groups import Parameters
 
 
 class SGD(GroupedRule):
@@ -19,6 +20,7 @@ class SGD(GroupedRule):
 
     numbers = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
     keeps_step = False
+    elements_by_lane = 32768
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class SGD(GroupedRule):
     def count(self, rows: Sequence[int]) -> None:
         """Counts the steps taken with momentum: only those leave a buffer."""
         chosen = list(rows)
+        self._starts = self._has_fresh_lanes
         if self._has_fresh_lanes:
             self._steps[chosen] += (self._numbers["momentum"][chosen] != 0).double()
             self._stale = True  # the buffers that start now are decayed and damped from the next step on
@@ -54,6 +57,8 @@ class SGD(GroupedRule):
         self._decays = bool((self._numbers["weight_decay"] != 0).any())
         self._has_nesterov = bool(nesterov.any())
         self._maximizes = bool((self._numbers["maximize"] != 0).any())
+        if self.is_by_lane:
+            return
         self._sign = self.write("sign", 1 - 2 * self._numbers["maximize"])
         self._decay = self.write("decay", self._numbers["weight_decay"])
         self._keep = self.write("keep", torch.where(started, momentum, 0.0))
@@ -62,8 +67,12 @@ class SGD(GroupedRule):
         self._look_ahead = self.write("look_ahead", torch.where(nesterov, momentum, 1.0))
         self._direct = self.write("direct", nesterov.double())
 
+    def has_slot(self, slot: str, row: int, lane: int) -> bool:
+        """Torch keeps a buffer for lanes with momentum."""
+        return bool(self._steps[row, lane] > 0)
+
     def update(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
-        """Updates the parameters in these rows."""
+        """Updates the parameters in these rows, all lanes at once."""
         parameters, direction = pick(self._parameters, rows), list(gradients)
         if self._maximizes:
             direction = list(torch._foreach_mul(direction, pick(self._sign, rows)))
@@ -84,3 +93,34 @@ class SGD(GroupedRule):
             return buffers
         ahead = torch._foreach_mul(buffers, pick(self._look_ahead, rows))
         return list(torch._foreach_addcmul(ahead, gradients, pick(self._direct, rows)))
+
+    def update_by_lane(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
+        """Updates the parameters in these rows by torch's fused kernel, one lane after the other."""
+        parameters = self.parameters_by_lane()
+        buffers = self.slot_by_lane("momentum_buffer") if self._has_momentum else []
+        gradient_of = {row: each.contiguous().unbind() for row, each in zip(rows, gradients, strict=True)}
+        for lane, (lr, momentum, dampening, weight_decay, nesterov, maximize), alike in self.lane_rows.parts(
+            self._numbers, rows
+        ):
+            for is_first, part in self._by_start(lane, alike, momentum).items():
+                torch._fused_sgd_(
+                    [parameters[row][lane] for row in part],
+                    [gradient_of[row][lane] for row in part],
+                    [buffers[row][lane] for row in part] if momentum else [],
+                    lr=lr,
+                    momentum=momentum,
+                    dampening=dampening,
+                    weight_decay=weight_decay,
+                    nesterov=bool(nesterov),
+                    maximize=bool(maximize),
+                    is_first_step=is_first,
+                )
+
+    def _by_start(self, lane: int, rows: list[int], momentum: float) -> dict[bool, list[int]]:
+        """The rows whose buffer starts with this step, and the others."""
+        if not (momentum and self._starts):
+            return {False: rows}
+        parts: dict[bool, list[int]] = {}
+        for row in rows:
+            parts.setdefault(bool(self._steps[row, lane] == 1), []).append(row)
+        return parts

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from hydro.tuner.task import Hyperparameters
 from hydro.tuner.training.checkpoint import LaneState, load_model
@@ -21,6 +24,7 @@ class FusedLane:
     """One trial's step, numbers and random numbers; its tensors until they are stacked."""
 
     def __init__(self, task: PlacedTask, spec: LaneSpec, library: ModelLibrary) -> None:
+        self._task = task
         self.trial = spec.trial
         self.step = spec.start_step
         self.hyperparameters: Hyperparameters = task.completed(spec.hyperparameters)
@@ -50,6 +54,11 @@ class FusedLane:
             raise RuntimeError(f"{self.trial} is in its bundle already")
         return module
 
+    def make_optimizer(self, leaves: Mapping[str, Tensor]) -> Optimizer:
+        """Gives the optimizer that the task makes for a model with these leaves as its parameters."""
+        with _standing_in(self.model.template, leaves):
+            return self._task.optimizer(self.model.template, self.hyperparameters)
+
     def take_optimizer_state(self) -> dict[str, dict[str, Any]]:
         """Gives what the checkpoint kept of the optimizer, once."""
         state, self._optimizer_state = self._optimizer_state, {}
@@ -64,3 +73,22 @@ class FusedLane:
         self._optimizer_state = state.optimizer
         self.numbers.schedule.load(state.schedule)
         self.generator.set_state(usable_random_state(state.rng, spec.seed, state.step, device))
+
+
+@contextmanager
+def _standing_in(model: nn.Module, leaves: Mapping[str, Tensor]) -> Iterator[None]:
+    """The leaves are the model's parameters, tied ones too, for as long as it lasts."""
+    new = {id(parameter): leaves[name] for name, parameter in model.named_parameters() if name in leaves}
+    places = [
+        (module.__dict__["_parameters"], name, parameter)
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+        if id(parameter) in new
+    ]
+    for parameters, name, parameter in places:
+        parameters[name] = new[id(parameter)]
+    try:
+        yield
+    finally:
+        for parameters, name, parameter in places:
+            parameters[name] = parameter

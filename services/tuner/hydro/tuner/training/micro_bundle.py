@@ -83,7 +83,8 @@ def _storage(lane: FusedLane) -> tuple[LaneTensors, GroupedOptimizer]:
     """Gives stacks for such lanes and their optimizer, without lanes yet: fresh and resumed ones come in alike."""
     stacked, numbers = LaneTensors([lane.model.template], PREFIX), lane.numbers
     parameters = {name: stacked.parameters[PREFIX + name] for name in numbers.group_of}
-    optimizer = build_optimizer(numbers.schedule.optimizer_type, parameters, [numbers.options()])
+    kind = numbers.schedule.optimizer_type
+    optimizer = build_optimizer(kind, parameters, [numbers.options()], [lane.make_optimizer])
     stacked.take([])
     optimizer.take([])
     return stacked, optimizer
@@ -181,7 +182,7 @@ class MicroBundle:
         """Stacks lanes at the end."""
         self.stacked.append([each.tensors for each in arriving])
         for each in arriving:
-            self._optimizer.append(each.optimizer_state, each.lane.numbers.options())
+            self._optimizer.append(each.optimizer_state, each.lane.numbers.options(), each.lane.make_optimizer)
         self.lanes += [each.lane for each in arriving]
         self._place()
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils import _pytree as pytree
 
+from hydro.optim import UnsupportedOptimizer, require_supported
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -73,11 +74,13 @@ class PlacedTask(TrainingTask):
     def optimizer(self, model: nn.Module, hp: Hyperparameters) -> Optimizer:
         """Gives the task's optimizer."""
         optimizer = self.task.optimizer(model, hp)
-        if not isinstance(optimizer, Optimizer) or isinstance(optimizer, LBFGS):
-            raise TaskInvalid(
-                f"{type(self.task).__name__}.optimizer(model, hp) gave {type(optimizer).__name__}: return one "
-                "torch.optim.Optimizer whose step needs no closure"
-            )
+        where = f"{type(self.task).__name__}.optimizer(model, hp)"
+        if not isinstance(optimizer, Optimizer):
+            raise TaskInvalid(f"{where} gave {type(optimizer).__name__}: return one torch.optim.Optimizer")
+        try:
+            require_supported(type(optimizer))
+        except UnsupportedOptimizer as error:
+            raise TaskInvalid(f"{where}: {error}") from error
         return optimizer
 
     def lr_scheduler(self, optimizer: Optimizer, hp: Hyperparameters) -> LRScheduler | None:
