@@ -1,6 +1,7 @@
 """What goes into a build and comes out of it."""
 
 from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
+from hydro.tuner.planning.memory_line import MemoryMiss
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 
@@ -31,7 +32,7 @@ def test_a_result_survives_its_journey():
         target_parameters=640,
         artifact=BuiltArtifact("/out/a.json", "sha256:2", 12),
         roles={"lr": Role.OPTIMIZER, "batch_size": Role.STRUCTURAL},
-        profile=Profile((ProfilePoint(1, 0.01, 100, 0.004),), 0.01, 90, 0.003, 0.5, 900),
+        profile=Profile((ProfilePoint(1, 0.01, 100, 0.004),), 0.01, 90, 0.003, 0.5, 900, 7, (MemoryMiss(8, 500),)),
     )
     assert BuildResult.from_json(result.to_json()) == result
 

@@ -1,11 +1,13 @@
 """Trials to bundles."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydro.tuner.planning.memory_line import MemoryMiss
 from hydro.tuner.planning.plan import PlannedTrial, plan_bundles
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
@@ -49,8 +51,14 @@ def test_the_fusion_count_is_the_smallest_near_the_peak_throughput():
 
 def test_no_bundle_needs_more_memory_than_its_device_has():
     bundles = plan_bundles(DISPATCH_BOUND, ROLES, trials(20), exclusive(1, memory_bytes=900))
-    assert {bundle.max_lanes for bundle in bundles} == {8}
+    assert {bundle.max_lanes for bundle in bundles} == {9}
     assert lanes(bundles) == [7, 7, 6]
+
+
+def test_a_bundle_that_ran_out_of_memory_is_planned_smaller():
+    learned = replace(DISPATCH_BOUND, misses=(MemoryMiss(8, 1200),))
+    (bundle, *_) = plan_bundles(learned, ROLES, trials(20), exclusive(1, memory_bytes=1000))
+    assert bundle.max_lanes == 7
 
 
 def test_models_run_separately_where_fusion_does_not_pay():

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from hydro.tuner.planning.plan import Value
-from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.profile import Profile
 from hydro.tuner.planning.role import Role
 
 
@@ -76,8 +76,6 @@ class BuildResult:
     def from_json(cls, text: str) -> Self:
         """Reads what `to_json` gave."""
         fields: dict[str, Any] = json.loads(text)
-        profile = fields.pop("profile")
-        points = tuple(ProfilePoint(**point) for point in profile.pop("fused"))
         artifact = fields.pop("artifact")
         return cls(
             **fields
@@ -85,7 +83,7 @@ class BuildResult:
                 "warnings": tuple(fields["warnings"]),
                 "artifact": BuiltArtifact(**artifact) if artifact else None,
                 "roles": {name: Role(role) for name, role in fields["roles"].items()},
-                "profile": Profile(fused=points, **profile),
+                "profile": Profile.from_fields(fields["profile"]),
             }
         )
 

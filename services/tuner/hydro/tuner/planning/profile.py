@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Self
+
+from hydro.tuner.planning.memory_line import MemoryEstimate, MemoryMiss, predict_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,34 @@ class Profile:
     """Separate surrogates, one after the other: of one of them."""
     separate_memory_bytes: int = 0
     separate_segment_seconds: float = 0.0
-    lane_memory_bytes: int = 0
-    """What each further lane holds while others run: its parameters and its optimizer's state."""
     target_step_seconds: float = 0.0
     target_memory_bytes: int = 0
+
+    lane_memory_bytes: int = 0
+    """What each further lane holds while others run: its parameters and its optimizer's state."""
+    misses: tuple[MemoryMiss, ...] = ()
+    """Bundles that ran out of memory when they were trained, whatever had been measured."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Self:
+        """Reads what `dataclasses.asdict` gives, and JSON of it."""
+        points = tuple(ProfilePoint(**point) for point in fields["fused"])
+        misses = tuple(MemoryMiss(**miss) for miss in fields["misses"])
+        return cls(**{**fields, "fused": points, "misses": misses})
+
+    def fused_memory(self, lanes: int) -> MemoryEstimate:
+        """Predicts the memory of a fused bundle of so many lanes at once."""
+        measured = [(point.lanes, point.memory_bytes) for point in self.fused]
+        return predict_memory(measured, lanes, self.misses)
+
+    def point(self, lanes: int) -> ProfilePoint:
+        """Gives the cost at a count between the measured ones, with the memory that it hardly exceeds."""
+        for point in self.fused:
+            if point.lanes == lanes and not self.misses:
+                return point
+        longest = next((point for point in self.fused if point.lanes >= lanes), self.fused[-1])
+        memory_bytes = self.fused_memory(lanes).upper_bytes
+        return ProfilePoint(lanes, self.fused_step_seconds(lanes), memory_bytes, longest.segment_seconds)
 
     def fused_step_seconds(self, lanes: int) -> float:
         """Gives the step seconds of a fused bundle, on the line between the two nearest measured counts.

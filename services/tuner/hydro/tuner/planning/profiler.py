@@ -5,37 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import quantiles
 
 import torch
 
-from hydro.tuner.planning.peak_memory import peak_bytes, reset_peak
+from hydro.tuner.planning.memory_line import predict_memory
 from hydro.tuner.planning.profile import Profile, ProfilePoint
-from hydro.tuner.planning.recording_gate import Clock, RecordingGate
+from hydro.tuner.planning.recording_gate import RecordingGate
 from hydro.tuner.planning.sizing import BUNDLE_LANES
 from hydro.tuner.planning.still_task import StillTask
+from hydro.tuner.planning.turns import Patience, seconds_in_turns, step_clock
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import Hyperparameters, TrainingTask
 from hydro.tuner.training.build import build_trainer
 from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.fused_trainer import FusedTrainer
 from hydro.tuner.training.lane import LaneFailure, LaneSpec
+from hydro.tuner.training.peak_memory import peak_bytes, reset_peak
 from hydro.tuner.training.trainer import BundleTrainer
 
 GAIN = 1.05
 """A larger bundle must give this much more throughput than the best so far."""
 
-PATIENCE = 2
+LARGER_WITHOUT_GAIN = 2
 """So many larger bundles in a row without a gain end the measurement: one alone may have met a busy machine."""
 
-BUDGET_SECONDS = 10.0
-"""No larger bundle is measured after so long."""
+BUDGET_SECONDS = 8.0
+"""No larger bundle is begun that would end later than so long after the first."""
 
-WARM_UP_STEPS = 2
-MIN_STEPS = 5
-MAX_STEPS = 40
-POINT_SECONDS = 0.4
-"""Steps are measured for so long, within their least and largest number."""
+_CPU = torch.device("cpu")
 
 
 class ProfileFailed(RuntimeError):
@@ -55,121 +52,146 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class _Subject:
+    """A trainer under measurement."""
+
+    trainer: BundleTrainer
+    gate: RecordingGate
+
+    @property
+    def lanes(self) -> int:
+        return len(self.trainer.lanes)
+
+    def validate(self) -> None:
+        self.trainer.validate([lane.trial for lane in self.trainer.lanes])
+
+
+@dataclass(frozen=True, slots=True)
 class Profiler:
-    """What is measured: one task at one set of hyperparameters."""
+    """What is measured: one task at one set of hyperparameters, on this process's device with its threads."""
 
     task: TrainingTask
     hyperparameters: Hyperparameters
     width: float
     solution: Solution | None
+    device: torch.device = _CPU
+    patience: Patience = Patience()
 
-    def measure(self, max_lanes: int, *, fuse: bool) -> Measured:
+    def measure(
+        self, max_lanes: int, *, fuse: bool, budget_seconds: float = BUDGET_SECONDS, memory_bytes: int = 0
+    ) -> Measured:
         """Measures all of a profile, in a few seconds for a small model.
 
         Args:
             max_lanes: Fusion counts are measured up to this one.
             fuse: Whether to try fused bundles at all.
+            budget_seconds: Of the fused bundles, about; one lane is measured whatever it takes.
+            memory_bytes: Fused bundles that would hold more are not measured; 0: no limit.
 
         Raises:
             ProfileFailed: the task raised, or its loss is not finite from the start.
         """
-        fused, report = self._measure_fused(max_lanes) if fuse else ((), "not fused")
-        separate, lane_memory_bytes = self._measure_separate()
-        target = self._measure_target() if self.width != 1 else separate
+        separate = self._subject(Execution.SEPARATE)
+        one = self._point(separate)
+        self._grow(separate, 2)
+        two = self._point(separate)
+        fused, report = (
+            self._measure_fused(separate, two, max_lanes, budget_seconds, memory_bytes) if fuse else ((), "not fused")
+        )
+        target = self._measure_target() if self.width != 1 else one
+        lane_memory_bytes = max(0, two.memory_bytes - one.memory_bytes)
         profile = Profile(
             fused=fused,
-            separate_step_seconds=separate.step_seconds,
-            separate_memory_bytes=separate.memory_bytes + (BUNDLE_LANES - 1) * lane_memory_bytes,
+            separate_step_seconds=two.step_seconds / 2,
+            separate_memory_bytes=one.memory_bytes + (BUNDLE_LANES - 1) * lane_memory_bytes,
+            separate_segment_seconds=two.segment_seconds,
             lane_memory_bytes=lane_memory_bytes,
-            separate_segment_seconds=separate.segment_seconds,
             target_step_seconds=target.step_seconds,
             target_memory_bytes=target.memory_bytes,
         )
         return Measured(profile, report)
 
-    def _measure_fused(self, max_lanes: int) -> tuple[tuple[ProfilePoint, ...], str]:
-        gate = RecordingGate(_clock())
-        trainer = self._build(Execution.FUSED, gate)
-        if not isinstance(trainer, FusedTrainer):
-            return (), trainer.report
-        return tuple(_rising_points(trainer, gate, self.hyperparameters, max_lanes)), trainer.report
-
-    def _measure_separate(self) -> tuple[ProfilePoint, int]:
-        gate = RecordingGate(_clock())
-        trainer = self._build(Execution.SEPARATE, gate)
-        one = _measure_point(trainer, gate)
-        _grow(trainer, self.hyperparameters, 2)
-        two = _measure_point(trainer, gate)
-        return one, max(0, two.memory_bytes - one.memory_bytes)
+    def _measure_fused(
+        self, separate: _Subject, alone: ProfilePoint, max_lanes: int, budget_seconds: float, memory_bytes: int
+    ) -> tuple[tuple[ProfilePoint, ...], str]:
+        begin = time.monotonic()
+        fused = self._subject(Execution.FUSED)
+        if not isinstance(fused.trainer, FusedTrainer):
+            return (), fused.trainer.report
+        points: list[ProfilePoint] = []
+        for lanes in _rising(points, max_lanes, begin + budget_seconds, memory_bytes):
+            self._grow(fused, lanes)
+            points.append(self._point(fused, beside=separate, alone=alone))
+        return tuple(points), fused.trainer.report
 
     def _measure_target(self) -> ProfilePoint:
-        gate = RecordingGate(_clock())
-        target = Profiler(self.task, self.hyperparameters, width=1, solution=None)
-        return _measure_point(target._build(Execution.SEPARATE, gate), gate)
+        target = Profiler(self.task, self.hyperparameters, 1, None, self.device, self.patience)
+        return target._point(target._subject(Execution.SEPARATE))
 
-    def _build(self, execution: Execution, gate: RecordingGate) -> BundleTrainer:
+    def _subject(self, execution: Execution) -> _Subject:
+        gate = RecordingGate(step_clock(self.device))
         trainer = build_trainer(
-            StillTask(self.task, torch.device("cpu")),
+            StillTask(self.task, self.device),
             width=self.width,
             solution=self.solution,
             execution=execution,
             lanes=[LaneSpec("0", self.hyperparameters, seed=0)],
             data_seed=0,
             gate=gate,
+            device=self.device,
         )
         _raise_failures(trainer)
-        return trainer
+        return _Subject(trainer, gate)
+
+    def _grow(self, subject: _Subject, lanes: int) -> None:
+        """Inserts copies of the first lane: at its step, so that all of them share each batch."""
+        first = subject.trainer.lanes[0]
+        state = subject.trainer.checkpoint(first.trial)
+        new = range(subject.lanes, lanes)
+        subject.trainer.insert(
+            [LaneSpec(str(i), self.hyperparameters, seed=i, state=state, start_step=first.step) for i in new]
+        )
+        _raise_failures(subject.trainer)
+
+    def _point(
+        self, subject: _Subject, beside: _Subject | None = None, alone: ProfilePoint | None = None
+    ) -> ProfilePoint:
+        """Measures a bundle; its seconds in proportion to those of another one that takes turns with it."""
+        reset_peak(self.device)
+        subject.trainer.train_step()
+        subject.validate()
+        subject.gate.forget()
+        works = [subject.trainer.train_step, *([beside.trainer.train_step] if beside else [])]
+        seconds = seconds_in_turns(works, subject.gate.clock, self.patience)
+        subject.validate()
+        _raise_failures(subject.trainer)
+        # The machine may be slower now than it was when the other one ran by itself.
+        drift = alone.step_seconds / seconds[1] if alone else 1.0
+        return ProfilePoint(
+            subject.lanes, seconds[0] * drift, peak_bytes(self.device), subject.gate.longest_segment_seconds()
+        )
 
 
-def _rising_points(
-    trainer: BundleTrainer, gate: RecordingGate, hyperparameters: Hyperparameters, max_lanes: int
-) -> Iterator[ProfilePoint]:
-    begin = time.monotonic()
-    lanes, best_rate, without_gain = 1, 0.0, 0
-    while lanes <= max_lanes and without_gain < PATIENCE and time.monotonic() - begin < BUDGET_SECONDS:
-        _grow(trainer, hyperparameters, lanes)
-        point = _measure_point(trainer, gate)
-        yield point
-        without_gain = without_gain + 1 if point.rate < GAIN * best_rate else 0
-        lanes, best_rate = 2 * lanes, max(best_rate, point.rate)
-
-
-def _grow(trainer: BundleTrainer, hyperparameters: Hyperparameters, lanes: int) -> None:
-    """Inserts copies of the first lane: at its step, so that all of them share each batch."""
-    first = trainer.lanes[0]
-    state = trainer.checkpoint(first.trial)
-    new = range(len(trainer.lanes), lanes)
-    trainer.insert([LaneSpec(str(i), hyperparameters, seed=i, state=state, start_step=first.step) for i in new])
-    _raise_failures(trainer)
-
-
-def _measure_point(trainer: BundleTrainer, gate: RecordingGate) -> ProfilePoint:
-    trials = [lane.trial for lane in trainer.lanes]
-    reset_peak()
-    for _ in range(WARM_UP_STEPS):
-        trainer.train_step()
-    trainer.validate(trials)
-    gate.forget()
-    # What else runs on the machine only ever adds time, so the low quartile is nearer to the truth than the mean.
-    seconds, *_ = quantiles(_step_seconds(trainer, gate.clock), n=4)
-    trainer.validate(trials)
-    _raise_failures(trainer)
-    return ProfilePoint(len(trainer.lanes), seconds, peak_bytes(), gate.longest_segment_seconds())
-
-
-def _step_seconds(trainer: BundleTrainer, seconds: Clock) -> Iterator[float]:
-    begin = time.perf_counter()
-    for step in range(MAX_STEPS):
-        if step >= MIN_STEPS and time.perf_counter() - begin > POINT_SECONDS:
+def _rising(points: list[ProfilePoint], max_lanes: int, deadline: float, memory_bytes: int) -> Iterator[int]:
+    """Gives the counts to measure, while `points` takes in what came out: powers of two, and the largest one asked."""
+    lanes, without_gain, best_rate = 1, 0, 0.0
+    while True:
+        begin = time.monotonic()
+        yield lanes
+        without_gain = without_gain + 1 if points[-1].rate < GAIN * best_rate else 0
+        best_rate = max(best_rate, points[-1].rate)
+        now = time.monotonic()
+        # The next one takes about as long per lane, plus what the program of the first one took.
+        is_late = now + 2 * (now - begin if len(points) > 1 else points[-1].step_seconds) > deadline
+        if lanes == max_lanes or without_gain == LARGER_WITHOUT_GAIN or is_late:
             return
-        start = seconds()
-        trainer.train_step()
-        yield seconds() - start
+        lanes = min(2 * lanes, max_lanes)
+        if memory_bytes and _upper_bytes(points, lanes) > memory_bytes:
+            return
 
 
-def _clock() -> Clock:
-    """Gives this process's own time where it has one thread: the wall's on a quiet machine, whatever else runs here."""
-    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+def _upper_bytes(points: list[ProfilePoint], lanes: int) -> int:
+    return predict_memory([(point.lanes, point.memory_bytes) for point in points], lanes).upper_bytes
 
 
 def _raise_failures(trainer: BundleTrainer) -> None:

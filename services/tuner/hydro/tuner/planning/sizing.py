@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 from hydro.tuner.planning.profile import Profile, ProfilePoint
 from hydro.tuner.training.execution import Execution
@@ -68,12 +67,29 @@ def choose_sizing(profile: Profile, device: PlannedDevice, lanes: int | None = N
         device: Where it is to run.
         lanes: How many lanes there are to train; None: as many as one likes.
     """
-    points = [point for point in profile.fused if device.holds(point.memory_bytes, point.segment_seconds)]
+    points = _fitting_points(profile, device)
     best = _smallest_near_peak(profile, points, lanes)
     separate_fits = device.holds(profile.separate_memory_bytes, profile.separate_segment_seconds)
     if best and (_fusion_pays(profile, best, lanes) or not separate_fits):
         return _fused_sizing(profile, device, best, lanes)
     return separate_sizing(profile, lanes) if separate_fits else None
+
+
+def _fitting_points(profile: Profile, device: PlannedDevice) -> list[ProfilePoint]:
+    """The measured counts that fit, and the largest one that should fit between them and the next."""
+    points: list[ProfilePoint] = []
+    for measured in profile.fused:
+        between = range(measured.lanes, points[-1].lanes if points else 0, -1)
+        fitting = next((point for point in map(profile.point, between) if _fits(device, point)), None)
+        if fitting is not None:
+            points.append(fitting)
+        if fitting is None or fitting.lanes < measured.lanes:
+            break
+    return points
+
+
+def _fits(device: PlannedDevice, point: ProfilePoint) -> bool:
+    return device.holds(point.memory_bytes, point.segment_seconds)
 
 
 def separate_sizing(profile: Profile, lanes: int | None = None) -> Sizing:
@@ -89,7 +105,7 @@ def separate_sizing(profile: Profile, lanes: int | None = None) -> Sizing:
 
 
 def _fused_sizing(profile: Profile, device: PlannedDevice, best: ProfilePoint, lanes: int | None) -> Sizing:
-    wanted = lanes or best.lanes * ceil(BUNDLE_LANES / best.lanes)
+    wanted = lanes or best.lanes * max(1, BUNDLE_LANES // best.lanes)
     waiting = max(0, wanted - best.lanes)
     memory_bytes = best.memory_bytes + waiting * profile.lane_memory_bytes
     if lanes is None and not device.holds(memory_bytes, best.segment_seconds):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from traceback import format_exception
 
 from hydro.tuner.training.lane import CurrentTrial, LaneFailure
 
@@ -30,19 +28,41 @@ class LaneFailures:
 
     def take(self) -> tuple[LaneFailure, ...]:
         """Gives each failure once."""
-        taken, self._failures = tuple(self._failures), []
+        taken = tuple(self._failures)
+        self._failures.clear()
         return taken
 
-    @contextmanager
-    def attributed(self, trial: str, step: int, *, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    def attributed(self, trial: str, step: int, *, but: tuple[type[Exception], ...] = ()) -> Attribution:
         """Whatever the task raises inside ends this trial alone; errors of the kinds `but` concern all lanes."""
-        self._current.trial = trial
-        try:
-            yield
-        except but:
-            raise
-        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-            reason = f"{type(error).__name__} after {step} steps: {error}"
-            self._failures.append(LaneFailure(trial, step, reason, traceback.format_exc()))
-        finally:
-            self._current.trial = None
+        return Attribution(self._current, self._failures, trial, step, but)
+
+
+class Attribution:
+    """One piece of a trial's work; a class, because separate models enter three at each step."""
+
+    __slots__ = ("_but", "_current", "_failures", "_step", "_trial")
+
+    def __init__(
+        self,
+        current: CurrentTrial,
+        failures: list[LaneFailure],
+        trial: str,
+        step: int,
+        but: tuple[type[Exception], ...],
+    ) -> None:
+        self._current = current
+        self._failures = failures
+        self._trial = trial
+        self._step = step
+        self._but = but
+
+    def __enter__(self) -> None:
+        self._current.trial = self._trial
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> bool:
+        self._current.trial = None
+        if not isinstance(error, Exception) or isinstance(error, self._but):
+            return False
+        reason = f"{type(error).__name__} after {self._step} steps: {error}"
+        self._failures.append(LaneFailure(self._trial, self._step, reason, "".join(format_exception(error))))
+        return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -27,17 +25,22 @@ def usable_random_state(state: Tensor, seed: int, step: int, device: torch.devic
     return state if state.numel() == fresh.numel() else fresh
 
 
-@contextmanager
-def lane_randomness(lane: HasRandomState, device: torch.device) -> Iterator[None]:
+class lane_randomness:  # noqa: N801 - a context manager that reads as the verb it is
     """Makes torch's global generator the lane's, and keeps the lane's state at the end."""
-    generator = _global_generator(device)
-    outer = generator.get_state()
-    generator.set_state(lane.random_state)
-    try:
-        yield
-    finally:
-        lane.random_state = generator.get_state()
-        generator.set_state(outer)
+
+    __slots__ = ("_generator", "_lane", "_outer")
+
+    def __init__(self, lane: HasRandomState, device: torch.device) -> None:
+        self._lane = lane
+        self._generator = _global_generator(device)
+
+    def __enter__(self) -> None:
+        self._outer = self._generator.get_state()
+        self._generator.set_state(self._lane.random_state)
+
+    def __exit__(self, *error: object) -> None:
+        self._lane.random_state = self._generator.get_state()
+        self._generator.set_state(self._outer)
 
 
 def _global_generator(device: torch.device) -> torch.Generator:

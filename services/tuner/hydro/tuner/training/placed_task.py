@@ -44,10 +44,17 @@ class PlacedTask(TrainingTask):
 
     def place(self, batch: Batch) -> Batch:
         """Moves a batch's tensors to the device, and casts them."""
+        if type(batch) in (tuple, list):
+            # What most batches are: pytree would take as long as a small model's forward.
+            return type(batch)(self.place(each) for each in batch)
+        if isinstance(batch, Tensor):
+            return self._place_tensor(batch)
         return pytree.tree_map_only(Tensor, self._place_tensor, batch)
 
     def _place_tensor(self, tensor: Tensor) -> Tensor:
         dtype = self._cast if tensor.is_floating_point() else None
+        if dtype is None and tensor.device == self.device:
+            return tensor
         return tensor.to(self.device, dtype, non_blocking=True)
 
     def model(self, hp: Hyperparameters) -> nn.Module:

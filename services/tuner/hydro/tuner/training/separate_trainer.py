@@ -39,7 +39,7 @@ class _Lane:
         self.schedule = LaneSchedule(task, shared.template, self.hyperparameters)
         self.optimizer = task.optimizer(self.model, self.hyperparameters)
         use_fused_kernels(self.optimizer)
-        self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         self._origins = self._split_groups(shared)
         self.random_state = initial_random_state(spec.seed, task.device)
         if spec.state is not None:
@@ -52,7 +52,7 @@ class _Lane:
         for index, group in enumerate(self.optimizer.param_groups):
             parts: dict[Any, list[Tensor]] = {}
             for parameter in group["params"]:
-                factors = shared.factors(self._names[id(parameter)], type(self.optimizer))
+                factors = shared.factors(self._names[parameter], type(self.optimizer))
                 parts.setdefault(factors, []).append(parameter)
             for factors, parameters in parts.items():
                 groups.append({**group, "params": parameters})
@@ -71,13 +71,14 @@ class _Lane:
         if clip_norm is not None:
             clip_grad_norm_(self.model.parameters(), clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self._names:
+            parameter.grad = None
         self.step += 1
         if self.schedule.advance() is not Change.NOTHING:
             self.apply_numbers()
 
     def state(self) -> LaneState:
-        slots = {self._names[id(parameter)]: slots for parameter, slots in self.optimizer.state.items()}
+        slots = {self._names[parameter]: slots for parameter, slots in self.optimizer.state.items()}
         return LaneState(self.step, self.model.state_dict(), slots, self.random_state, self.schedule.state())
 
     def _load(self, state: LaneState, spec: LaneSpec, device: torch.device) -> None:
@@ -85,7 +86,7 @@ class _Lane:
         for group in self.optimizer.param_groups:
             counters_on_device = group.get("fused") or group.get("capturable")
             for parameter in group["params"]:
-                slots = dict(state.optimizer.get(self._names[id(parameter)], {}))
+                slots = dict(state.optimizer.get(self._names[parameter], {}))
                 if counters_on_device and "step" in slots:
                     slots["step"] = slots["step"].to(device)
                 if slots:
@@ -133,30 +134,34 @@ class SeparateTrainer:
             self.remove(self._failures.trials_from(failed))
 
     def _train(self, lane: _Lane, batch: Batch) -> None:
-        loss = None
-        lane.model.train()
-        # Attributed inside the segments: what the gate itself raises concerns all lanes.
-        with self._gate.segment("forward"), self._failures.attributed(lane.trial, lane.step):
-            loss = self._loss(lane, batch)
-        if loss is None:
-            return
-        updated = False
-        with self._gate.segment("backward"), self._failures.attributed(lane.trial, lane.step):
-            with lane_randomness(lane, self._task.device):
-                loss.backward()  # type: ignore[no-untyped-call]
-            updated = True
-        if updated:
+        # What the gate itself raises concerns all lanes, so each lane's errors are caught inside its segments.
+        with lane_randomness(lane, self._task.device):
+            with self._gate.segment("forward"):
+                loss = self._loss(lane, batch)
+            if loss is None:
+                return
+            with self._gate.segment("backward"):
+                is_ready = self._backward(lane, loss)
+        if is_ready:
             with self._gate.segment("optimizer"), self._failures.attributed(lane.trial, lane.step):
                 lane.update(self._task.gradient_clip_norm)
 
     def _loss(self, lane: _Lane, batch: Batch) -> Tensor | None:
-        with lane_randomness(lane, self._task.device):
+        with self._failures.attributed(lane.trial, lane.step):
+            if not lane.model.training:
+                lane.model.train()
             loss = self._task.loss(lane.model, batch, lane.hyperparameters)
-        value = float(loss.detach())
-        if math.isfinite(value):
-            return loss
-        self._failures.add_diverged(lane.trial, lane.step, value)
+            value = loss.item()
+            if math.isfinite(value):
+                return loss
+            self._failures.add_diverged(lane.trial, lane.step, value)
         return None
+
+    def _backward(self, lane: _Lane, loss: Tensor) -> bool:
+        with self._failures.attributed(lane.trial, lane.step):
+            loss.backward()  # type: ignore[no-untyped-call]
+            return True
+        return False
 
     def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
         """See `BundleTrainer`."""
