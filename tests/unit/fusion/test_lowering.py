@@ -55,7 +55,7 @@ def test_a_shared_image_meets_one_convolution_without_groups():
     assert 6 not in range(len(convolution.args)) and "groups" not in convolution.kwargs
 
 
-def test_a_shared_input_meets_one_wide_matrix_product():
+def test_a_shared_input_of_a_linear_map_is_not_copied_for_each_lane():
     program = lower(traces([nn.Linear(3, 4)], (torch.randn(2, 3),)))
     assert "linear_shared" in functions(program)
     assert not {"spread", "expand"} & set(functions(program))

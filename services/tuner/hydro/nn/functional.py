@@ -6,61 +6,22 @@ Legend: G lanes, N batch, C channels, O output and I input features, V entries, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as plain
 
-
-class _Linear(torch.autograd.Function):
-    """Batched matrix product whose weight gradient comes out as [G, O, I], as the weight lies.
-
-    Autograd's own would be a transposed [G, I, O], which makes every pass of the optimizer several times slower.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x_GNI: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x_GNI, weight_GOI)
-        if bias_GO is None:
-            return torch.bmm(x_GNI, weight_GOI.transpose(1, 2))
-        return torch.baddbmm(bias_GO.unsqueeze(1), x_GNI, weight_GOI.transpose(1, 2))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient_GNO: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x_GNI, weight_GOI = ctx.saved_tensors
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        return (
-            torch.bmm(gradient_GNO, weight_GOI) if needs_x else None,
-            torch.bmm(gradient_GNO.transpose(1, 2), x_GNI) if needs_weight else None,
-            gradient_GNO.sum(1) if needs_bias else None,
-        )
-
-
-_apply_linear: Callable[..., Tensor] = _Linear.apply
-
-
-def linear(x: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None = None) -> Tensor:
-    """Applies each lane's linear map to that lane's input.
-
-    Shape: `x` [G, ..., I]; gives [G, ..., O].
-    """
-    lanes, outputs, inputs = weight_GOI.shape
-    y_GNO: Tensor = _apply_linear(x.reshape(lanes, -1, inputs), weight_GOI, bias_GO)
-    return y_GNO if x.ndim == 3 else y_GNO.view(*x.shape[:-1], outputs)
+from hydro.nn.lane_product import linear as linear
+from hydro.nn.lane_product import product as product
 
 
 def linear_shared(x: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None = None) -> Tensor:
-    """Applies each lane's linear map to one input that all lanes share: one wide matrix product.
+    """Applies each lane's linear map to one input that all lanes share, which is not copied.
 
-    Shape: `x` [..., I]; gives [..., G*O].
+    Shape: `x` [..., I]; gives [G, ..., O].
     """
-    lanes, outputs, inputs = weight_GOI.shape
-    bias = None if bias_GO is None else bias_GO.reshape(lanes * outputs)
-    return plain.linear(x, weight_GOI.reshape(lanes * outputs, inputs), bias)
+    return linear(x.expand(len(weight_GOI), *x.shape), weight_GOI, bias_GO)
 
 
 def batch_norm(

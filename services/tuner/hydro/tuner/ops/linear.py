@@ -116,18 +116,14 @@ def _broadcast(call: Call, left: Dims, right: Dims) -> Dims:
 def linear_lanes(emit: Emitter, op: OpOverload, x: Value, weight: Value, bias: Value | None) -> Value | None:
     """Exact: a lane's outputs are products of its own rows and columns only.
 
-    A shared input meets all lanes' weights in one wide product.
+    A shared input is not copied.
     """
     if weight.is_shared or weight.ndim != 2 or x.ndim < 1:
         return _linear_with_shared_weight(emit, x, weight, bias)
     own_bias = None if bias is None else emit.lane_major(bias)
     if not x.is_shared:
         return emit.in_lanes(emit.call(grouped.linear, emit.lane_major(x), emit.lane_major(weight), own_bias))
-    wide = emit.call(grouped.linear_shared, emit.shared(x), emit.lane_major(weight), own_bias)
-    if x.ndim == 2:
-        return emit.in_channels(wide)
-    split = emit.method("unflatten", wide, -1, (emit.lanes, -1))
-    return emit.in_lanes(emit.method("movedim", split, -2, 0))
+    return emit.in_lanes(emit.call(grouped.linear_shared, emit.shared(x), emit.lane_major(weight), own_bias))
 
 
 def _linear_with_shared_weight(emit: Emitter, x: Value, weight: Value, bias: Value | None) -> Value | None:
@@ -143,8 +139,10 @@ def matmul_lanes(emit: Emitter, op: OpOverload, left: Value, right: Value) -> Va
     if left.ndim < 2 or right.ndim < 2:
         return None
     batch = max(left.ndim, right.ndim)
-    operands = (emit.broadcastable(value, batch) for value in (left, right))
-    return emit.in_lanes(emit.call(torch.matmul, *operands))
+    rows = emit.lane_major(left) if left.ndim == batch else emit.broadcastable(left, batch)
+    # A matrix for the whole batch is not repeated for it.
+    columns = emit.lane_major(right) if right.ndim in (2, batch) else emit.broadcastable(right, batch)
+    return emit.in_lanes(emit.call(grouped.product, rows, columns))
 
 
 @lane_rule(aten.addmm.default)
@@ -154,7 +152,7 @@ def addmm_lanes(
     """Exact: a batched product, and a bias broadcast over the rows."""
     if bias.ndim > 2:
         return None
-    product = emit.call(torch.matmul, emit.broadcastable(x, 2), emit.broadcastable(weight, 2))
+    product = emit.call(grouped.product, emit.lane_major(x), emit.lane_major(weight))
     scaled = product if alpha == 1 else emit.call(torch.mul, product, alpha)
     own_bias = emit.broadcastable(bias, 2)
     return emit.in_lanes(emit.call(torch.add, scaled, own_bias if beta == 1 else emit.call(torch.mul, own_bias, beta)))
