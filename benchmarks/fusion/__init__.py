@@ -1,0 +1,1 @@
+"""Fused training steps against what a user could pick instead."""

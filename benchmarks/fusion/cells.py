@@ -1,0 +1,102 @@
+"""One cell of the table: a model, a number of models and an optimizer, all variants in interleaved rounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.fusion.planned import Choice
+from benchmarks.fusion.variants import VARIANTS, Fused, Several, Variant
+from benchmarks.fusion.workloads import Batch, LossModule, Workload
+from benchmarks.rounds import interleave, interval, ratio
+from hydro.tuner.training.execution import Execution
+
+LEAST_SECONDS = 5e-3
+"""Steps shorter than this are timed several at a time."""
+
+Row = dict[str, Any]
+
+
+def models_of(workload: Workload, lanes: int, device: torch.device) -> list[nn.Module]:
+    """Gives models with initial values of their own."""
+    torch.manual_seed(0)
+    return [LossModule(workload.model()).to(device) for _ in range(lanes)]
+
+
+def batch_of(workload: Workload, device: torch.device) -> Batch:
+    inputs, target = workload.batch(torch.Generator().manual_seed(0))
+    return inputs.to(device), target.to(device)
+
+
+def measure_cell(
+    workload: Workload, lanes: int, optimizer: str, choice: Choice | None, rounds: int, device: torch.device
+) -> list[Row]:
+    """Gives a row of the step's time, and one of the optimizer's alone."""
+    models, batch = models_of(workload, lanes, device), batch_of(workload, device)
+    built: dict[str, Variant] = {name: build(models, batch, optimizer) for name, build in VARIANTS.items()}
+    planned = _variant_of(choice, lanes)
+    if planned not in built and choice is not None:
+        built[planned] = micro_bundles(models, batch, optimizer, choice.at_once)
+    cell: Row = {"model": workload.name, "lanes": lanes, "optimizer": optimizer, "threads": torch.get_num_threads()}
+    steps = seconds_of({name: variant.step for name, variant in built.items()}, rounds, device)
+    updates = seconds_of({name: built[name].update for name in ("separate", "fused")}, rounds, device)
+    return [
+        {**cell, "what": "step", "choice": choice and str(choice), **_step_figures(steps, planned, lanes)},
+        {
+            **cell,
+            "what": "optimizer",
+            "milliseconds": _milliseconds(updates),
+            "fused_over_separate": asdict(ratio(updates["fused"], updates["separate"])),
+        },
+    ]
+
+
+def micro_bundles(models: Sequence[nn.Module], batch: Batch, optimizer: str, at_once: int) -> Variant:
+    """Fuses so many models at a time; the parts step one after the other."""
+    parts = [models[start : start + at_once] for start in range(0, len(models), at_once)]
+    return Several([Fused(part, batch, optimizer) for part in parts])
+
+
+def _variant_of(choice: Choice | None, lanes: int) -> str:
+    """The variant that the choice amounts to: what runs the same is not timed twice."""
+    if choice is None or choice.execution is Execution.SEPARATE:
+        return "separate"
+    return "fused" if choice.at_once >= lanes else "micro-bundles"
+
+
+def _step_figures(steps: Mapping[str, list[float]], planned: str, lanes: int) -> Row:
+    best = min(steps, key=lambda name: median(steps[name]))
+    return {
+        "milliseconds": _milliseconds(steps),
+        "model_steps_per_second": {name: lanes / median(seconds) for name, seconds in steps.items()},
+        "fused_speedup_vs_separate": asdict(ratio(steps["separate"], steps["fused"])),
+        "fused_speedup_vs_vmap": asdict(ratio(steps["vmap"], steps["fused"])),
+        "planned": planned,
+        "best": best,
+        "planned_vs_best": asdict(ratio(steps[best], steps[planned])),
+    }
+
+
+def _milliseconds(seconds: Mapping[str, Sequence[float]]) -> Row:
+    return {name: asdict(interval([1e3 * one for one in values])) for name, values in seconds.items()}
+
+
+def seconds_of(variants: Mapping[str, Any], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Gives each variant's seconds, warmed up, by round."""
+    for run in variants.values():
+        run()
+    warm = interleave(variants, 1, clock=lambda: _now(device))
+    repeats = {name: max(1, min(200, round(LEAST_SECONDS / seconds))) for name, (seconds,) in warm.items()}
+    return interleave(variants, rounds, repeats=repeats, clock=lambda: _now(device))
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
