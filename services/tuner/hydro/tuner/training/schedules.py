@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -26,7 +26,7 @@ class Change(Enum):
     NOTHING = 0
     LEARNING_RATES = 1
     OTHERS = 2
-    """Momentum or betas, as cyclic schedules change them."""
+    """Momentum or betas, as cyclic schedules change them, or whatever a user's schedule writes."""
 
 
 _NOT_NUMBERS = ("params", "param_names", "initial_lr")
@@ -51,7 +51,7 @@ class LaneSchedule:
     def groups(self) -> list[Numbers]:
         """Gives each parameter group's settings now, in the user's order."""
         return [
-            {name: value for name, value in group.items() if name not in _NOT_NUMBERS}
+            {name: _plain(value) for name, value in group.items() if name not in _NOT_NUMBERS}
             for group in self.optimizer.param_groups
         ]
 
@@ -84,9 +84,9 @@ class LaneSchedule:
             return Change.NOTHING
         return Change.LEARNING_RATES if before[1] == self._seen[1] else Change.OTHERS
 
-    def _current(self) -> tuple[list[float], list[Any]]:
-        # What torch's schedules write: the learning rate, and the momentum of cyclic ones.
-        return self.rates(), [(group.get("betas"), group.get("momentum")) for group in self.optimizer.param_groups]
+    def _current(self) -> tuple[list[float], list[Numbers]]:
+        numbers = self.groups()
+        return [float(group.pop("lr", 0.0)) for group in numbers], numbers
 
     def state(self) -> Any:
         """Gives what a checkpoint keeps of it.
@@ -97,7 +97,9 @@ class LaneSchedule:
         if self._scheduler is None:
             return None
         initial = [group.get("initial_lr") for group in self.optimizer.param_groups]
-        return {"scheduler": self._scheduler.state_dict(), "groups": self.groups(), "initial_lr": initial}
+        # Functions among a schedule's attributes (SWALR keeps one) come back with the schedule that the task makes.
+        kept = {name: value for name, value in self._scheduler.state_dict().items() if not callable(value)}
+        return {"scheduler": kept, "groups": self.groups(), "initial_lr": initial}
 
     def load(self, state: Any) -> None:
         """Goes on from `state`."""
@@ -111,3 +113,10 @@ class LaneSchedule:
             if initial is not None:
                 group["initial_lr"] = initial
         self._seen = self._current()
+
+
+def _plain(value: Any) -> Any:
+    """A number may be a tensor that schedules fill in place: taken by value, so that a change shows."""
+    if isinstance(value, Tensor):
+        return value.item()
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
