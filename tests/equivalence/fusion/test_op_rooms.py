@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from hydro.tuner.fusion.equivalence import measure_difference
 from hydro.tuner.fusion.fuse import fuse
 from hydro.tuner.fusion.report import Tier
+from zoo.sequence_ops import SEQUENCE_OPS
 
 LANES = 3
 
@@ -152,9 +153,15 @@ MODELS = {
     ),
 }  # fmt: skip
 
+NO_LABELS = torch.full((5, 8), -1)
+MODELS |= SEQUENCE_OPS
+
 UNGROUPED = {
     "vmapped": (lambda: Calls(lambda m, x: torch.diag_embed(m.layers[0](x)), nn.Linear(6, 8)), image(5, 6)),
-    "unrolled": (lambda: Calls(lambda m, x: m.layers[0](x)[0], nn.LSTM(6, 4, batch_first=True)), image(2, 3, 6)),
+    "unrolled": (
+        lambda: Calls(lambda m, x: F.multilabel_margin_loss(m.layers[0](x), NO_LABELS), nn.Linear(6, 8)),
+        image(5, 6),
+    ),
     "unrolled-random": (
         lambda: Calls(lambda m, x: m.layers[0](x) * torch.bernoulli(torch.full((8,), 0.5)), nn.Linear(6, 8)),
         image(5, 6),

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as plain
 
+from hydro.nn.lane_attention import scaled_dot_product_attention as scaled_dot_product_attention
+from hydro.nn.lane_dropout import dropout as dropout
+from hydro.nn.lane_embedding import embedding as embedding
 from hydro.nn.lane_product import linear as linear
 from hydro.nn.lane_product import product as product
 
@@ -65,61 +68,6 @@ def layer_norm(
     if bias is None:
         return y * weight.view(lanes)
     return torch.addcmul(bias.view(lanes), y, weight.view(lanes))
-
-
-def embedding(indices: Tensor, weight_GVD: Tensor, *, shared_indices: bool) -> Tensor:
-    """Looks entries up in each lane's table.
-
-    Shape: `indices` [...] when they are shared, else [G, ...]; gives [G, ..., D].
-    """
-    lanes, entries, width = weight_GVD.shape
-    per_lane = indices.unsqueeze(0) if shared_indices else indices
-    offsets = torch.arange(0, lanes * entries, entries, device=indices.device)
-    rows = per_lane + offsets.view(lanes, *(1,) * (per_lane.ndim - 1))
-    return plain.embedding(rows, weight_GVD.reshape(lanes * entries, width))
-
-
-def scaled_dot_product_attention(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None, gqa: bool
-) -> Tensor:
-    """Attends within each lane: lanes are more samples of the batch.
-
-    Shape: [G, N, ..., L, D]; `mask` broadcasts to [G * N, ..., L, S].
-    """
-    y: Tensor = plain.scaled_dot_product_attention(
-        query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, 0.0, is_causal, scale=scale, enable_gqa=gqa
-    )
-    return y.view(*query.shape[:2], *y.shape[1:])
-
-
-def dropout(
-    x: Tensor,
-    p: float | Tensor,
-    generators: Sequence[torch.Generator] | None,
-    strides: Sequence[int] | None = None,
-) -> Tensor:
-    """Drops elements with each lane's own probability and random stream.
-
-    Draws what plain PyTorch draws for that model: a lane with `p` 0 draws nothing, and the noise lies in memory as the
-    model's own input would.
-
-    Args:
-        x: [G, ...].
-        p: One probability, or one per lane [G].
-        generators: One per lane; None draws from the default generator, lane after lane.
-        strides: Those of one lane's input when it would not be contiguous in the model alone.
-    """
-    probabilities = p.tolist() if isinstance(p, Tensor) else [p] * len(x)
-    streams = generators if generators is not None else [None] * len(x)
-    noise = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    if strides is not None:
-        noise = noise.view(-1).as_strided(x.shape, (x[0].numel(), *strides))
-    for row, probability, stream in zip(noise.unbind(), probabilities, streams, strict=True):
-        if 0 < probability < 1:
-            row.bernoulli_(1 - probability, generator=stream).div_(1 - probability)
-        else:
-            row.fill_(1 - probability)
-    return x * noise
 
 
 def cross_entropy(

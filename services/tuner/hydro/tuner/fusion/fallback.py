@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -89,17 +88,22 @@ def can_vmap(op: Callable[..., Any], where: Where, args: tuple[Any, ...], kwargs
         meta[position] = torch.stack([meta[position]] * 2)
     meta_args, meta_kwargs = pytree.tree_unflatten(meta, spec)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            # torch warns when it falls back to a loop over slices of its own, which draws no lane's stream.
-            warnings.simplefilter("error")
+        with _batching_rules_alone(), torch.no_grad():
             vmapped(op, where, meta_args, meta_kwargs)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, UserWarning):
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return False
     return True
 
 
-def _without_data(tensor: Tensor) -> Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+@contextmanager
+def _batching_rules_alone() -> Iterator[None]:
+    """Has vmap refuse an op without a batching rule, for which it has a loop over slices of its own."""
+    before = torch._C._functorch._is_vmap_fallback_enabled()  # type: ignore[attr-defined]
+    torch._C._functorch._set_vmap_fallback_enabled(False)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch._C._functorch._set_vmap_fallback_enabled(before)  # type: ignore[attr-defined]
 
 
 def _default_generator(device: torch.device) -> torch.Generator:

@@ -87,6 +87,7 @@ class _Lowering:
                 self._constants.know(self._values[nodes[name]], tensor)
         self._buffers = {nodes[name] for name in trace.buffers}
         self._parameters = {nodes[name] for name in trace.parameters}
+        self._is_double = any(nodes[name].meta["val"].dtype == torch.float64 for name in trace.parameters)
         self._is_pure = not any(_changes_state(node) for node in self._source.nodes)
 
     def run(self) -> GroupedGraph:
@@ -147,6 +148,9 @@ class _Lowering:
         if known is not None:
             return known
         self._emit.example = node.meta["val"]
+        if not all(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(self._emit.example)):
+            where = location(node) or "an unknown line"
+            raise NotFusible(f"{op} at {where} gives a Python number that depends on data")
         values = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Value)]
         tier, output = self._run_once(op, args, kwargs, values)
         if output is None:
@@ -170,17 +174,30 @@ class _Lowering:
     def _run_over_lanes(
         self, op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], values: Sequence[Value]
     ) -> tuple[Tier, Any]:
+        flat, _ = pytree.tree_flatten((args, kwargs))
+        where = tuple(i for i, leaf in enumerate(flat) if isinstance(leaf, Value) and not leaf.is_shared)
+        if self._rounds_a_sum(values):
+            return Tier.UNROLLED, self._unroll(op, flat, where, args, kwargs)
         rule = rule_of(op)
         has_numbers = any(value.is_number for value in values)
         if rule is not None and (not has_numbers or getattr(rule, "takes_numbers", False)):
             output = rule(self._emit, op, *in_schema_order(op, args, kwargs))
             if output is not None:
                 return Tier.GROUPED, output
-        flat, _ = pytree.tree_flatten((args, kwargs))
-        where = tuple(i for i, leaf in enumerate(flat) if isinstance(leaf, Value) and not leaf.is_shared)
         if not draws(op, args, kwargs) and not has_numbers and can_vmap(op, where, _examples(args), _examples(kwargs)):
             return Tier.VMAPPED, self._outputs(self._emit.call(vmapped, op, where, *self._any_form(args, kwargs)))
         return Tier.UNROLLED, self._unroll(op, flat, where, args, kwargs)
+
+    def _rounds_a_sum(self, values: Sequence[Value]) -> bool:
+        """Whether the op under way gives one number in a type narrower than the float64 of the model.
+
+        Its last bit depends on the order of the sum, so that lanes which are to equal models alone take it in turn.
+        """
+        example = self._emit.example
+        if not self._is_double or not isinstance(example, Tensor) or example.ndim > 0:
+            return False
+        is_narrow = example.dtype.is_floating_point and example.dtype != torch.float64
+        return is_narrow and any(value.ndim > 0 for value in values)
 
     def _unroll(
         self, op: OpOverload, flat: Sequence[Any], where: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]

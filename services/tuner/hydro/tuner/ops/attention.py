@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch._ops import OpOverload
+from torch.fx import Node
 
 from hydro.nn import functional as grouped
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Value
-from hydro.tuner.ops.registry import dimension_rule, lane_rule
+from hydro.tuner.ops.registry import dimension_rule, lane_rule, takes_numbers
 from hydro.tuner.shrinking.dimensions import Dim, Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -46,20 +47,32 @@ def _fit(call: Call, mask: Dims, logits: Dims) -> None:
             call.unify(dim, other)
 
 
+@takes_numbers
 @lane_rule(aten.scaled_dot_product_attention.default)
 def scaled_dot_product_attention_lanes(
-    emit: Emitter, op: OpOverload, query: Value, key: Value, value: Value, mask: Value | None, dropout: float,
-    is_causal: bool, scale: float | None, gqa: bool,
+    emit: Emitter, op: OpOverload, query: Value, key: Value, value: Value, mask: Value | None,
+    dropout: float | Value, is_causal: bool, scale: float | None, gqa: bool,
 ) -> Value | None:  # fmt: skip
-    """Exact: attention does not cross the batch, and lanes are merged into it."""
-    if dropout != 0 or query.ndim < 3 or not query.ndim == key.ndim == value.ndim:
+    """Exact: attention does not cross the batch, and lanes are merged into it; each lane drops from its own stream."""
+    if isinstance(scale, Value) or query.ndim < 2 or not query.ndim == key.ndim == value.ndim:
         return None
-    if len({each.shape[0] for each in (query, key, value)}) != 1 or not _is_same_for_the_batch(mask, query.ndim):
+    if query.ndim > 2 and len({each.shape[0] for each in (query, key, value)}) != 1:
         return None
     own = (emit.lane_major(each) for each in (query, key, value))
-    shared_mask = None if mask is None else emit.shared(mask)
-    return emit.in_lanes(emit.call(grouped.scaled_dot_product_attention, *own, shared_mask, is_causal, scale, gqa))
+    probability = emit.lane_major(dropout) if isinstance(dropout, Value) else dropout
+    drops = {} if probability == 0 else {"dropout_p": probability, "generators": emit.generators}
+    own_mask = None if mask is None else _merged_mask(emit, mask, query)
+    attend = grouped.scaled_dot_product_attention
+    return emit.in_lanes(emit.call(attend, *own, own_mask, is_causal, scale, gqa, **drops))
 
 
-def _is_same_for_the_batch(mask: Value | None, ndim: int) -> bool:
-    return mask is None or (mask.is_shared and (mask.ndim < ndim or mask.shape[0] == 1))
+def _merged_mask(emit: Emitter, mask: Value, query: Value) -> Node:
+    """Gives the mask of the merged batch: as it is where it is the same for all samples of all lanes."""
+    if mask.is_shared and (mask.ndim < query.ndim or mask.shape[0] == 1):
+        return emit.shared(mask)
+    if query.ndim == 2:
+        return emit.lane_major(mask)
+    samples = query.shape[0]
+    per_lane = emit.lane_major(mask) if mask.is_shared else emit.broadcastable(mask, query.ndim)
+    rest = mask.shape[1:] if mask.ndim == query.ndim else (1,) * (query.ndim - 1 - mask.ndim) + mask.shape
+    return emit.method("flatten", emit.method("expand", per_lane, emit.lanes, samples, *rest), 0, 1)

@@ -32,7 +32,9 @@ def dropout_lanes(emit: Emitter, op: OpOverload, x: Value, p: float | Value, tra
     if not train or (not isinstance(p, Value) and p == 0):
         return x
     probability = emit.lane_major(p) if isinstance(p, Value) else p
-    strides = None if x.example.is_contiguous() else tuple(x.example.stride())
+    # Noise is as torch.empty_like makes it: with the input's strides where they leave no holes.
+    noise = torch.empty_like(x.example)
+    strides = None if noise.is_contiguous() else tuple(noise.stride())
     return emit.in_lanes(emit.call(grouped.dropout, emit.lane_major(x), probability, emit.generators, strides))
 
 

@@ -10,7 +10,7 @@ from torch._ops import OpOverload
 from torch.fx import Node
 
 from hydro.tuner.fusion.emitter import Emitter
-from hydro.tuner.fusion.layout import Value
+from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule, takes_numbers
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call, broadcast
@@ -62,6 +62,8 @@ def same(call: Call) -> Dims:
     aten.add.Tensor, aten.rsub.Tensor, aten.masked_fill.Tensor, aten.hardswish.default, aten.relu6.default,
     aten.selu.default, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar, aten.square.default,
     aten.true_divide.Tensor, aten.multiply.Tensor, aten.subtract.Tensor, aten.divide.Tensor,
+    aten.log_sigmoid.default, aten.__and__.Tensor, aten.__or__.Tensor, aten.__xor__.Tensor, aten.__and__.Scalar,
+    aten.__or__.Scalar,
 )  # fmt: skip
 def elementwise_lanes(emit: Emitter, op: OpOverload, *values: Any) -> Value | None:
     """Exact: an element meets the elements at its own place only. The rule of every op that ATen tags as pointwise."""
@@ -173,3 +175,13 @@ def prelu_lanes(emit: Emitter, op: OpOverload, x: Value, weight: Value) -> Value
 
 
 _PRELU = aten._prelu_kernel.default
+
+
+@lane_rule(aten.type_as.default, aten.to.other)
+def type_as_lanes(emit: Emitter, op: OpOverload, x: Value, other: Value, *rest: Any) -> Value:
+    """Exact: of the other tensor only its type counts, which is no lane's own."""
+    if x.is_shared:
+        return Value(emit.example, {Layout.SHARED: emit.method("to", emit.shared(x), emit.example.dtype)})
+    if x.is_packed:
+        return emit.in_channels(emit.method("to", emit.packed(x), emit.example.dtype))
+    return emit.in_lanes(emit.method("to", emit.lane_major(x), emit.example.dtype))

@@ -28,8 +28,18 @@ def embedding_lanes(
     emit: Emitter, op: OpOverload, weight: Value, indices: Value, padding: int, by_frequency: bool, sparse: bool
 ) -> Value | None:
     """Exact: the lanes' tables lie one after the other, and each lane's indices point into its own."""
-    if weight.is_shared or by_frequency or sparse or padding >= 0:
+    if sparse:
         return None
-    own = emit.shared(indices) if indices.is_shared else emit.lane_major(indices)
-    table = emit.lane_major(weight)
-    return emit.in_lanes(emit.call(grouped.embedding, own, table, shared_indices=indices.is_shared))
+    if weight.is_shared:
+        table, own = emit.shared(weight), emit.lane_major(indices)
+        return emit.in_lanes(emit.aten(op, (table, own, padding, by_frequency, sparse)))
+    return emit.in_lanes(
+        emit.call(
+            grouped.embedding,
+            emit.shared(indices) if indices.is_shared else emit.lane_major(indices),
+            emit.lane_major(weight),
+            shared_indices=indices.is_shared,
+            padding_index=padding,
+            scale_grad_by_freq=by_frequency,
+        )
+    )

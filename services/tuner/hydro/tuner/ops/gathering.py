@@ -87,3 +87,66 @@ def gather_lanes(
 def scatter_lanes(emit: Emitter, op: OpOverload, x: Value, part: Value, axis: int, *rest: Any) -> Value:
     """Exact: a part of each lane replaced by that lane's."""
     return emit.in_lanes(emit.aten(op, (emit.lane_major(x), emit.lane_major(part), lane_axis(axis), *rest)))
+
+
+@lane_rule(aten.take_along_dim.default)
+def take_along_lanes(emit: Emitter, op: OpOverload, x: Value, index: Value, axis: int | None) -> Value | None:
+    """Exact: each lane's elements by each lane's index, which broadcast."""
+    if axis is None or 0 in (x.ndim, index.ndim):
+        return None
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), emit.lane_major(index), lane_axis(axis))))
+
+
+@lane_rule(
+    aten.scatter.src, aten.scatter.value, aten.scatter.reduce, aten.scatter.value_reduce, aten.scatter_add.default,
+    aten.scatter_reduce.two,
+)  # fmt: skip
+def scatter_by_index_lanes(
+    emit: Emitter, op: OpOverload, x: Value, axis: int, index: Value, source: Any, *rest: Any
+) -> Value | None:
+    """Exact: into each lane's own tensor."""
+    if 0 in (x.ndim, index.ndim):
+        return None
+    own_source = emit.lane_major(source) if isinstance(source, Value) else source
+    own = (emit.lane_major(x), lane_axis(axis), emit.lane_major(index), own_source)
+    return emit.in_lanes(emit.aten(op, (*own, *rest)))
+
+
+@lane_rule(aten.index_add.default, aten.index_copy.default)
+def index_add_lanes(
+    emit: Emitter, op: OpOverload, x: Value, axis: int, index: Value, source: Value, *rest: Any
+) -> Value | None:
+    """Exact: at the same places of every lane."""
+    if not index.is_shared or 0 in (x.ndim, index.ndim, source.ndim):
+        return None
+    own = (emit.lane_major(x), lane_axis(axis), emit.shared(index), emit.lane_major(source))
+    return emit.in_lanes(emit.aten(op, (*own, *rest)))
+
+
+@lane_rule(aten.index_fill.int_Scalar)
+def index_fill_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, index: Value, number: float) -> Value | None:
+    """Exact: at the same places of every lane."""
+    if not index.is_shared or 0 in (x.ndim, index.ndim):
+        return None
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axis(axis), emit.shared(index), number)))
+
+
+@lane_rule(aten.index_put.default)
+def index_put_lanes(
+    emit: Emitter, op: OpOverload, x: Value, indices: Sequence[Value | None], values: Value, accumulate: bool
+) -> Value | None:
+    """Exact: into each lane's own tensor; indices as in `index`."""
+    given = [each for each in indices if each is not None]
+    if any(each is None for each in indices[: len(given)]) or not all(_counts(each) for each in given):
+        return None
+    index_ndim = max(each.ndim for each in given)
+    own_x, ndim = emit.lane_major(x), index_ndim + x.ndim - len(given)
+    own = [emit.call(_lane_numbers, own_x, index_ndim), *(emit.broadcastable(each, index_ndim) for each in given)]
+    put = emit.broadcastable(values, ndim)
+    return emit.in_lanes(emit.call(op, own_x, own, put, accumulate))
+
+
+@lane_rule(aten.one_hot.default)
+def one_hot_lanes(emit: Emitter, op: OpOverload, x: Value, classes: int) -> Value | None:
+    """Exact: element by element, with the number of classes given."""
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), classes))) if classes > 0 else None

@@ -105,3 +105,14 @@ def instance_norm_lanes(
     return emit.in_channels(
         emit.call(plain.instance_norm, emit.packed(x), *running, *affine, uses_input, momentum, eps)
     )
+
+
+@lane_rule(aten.rms_norm.default)
+def rms_norm_lanes(
+    emit: Emitter, op: OpOverload, x: Value, shape: list[int], weight: Value | None, eps: float | None
+) -> Value:
+    """Exact: the last axes are normalized within each lane, then scaled by the lane's own gain."""
+    normalized = emit.aten(op, (emit.lane_major(x), shape, None, eps))
+    return emit.in_lanes(
+        normalized if weight is None else emit.call(torch.mul, normalized, emit.broadcastable(weight, x.ndim))
+    )

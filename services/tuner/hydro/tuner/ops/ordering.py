@@ -47,17 +47,15 @@ def triangle_lanes(emit: Emitter, op: OpOverload, x: Value, diagonal: int) -> Va
     return emit.in_lanes(emit.aten(op, (emit.lane_major(x), diagonal)))
 
 
-@lane_rule(aten.topk.default)
-def topk_lanes(emit: Emitter, op: OpOverload, x: Value, count: int, axis: int, *rest: Any) -> list[Value] | None:
-    """Exact: within each lane."""
-    if x.ndim == 0:
+@lane_rule(
+    aten.topk.default, aten.kthvalue.default, aten.sort.default, aten.sort.stable, aten.mode.default,
+    aten.cummax.default, aten.cummin.default, aten.argsort.default, aten.argsort.stable, aten.diff.default,
+)  # fmt: skip
+def ordered_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | list[Value] | None:
+    """Exact: along an axis of each lane."""
+    if x.ndim == 0 or any(isinstance(value, Value) for value in rest):
         return None
-    return emit.several(emit.aten(op, (emit.lane_major(x), count, lane_axis(axis), *rest)), Layout.LANES)
-
-
-@lane_rule(aten.sort.default)
-def sort_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, descending: bool) -> list[Value] | None:
-    """Exact: within each lane."""
-    if x.ndim == 0:
-        return None
-    return emit.several(emit.aten(op, (emit.lane_major(x), lane_axis(axis), descending)), Layout.LANES)
+    place = [argument.name for argument in op._schema.arguments[1:]].index("dim")
+    given = (*rest[:place], lane_axis(rest[place]), *rest[place + 1 :])
+    node = emit.aten(op, (emit.lane_major(x), *given))
+    return emit.in_lanes(node) if isinstance(emit.example, torch.Tensor) else emit.several(node, Layout.LANES)

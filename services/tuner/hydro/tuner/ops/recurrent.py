@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch._ops import OpOverload
 from torch.fx import Node
 
-from hydro.tuner.ops.registry import dimension_rule
+from hydro.nn import recurrence
+from hydro.tuner.fusion.emitter import Emitter
+from hydro.tuner.fusion.layout import Layout, Value
+from hydro.tuner.ops.registry import dimension_rule, lane_rule, takes_numbers
 from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
 from hydro.tuner.shrinking.propagation import Call
 
@@ -58,3 +62,28 @@ def _meet(call: Call, parameters: Sequence[Node], gates: int, below: Dim, hidden
     for parameter, fan_in in zip(parameters[:2], (below, hidden), strict=True):
         call.unify(call.dims_of(parameter)[1], fan_in)
         call.contract(parameter, fan_in)
+
+
+@takes_numbers
+@lane_rule(aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+def recurrent_lanes(
+    emit: Emitter, op: OpOverload, x: Value, states: Value | Sequence[Value], weights: Sequence[Value],
+    has_biases: bool, count: int, dropout: float | Value, train: bool, bidirectional: bool, batch_first: bool,
+) -> list[Value]:  # fmt: skip
+    """Exact: a lane's gates are products of its own rows and columns; it drops from its own stream between layers."""
+    run = _LAYERS[op]
+    own_states = [emit.lane_major(each) for each in ([states] if isinstance(states, Value) else states)]
+    probability = 0.0 if not train else emit.lane_major(dropout) if isinstance(dropout, Value) else dropout
+    layers = emit.call(recurrence.Layers, count, has_biases, bidirectional, batch_first, probability)
+    own_weights = [emit.lane_major(each) for each in weights]
+    return emit.several(
+        emit.call(run, emit.lane_major(x), own_states, own_weights, layers, emit.generators), Layout.LANES
+    )
+
+
+_LAYERS = {
+    aten.lstm.input: recurrence.lstm,
+    aten.gru.input: recurrence.gru,
+    aten.rnn_tanh.input: recurrence.rnn_tanh,
+    aten.rnn_relu.input: recurrence.rnn_relu,
+}

@@ -256,3 +256,9 @@ def pixel_shuffle_lanes(emit: Emitter, op: OpOverload, x: Value, factor: int) ->
 def unfold_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, size: int, step: int) -> Value | None:
     """Exact: windows over an axis of each lane."""
     return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axis(axis), size, step))) if x.ndim else None
+
+
+@lane_rule(aten.diagonal.default)
+def diagonal_lanes(emit: Emitter, op: OpOverload, x: Value, offset: int, one: int, other: int) -> Value:
+    """Exact: a view of each lane."""
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), offset, lane_axis(one), lane_axis(other))))
