@@ -26,6 +26,8 @@ class GroupedGraph:
     numbers: tuple[Tensor, ...]
     """[G], float64."""
     constants: tuple[Tensor, ...]
+    draws: bool
+    """Whether it takes random numbers."""
     report: FusionReport
 
 
@@ -60,6 +62,10 @@ class GroupedProgram:
         if lane_inputs not in self._graphs:
             self._graphs[lane_inputs] = self._lower(lane_inputs)
         return self._graphs[lane_inputs]
+
+    def draws(self, *, lane_inputs: bool) -> bool:
+        """Tells whether a run takes random numbers."""
+        return self.graph(lane_inputs=lane_inputs).draws
 
     def __call__(
         self,

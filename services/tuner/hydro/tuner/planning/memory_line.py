@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
+from hydro.tuner.training.lane import MemoryMiss
+
 _STUDENT_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
 """95 % quantile of Student's t with 1 to 10 degrees of freedom; source: NIST handbook, 1.3.6.7.2."""
 
@@ -21,14 +23,6 @@ class MemoryEstimate:
 
     memory_bytes: int
     upper_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryMiss:
-    """A bundle of so many lanes ran out of memory while it held so many bytes."""
-
-    lanes: int
-    memory_bytes: int
 
 
 def predict_memory(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
-from hydro.tuner.planning.memory_line import MemoryEstimate, MemoryMiss, predict_memory
+from hydro.tuner.planning.memory_line import MemoryEstimate, predict_memory
+from hydro.tuner.training.lane import MemoryMiss
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+import structlog
 
 from hydro.tuner.fusion.lower import NotFusible
+from hydro.tuner.task import Batch
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.checkpoint import LaneState
 from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.failures import LaneFailures
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.fused_validation import FusedValidation
-from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
+from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.micro_bundle import MicroBundle, MovingLane
+from hydro.tuner.training.out_of_memory import OutOfMemory, free_unused, is_out_of_memory
+from hydro.tuner.training.peak_memory import peak_bytes
 from hydro.tuner.training.programs import ProgramLibrary
 from hydro.tuner.training.schedules import Change
 from hydro.tuner.training.trainer import Surroundings, require_metric
+
+_Result = TypeVar("_Result")
 
 
 class FusedTrainer:
@@ -33,6 +43,7 @@ class FusedTrainer:
         self._micro_lanes = micro_lanes
         self._failures = LaneFailures(given.current)
         self._micro: list[MicroBundle] = []
+        self._misses: list[MemoryMiss] = []
         self._programs = ProgramLibrary(given.task)
         self._validation = FusedValidation(given.task, self._programs, given.gate)
         self._source = BatchSource(given.task, given.data_seed)
@@ -55,7 +66,13 @@ class FusedTrainer:
         """See `BundleTrainer`."""
         counts = [len(micro) for micro in self._micro]
         how = "as one program" if len(counts) < 2 else f"in micro-bundles of {', '.join(map(str, counts))}"
-        return f"{sum(counts)} lanes {how}; {self._programs.report}"
+        missed = "".join(f" (out of memory with {miss.lanes} at once)" for miss in self._misses[-1:])
+        return f"{sum(counts)} lanes {how}{missed}; {self._programs.report}"
+
+    @property
+    def misses(self) -> tuple[MemoryMiss, ...]:
+        """See `BundleTrainer`."""
+        return tuple(self._misses)
 
     def train_step(self) -> None:
         """See `BundleTrainer`."""
@@ -63,11 +80,56 @@ class FusedTrainer:
             return
         with self._given.gate.segment("data"):
             batches = self._source.draw()
-        streams, losses = self._source.stream_of_lane, list[float]()
-        for micro in self._micro:
-            losses += micro.train_step(batches, streams[len(losses) : len(losses) + len(micro)])
+        losses = self._step_micro_bundles(batches)
         if not all(map(math.isfinite, losses)):
             self._drop_diverged(losses)
+
+    def _step_micro_bundles(self, batches: Sequence[Batch]) -> list[float]:
+        streams, losses, index = self._source.stream_of_lane, list[float](), 0
+        while index < len(self._micro):
+            micro = self._micro[index]
+            if self._room(micro) < 0:
+                self._split(index)
+                continue
+            own = streams[len(losses) : len(losses) + len(micro)]
+            done = self._attempted(micro, partial(micro.train_step, batches, own))
+            if done is not None:
+                losses, index = losses + done, index + 1
+        return losses
+
+    def _attempted(self, micro: MicroBundle, work: Callable[[], _Result]) -> _Result | None:
+        """The result, or None when it ran out of memory and can be tried by halves."""
+        try:
+            return work()
+        except Exception as error:
+            if not is_out_of_memory(error) or isinstance(error, OutOfMemory):
+                raise
+            miss = MemoryMiss(len(micro), peak_bytes(self._task.device))
+            if miss.lanes == 1:
+                raise OutOfMemory(miss) from error
+        # Outside the handler: the error held the frames, and they the activations.
+        self._learn(miss)
+        free_unused(self._task.device)
+        return None
+
+    def _learn(self, miss: MemoryMiss) -> None:
+        self._misses.append(miss)
+        self._micro_lanes = min(self._micro_lanes or miss.lanes, (miss.lanes + 1) // 2)
+        structlog.get_logger().warning(
+            "out of memory: fewer lanes at once",
+            lanes=miss.lanes,
+            memory_bytes=miss.memory_bytes,
+            micro_lanes=self._micro_lanes,
+        )
+
+    def _split(self, index: int) -> None:
+        """Goes on with as few lanes at once as are known to be too many no longer, from where these lanes are."""
+        micro, size = self._micro[index], self._micro_lanes or 1
+        starts = range(size, len(micro), size)
+        moving = [micro.moving(range(start, min(start + size, len(micro)))) for start in starts]
+        others = [MicroBundle(self._given, self._programs, each) for each in moving]
+        micro.keep(range(size))
+        self._micro[index + 1 : index + 1] = others
 
     def _drop_diverged(self, losses: Sequence[float]) -> None:
         dead = [(lane, loss) for lane, loss in zip(self._lanes(), losses, strict=True) if not math.isfinite(loss)]
@@ -77,9 +139,14 @@ class FusedTrainer:
 
     def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
         """See `BundleTrainer`."""
-        metrics: dict[str, dict[str, float]] = {}
-        for micro in self._micro:
-            metrics |= self._validate(micro, set(trials))
+        metrics, index = dict[str, dict[str, float]](), 0
+        while index < len(self._micro):
+            micro = self._micro[index]
+            done = self._attempted(micro, partial(self._validate, micro, set(trials)))
+            if done is None:
+                self._split(index)
+            else:
+                metrics, index = metrics | done, index + 1
         return metrics
 
     def _validate(self, micro: MicroBundle, trials: Collection[str]) -> dict[str, dict[str, float]]:
@@ -144,7 +211,7 @@ class FusedTrainer:
 
     def _join(self, arriving: list[MovingLane]) -> None:
         """Fills the last micro-bundle, then further ones."""
-        room = self._room(self._micro[-1]) if self._micro else 0
+        room = max(0, self._room(self._micro[-1])) if self._micro else 0
         if arriving[:room]:
             self._micro[-1].join(arriving[:room])
         rest = arriving[room:]
@@ -153,7 +220,7 @@ class FusedTrainer:
             self._micro.append(MicroBundle(self._given, self._programs, rest[start : start + size]))
 
     def _room(self, micro: MicroBundle) -> int:
-        return 2**31 if self._micro_lanes is None else max(0, self._micro_lanes - len(micro))
+        return sys.maxsize if self._micro_lanes is None else self._micro_lanes - len(micro)
 
     def remove(self, trials: Collection[str]) -> None:
         """See `BundleTrainer`."""

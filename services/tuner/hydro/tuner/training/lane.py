@@ -42,6 +42,14 @@ class LaneFailure:
     """Where the task's own code raised; empty when it did not."""
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryMiss:
+    """So many lanes at once ran out of memory while the process held so many bytes."""
+
+    lanes: int
+    memory_bytes: int
+
+
 @dataclass(slots=True)
 class CurrentTrial:
     """Says whose code runs right now: what it prints belongs to that trial."""

@@ -19,10 +19,14 @@ from hydro.tuner.task import Batch
 from hydro.tuner.training.clipping import clip_lane_gradients
 from hydro.tuner.training.data import Shapes, shapes, stack
 from hydro.tuner.training.fused_lane import FusedLane
+from hydro.tuner.training.lane import MemoryMiss
 from hydro.tuner.training.numbers import RateTable
+from hydro.tuner.training.out_of_memory import OutOfMemory, is_out_of_memory
+from hydro.tuner.training.peak_memory import peak_bytes
 from hydro.tuner.training.programs import ProgramLibrary
 from hydro.tuner.training.schedules import Change
 from hydro.tuner.training.trainer import Surroundings
+from hydro.tuner.training.undo import Undo
 
 PREFIX = "model."
 """Before each name of the model's in the programs that hold the loss with the model inside it."""
@@ -53,6 +57,8 @@ class _Part:
     generators: list[torch.Generator]
     batches: list[Batch]
     """One that they share, or one for each."""
+    draws: bool
+    """Whether a step moves the generators."""
 
     def losses(self, stacked: LaneTensors) -> Tensor:
         """One loss per lane of the part."""
@@ -100,6 +106,8 @@ class MicroBundle:
         self._programs = programs
         self.lanes: list[FusedLane] = []
         self.stacked, self._optimizer = _storage(arriving[0].lane)
+        self._is_proven = False
+        """Whether these lanes have taken a step: the optimizer's state is there, and room for its work."""
         self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
         self.join(arriving)
 
@@ -116,16 +124,27 @@ class MicroBundle:
 
         Returns:
             Each lane's loss before the step.
+
+        Raises:
+            Exception: Whatever ran out of memory, or any other error; the lanes are as they were before the step.
+            OutOfMemory: It ran out while the optimizer wrote: the lanes are not what they were.
         """
         # Outside the segments: to trace and lower takes longer than a bubble.
         parts = self._parts(batches, streams)
-        with self._gate.segment("forward"):
-            loss_G = _losses(self.stacked, parts)
-        with self._gate.segment("backward"):
-            loss_G.sum().backward()  # type: ignore[no-untyped-call]
-        with self._gate.segment("optimizer"):
-            self._update()
-            losses: list[float] = loss_G.tolist()
+        undo = Undo(self.stacked.buffers, [each for part in parts if part.draws for each in part.generators])
+        try:
+            with self._gate.segment("forward"):
+                loss_G = _losses(self.stacked, parts)
+            with self._gate.segment("backward"):
+                loss_G.sum().backward()  # type: ignore[no-untyped-call]
+            with self._gate.segment("optimizer"):
+                self._update()
+                losses: list[float] = loss_G.tolist()
+        except Exception:
+            undo.restore()
+            self._optimizer.zero_grad()
+            raise
+        self._is_proven = True
         return losses
 
     def _parts(self, batches: Sequence[Batch], streams: Sequence[int]) -> list[_Part]:
@@ -143,8 +162,7 @@ class MicroBundle:
     def _part(self, indices: list[int] | None, batches: list[Batch]) -> _Part:
         has_lane_inputs = len(batches) > 1
         program, generators = self._train_program(range(len(self.lanes)) if indices is None else indices, batches[0])
-        program.graph(lane_inputs=has_lane_inputs)
-        return _Part(indices, program, generators, batches)
+        return _Part(indices, program, generators, batches, program.draws(lane_inputs=has_lane_inputs))
 
     def _train_program(self, indices: Sequence[int], batch: Batch) -> tuple[GroupedProgram, list[torch.Generator]]:
         """Found once for each part of the lanes and batch shape, until lanes come or go."""
@@ -158,13 +176,33 @@ class MicroBundle:
     def _update(self) -> None:
         if self._task.gradient_clip_norm is not None:
             clip_lane_gradients(self.stacked.parameters.values(), self._task.gradient_clip_norm)
-        self._optimizer.step()
+        self._step_optimizer()
         self._optimizer.zero_grad()
         changes = []
         for lane in self.lanes:
             lane.step += 1
             changes.append(lane.numbers.schedule.advance())
         self.follow(changes)
+
+    def _step_optimizer(self) -> None:
+        # The first step makes the optimizer's state; later ones need no more memory than the backward that just ended.
+        before = None if self._is_proven else self.moving(range(len(self)), copied=True)
+        try:
+            self._optimizer.step()
+        except Exception as error:
+            if is_out_of_memory(error) and before is None:
+                raise OutOfMemory(MemoryMiss(len(self), peak_bytes(self._task.device))) from error
+            if before is not None:
+                self._put_back(before)
+            raise
+
+    @torch.no_grad()
+    def _put_back(self, before: Sequence[MovingLane]) -> None:
+        self._optimizer.take([])
+        for own, each in zip(self.stacked.rows(range(len(self))), before, strict=True):
+            for name, tensor in own.items():
+                tensor.copy_(each.tensors[name])
+            self._optimizer.append(each.optimizer_state, each.lane.numbers.options())
 
     def follow(self, changes: Sequence[Change]) -> None:
         """Gives the schedules' numbers to the optimizer; mostly nothing but learning rates has changed."""
@@ -186,9 +224,11 @@ class MicroBundle:
         self.lanes += [each.lane for each in arriving]
         self._place()
 
-    def moving(self, indices: Sequence[int]) -> list[MovingLane]:
+    def moving(self, indices: Sequence[int], *, copied: bool = False) -> list[MovingLane]:
         """Gives lanes as another micro-bundle takes them in; here they stay until they are dropped."""
         rows = self.stacked.rows(indices)
+        if copied:
+            rows = [{name: tensor.clone() for name, tensor in row.items()} for row in rows]
         return [
             MovingLane(self.lanes[index], row, self._optimizer.lane_state(index))
             for index, row in zip(indices, rows, strict=True)
@@ -203,5 +243,6 @@ class MicroBundle:
 
     def _place(self) -> None:
         self._train_programs.clear()
+        self._is_proven = False
         if self.lanes:
             self._rates = RateTable([lane.numbers for lane in self.lanes])

@@ -18,7 +18,7 @@ from hydro.tuner.training.checkpoint import LaneState, load_model
 from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.failures import LaneFailures
 from hydro.tuner.training.fused_kernels import use_fused_kernels
-from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus
+from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
 from hydro.tuner.training.models import LaneModel, ModelLibrary
 from hydro.tuner.training.numbers import scaled
@@ -120,6 +120,11 @@ class SeparateTrainer:
     def report(self) -> str:
         """See `BundleTrainer`."""
         return f"{len(self._lanes)} separate models, one after the other"
+
+    @property
+    def misses(self) -> tuple[MemoryMiss, ...]:
+        """None: a model that does not fit by itself fails by itself."""
+        return ()
 
     def train_step(self) -> None:
         """See `BundleTrainer`."""

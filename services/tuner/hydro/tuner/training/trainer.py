@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus
+from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.models import ModelLibrary
 from hydro.tuner.training.placed_task import PlacedTask
 
@@ -56,8 +56,17 @@ class BundleTrainer(Protocol):
         """How the lanes run, in words."""
         ...
 
+    @property
+    def misses(self) -> tuple[MemoryMiss, ...]:
+        """The lanes at once that ran out of memory here, in order; since then fewer of them run at once."""
+        ...
+
     def train_step(self) -> None:
-        """Takes every lane one optimizer step further. Does nothing when there are no lanes."""
+        """Takes every lane one optimizer step further. Does nothing when there are no lanes.
+
+        Raises:
+            OutOfMemory: The lanes have to be built again from their checkpoints, fewer at once.
+        """
         ...
 
     def validate(self, trials: Sequence[str]) -> dict[str, dict[str, float]]:
