@@ -4,13 +4,14 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 
 from hydro.client.suite.child import ChildSpec
 from hydro.client.suite.supervisor import Happening, Supervisor, backoff_seconds
 from hydro.kit.clock import SystemClock
-from hydro.kit.errors import Unavailable
+from hydro.kit.errors import Internal, Unavailable
 
 SERVES = "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).touch(); signal.pause()"
 DIES = "import sys; print('no database'); sys.exit(3)"
@@ -40,17 +41,43 @@ def alive(process_id):
     return True
 
 
-async def test_children_start_in_order_and_stop_in_reverse_order(tmp_path):
+WAITS = (
+    "import pathlib, sys, time\nwhile not pathlib.Path(sys.argv[1]).with_name('two.ready').exists(): time.sleep(.01)\n"
+)
+
+
+async def test_children_start_at_once_and_stop_in_reverse_order(tmp_path):
     reports = []
-    supervisor = Supervisor([stand_in(tmp_path, "one"), stand_in(tmp_path, "two")], SystemClock(), reports.append)
+    waiting, serving = stand_in(tmp_path, "one", WAITS + SERVES), stand_in(tmp_path, "two")
+    supervisor = Supervisor([waiting, serving], SystemClock(), reports.append)
     await supervisor.start()
     await supervisor.stop()
-    assert [(each.child, each.happening) for each in reports] == [
-        ("one", Happening.READY),
-        ("two", Happening.READY),
-        ("two", Happening.STOPPED),
-        ("one", Happening.STOPPED),
-    ]
+    *ready, last, first = [(each.child, each.happening) for each in reports]
+    assert set(ready) == {("one", Happening.READY), ("two", Happening.READY)}
+    assert (last, first) == (("two", Happening.STOPPED), ("one", Happening.STOPPED))
+
+
+async def test_a_child_is_prepared_before_its_first_start_alone(tmp_path):
+    prepared = []
+    spec = replace(stand_in(tmp_path, "one"), prepare=lambda: prepared.append((tmp_path / "one.ready").exists()))
+    reports = []
+    supervisor = Supervisor([spec], SystemClock(), reports.append)
+    await supervisor.start()
+    os.kill(supervisor.keepers[0].process_id, signal.SIGKILL)
+    await until(reports, "one", Happening.READY, count=2)
+    await supervisor.stop()
+    assert prepared == [False]
+
+
+async def test_what_cannot_be_prepared_is_an_error_and_stops_the_others(tmp_path):
+    def refuse():
+        raise Internal("no disk")
+
+    specs = [stand_in(tmp_path, "one"), replace(stand_in(tmp_path, "two"), prepare=refuse)]
+    supervisor = Supervisor(specs, SystemClock(), lambda report: None)
+    with pytest.raises(Internal, match="no disk"):
+        await supervisor.start()
+    assert all(keeper.process_id is None for keeper in supervisor.keepers)
 
 
 async def test_a_child_that_dies_is_started_again_and_the_others_go_on(tmp_path):

@@ -24,7 +24,8 @@ class ChildSpec:
     """A child process of the suite.
 
     `environment` is all the child gets. `is_ready` says whether it serves. `stop_signal` asks it to end; the kernel
-    sends `death_signal` when the supervisor dies without having asked.
+    sends `death_signal` when the supervisor dies without having asked. `prepare` is called before its first start, on
+    a thread of its own.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ChildSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
     account: Account | None = None
+    prepare: Callable[[], None] | None = None
 
 
 async def start_child(spec: ChildSpec) -> asyncio.subprocess.Process:

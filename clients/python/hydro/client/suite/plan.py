@@ -48,7 +48,7 @@ class SuitePlan:
 
 
 def plan_suite(settings: SuiteSettings, addresses: Addresses) -> SuitePlan:
-    """Makes the folders, and the database cluster where the suite brings its own.
+    """Makes the folders, and settles where the database is.
 
     Raises:
         FailedPrecondition: Postgres cannot be started here; the message says what to do.
@@ -69,7 +69,7 @@ def plan_suite(settings: SuiteSettings, addresses: Addresses) -> SuitePlan:
 
 
 def children(plan: SuitePlan, environment: Mapping[str, str]) -> list[ChildSpec]:
-    """The suite's processes, in the order of their start.
+    """The suite's processes; they end in reverse order.
 
     `environment` is the caller's: what the services are told in it holds, but for where they are.
     """

@@ -32,7 +32,7 @@ _MINIMAL_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC
 
 @dataclass(frozen=True, slots=True)
 class LocalPostgres:
-    """A database cluster in a folder, ready to be started."""
+    """A database cluster in a folder; its first start makes its files."""
 
     binaries: Path
     cluster: Path
@@ -62,7 +62,17 @@ class LocalPostgres:
             stop_signal=signal.SIGINT,
             death_signal=signal.SIGINT,
             account=self.account,
+            prepare=self.make_cluster,
         )
+
+    def make_cluster(self) -> None:
+        """Makes the cluster's files, if they are not there.
+
+        Raises:
+            Internal: a step of it failed; the message has what it printed.
+        """
+        if not self.cluster.exists():
+            _make_cluster(self)
 
     async def is_ready(self) -> bool:
         """Whether the server accepts connections."""
@@ -76,11 +86,10 @@ class LocalPostgres:
 
 
 def prepare_postgres(folder: Path, binaries: Path | None = None) -> LocalPostgres:
-    """Makes a database cluster in `folder`, or takes the one that is there.
+    """Settles how a database cluster in `folder` is run: a new one, or the one that is there.
 
     Raises:
         FailedPrecondition: the package with the binaries is missing, or `nobody` cannot reach the folder.
-        Internal: a step of making the cluster failed; the message has what it printed.
     """
     account = _account()
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,16 +97,13 @@ def prepare_postgres(folder: Path, binaries: Path | None = None) -> LocalPostgre
         folder.chmod(0o711)
         _check_reachable(folder, account)
     found = _reachable_binaries(binaries or _package_binaries(), folder, account)
-    postgres = LocalPostgres(
+    return LocalPostgres(
         binaries=found,
         cluster=folder / f"cluster-{_major_version(found, account)}",
         socket_folder=_socket_folder(folder, account),
         password=_password(folder / "password"),
         account=account,
     )
-    if not postgres.cluster.exists():
-        _make_cluster(postgres)
-    return postgres
 
 
 def _account() -> Account | None:

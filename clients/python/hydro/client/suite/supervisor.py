@@ -1,4 +1,4 @@
-"""Keeps child processes running: starts them in order, restarts what dies, stops them in reverse order."""
+"""Keeps child processes running: starts them all at once, restarts what dies, stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -70,7 +70,10 @@ class Keeper:
 
         Raises:
             Unavailable: it died, or did not get ready, several times; the message has the end of its log.
+            HydroError: what it needs could not be prepared.
         """
+        if self.spec.prepare is not None:
+            await asyncio.to_thread(self.spec.prepare)
         for attempt in range(1, FIRST_ATTEMPTS + 1):
             if await self._start_once():
                 self._task = asyncio.create_task(self._keep(), name=f"keep {self.spec.name}")
@@ -149,21 +152,25 @@ class Keeper:
 
 
 class Supervisor:
-    """Keeps several children running; each may rely on those before it."""
+    """Keeps several children running; each waits by itself for those that it needs, and ends before them."""
 
     def __init__(self, specs: Sequence[ChildSpec], clock: Clock, listener: Listener) -> None:
         self.keepers = [Keeper(each, clock, listener) for each in specs]
 
     async def start(self) -> None:
-        """Starts all, each when the one before is ready.
+        """Starts all at once, and returns when each is ready: most of a start is imports, on whatever core is free.
 
         Raises:
-            Unavailable: one does not start. Those before it are stopped again.
+            Unavailable: one does not start. The others are stopped again.
+            HydroError: what one needs could not be prepared.
         """
+        starting = [asyncio.create_task(keeper.start()) for keeper in self.keepers]
         try:
-            for keeper in self.keepers:
-                await keeper.start()
+            await asyncio.gather(*starting)
         except BaseException:
+            for each in starting:
+                each.cancel()
+            await asyncio.wait(starting)
             await self.stop()
             raise
 
