@@ -23,6 +23,7 @@ from hydro.coordinator.reconcile.finish import finish
 from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.reconcile.plan import plan, plannable
 from hydro.coordinator.reconcile.slots import follow_slots
+from hydro.coordinator.reconcile.warm import WARM_WORKERS, Warming
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.storage.storage import Measured, NewTrial, Transaction
@@ -163,6 +164,40 @@ async def test_a_registered_device_brings_its_own_worker(storage, leasing, clock
     await storage.run(lambda tx: allocate(tx, replace(CPU, source=REGISTERED), 0))
     executor = FakeExecutor()
     await execute(storage, executor, leasing, Backoff(clock))
+    assert executor.workers == {}
+
+
+async def add_preparing(tx: Transaction) -> None:
+    await tx.studies.insert(STUDY, replace(SPEC, parallelism=64), StudyState.PREPARING)
+
+
+async def test_a_study_in_preparation_gets_workers_once(storage, clock):
+    await storage.run(add_preparing)
+    await storage.run(lambda tx: put(tx, CPU))
+    executor = FakeExecutor()
+    warming = Warming(storage, executor, Backoff(clock))
+    await warming.warm()
+    assert list(executor.workers.values()) == ["devices/cpu"]
+    executor.end("worker-0", 0)
+    await warming.warm()
+    assert executor.workers == {}
+
+
+async def test_no_more_workers_are_started_ahead_than_may_wait(storage, clock):
+    await storage.run(add_preparing)
+    for core in range(WARM_WORKERS + 2):
+        await storage.run(partial(put, device=replace(CPU, name=DeviceName(f"devices/cpu-{core}"))))
+    executor = FakeExecutor()
+    await Warming(storage, executor, Backoff(clock)).warm()
+    assert len(executor.workers) == WARM_WORKERS
+
+
+async def test_workers_are_started_ahead_on_idle_devices_of_this_machine_alone(storage, clock):
+    await storage.run(add_preparing)
+    for device in (SLOT, replace(CPU, source=REGISTERED)):
+        await storage.run(partial(put, device=device))
+    executor = FakeExecutor()
+    await Warming(storage, executor, Backoff(clock)).warm()
     assert executor.workers == {}
 
 

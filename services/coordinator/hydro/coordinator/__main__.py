@@ -27,6 +27,7 @@ from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.reconcile.plan import plan
 from hydro.coordinator.reconcile.prepare import prepare
 from hydro.coordinator.reconcile.slots import follow_slots
+from hydro.coordinator.reconcile.warm import Warming
 from hydro.coordinator.reporting import Reporting
 from hydro.coordinator.search.search_process import SearchProcess
 from hydro.coordinator.server.device_servicer import DeviceServicer
@@ -107,6 +108,7 @@ class Coordinator:
             "expire": partial(expire, storage, self.leasing),
             "dissolve": partial(dissolve, storage, bell, lease_seconds, max(60.0, 4 * lease_seconds)),
             "prepare": partial(prepare, storage, self.tuner, bell, self.settings.artifact_uri),
+            "warm": Warming(storage, self.executor, backoff).warm,
             "ask": partial(ask, storage, self.asking),
             "plan": partial(plan, storage, self.tuner, bell, patience, has_worker),
             "execute": partial(execute, storage, self.executor, self.leasing, backoff),
