@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hydro.optim.grouped_rule import GroupedRule, pick
 from hydro.optim.lane_numbers import Number
+from hydro.optim.lane_rows import unbound
 from hydro.optim.parameter_groups import Parameters
 
 
@@ -51,7 +52,8 @@ class Adam(GroupedRule):
         self._kept = self.write("kept", 1 - self._numbers["lr"] * decay * decoupled)
         self._first_share = self.write("first_share", 1 - self._numbers["beta1"])
         self._second_share = self.write("second_share", 1 - self._numbers["beta2"])
-        self._eps = self.write("eps", self._numbers["eps"])
+        self._betas = torch.stack([self._numbers["beta1"], self._numbers["beta2"]])
+        self._descent = torch.stack([-self._numbers["lr"], self._numbers["eps"]])
         self._amsgrad = self.write("amsgrad", self._numbers["amsgrad"])
 
     def has_slot(self, slot: str, row: int, lane: int) -> bool:
@@ -70,15 +72,21 @@ class Adam(GroupedRule):
         first = pick(self.slot("exp_avg"), rows)
         torch._foreach_lerp_(first, gradients, pick(self._first_share, rows))
         second = self._second_moment(rows, gradients)
-        step_size, inverse_correction = self._corrections()
-        scale = torch._foreach_sqrt(second)
-        torch._foreach_mul_(scale, pick(inverse_correction, rows))
-        torch._foreach_add_(scale, pick(self._eps, rows))
-        torch._foreach_addcdiv_(parameters, torch._foreach_mul(first, pick(step_size, rows)), scale)
+        step_size, eps = self._corrections()
+        direction = self.room(rows)
+        for moment, into in zip(second, direction, strict=True):
+            torch.sqrt(moment, out=into)
+        torch._foreach_add_(direction, pick(eps, rows))
+        for moment, into in zip(first, direction, strict=True):
+            torch.div(moment, into, out=into)
+        torch._foreach_addcmul_(parameters, direction, pick(step_size, rows))
 
     def _second_moment(self, rows: Sequence[int], gradients: list[Tensor]) -> list[Tensor]:
         second = pick(self.slot("exp_avg_sq"), rows)
-        torch._foreach_lerp_(second, torch._foreach_mul(gradients, gradients), pick(self._second_share, rows))
+        squares = self.room(rows)
+        for gradient, into in zip(gradients, squares, strict=True):
+            torch.mul(gradient, gradient, out=into)
+        torch._foreach_lerp_(second, squares, pick(self._second_share, rows))
         if not self._has_amsgrad:
             return second
         largest = pick(self.slot("max_exp_avg_sq"), rows)
@@ -87,17 +95,18 @@ class Adam(GroupedRule):
         return [torch.where(amsgrad != 0, maximum, current) for amsgrad, maximum, current in chosen]
 
     def _corrections(self) -> tuple[list[Tensor], list[Tensor]]:
-        first = 1 - self._numbers["beta1"] ** self._steps
-        second = 1 - self._numbers["beta2"] ** self._steps
-        return self.write("step_size", -self._numbers["lr"] / first), self.write("correction", second.rsqrt())
+        """The step size and eps, with the second moment's correction taken out of its root: a pass less."""
+        first, second = 1 - self._betas**self._steps
+        step_size, eps = self._descent * second.sqrt_()
+        return self.write("step_size", step_size.div_(first)), self.write("eps", eps)
 
     def update_by_lane(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
         """Updates the parameters in these rows by torch's fused kernels, one lane after the other."""
         parameters = self.parameters_by_lane()
         first, second = self.slot_by_lane("exp_avg"), self.slot_by_lane("exp_avg_sq")
         largest = self.slot_by_lane("max_exp_avg_sq") if self._has_amsgrad else []
-        gradient_of = {row: each.contiguous().unbind() for row, each in zip(rows, gradients, strict=True)}
-        steps = [row.unbind() for row in self._steps.float().unbind()]
+        gradient_of = {row: unbound(each) for row, each in zip(rows, gradients, strict=True)}
+        steps = self.lane_rows.counts(self._steps)
         for lane, numbers, part in self.lane_rows.parts(self._numbers, rows):
             lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, is_decoupled = numbers
             step = torch._fused_adamw_ if is_decoupled else torch._fused_adam_

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hydro.optim.grouped_optimizer import LaneOptions, LaneState, MakeOptimizer
 from hydro.optim.lane_numbers import Coefficients, LaneNumbers
-from hydro.optim.lane_rows import LaneRows
+from hydro.optim.lane_rows import LaneRows, Rows
 from hydro.optim.parameter_groups import Parameters, read_groups
 
 
@@ -61,6 +61,7 @@ class GroupedRule(ABC):
             name: torch.full((len(groups), self.lanes), value, dtype=scalar) for name, value in self.scalars.items()
         }
         self._state: dict[str, list[Tensor]] = {}
+        self._room: list[Tensor] = []
         self._coefficients: dict[str, Coefficients] = {}
         self.lane_rows = LaneRows()
         self.is_by_lane = self._is_large()
@@ -87,8 +88,6 @@ class GroupedRule(ABC):
             self._stale = False
             self.lane_rows.forget_numbers()
             self.refresh()
-        self._counted = torch.zeros(len(self._names), 1, dtype=torch.bool)
-        self._counted[rows] = True
         self.count(rows)
         gradients = [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None]
         update = self.update_by_lane if self.is_by_lane else self.update
@@ -114,6 +113,12 @@ class GroupedRule(ABC):
             self._steps += 1
         else:
             self._steps[list(rows)] += 1
+
+    def is_counted(self, rows: Sequence[int]) -> Tensor:
+        """Says of each parameter whether it is in these rows, [T, 1]."""
+        chosen = torch.zeros(len(self._names), 1, dtype=torch.bool)
+        chosen[list(rows)] = True
+        return chosen
 
     def zero_grad(self) -> None:
         """Forgets the gradients."""
@@ -169,6 +174,12 @@ class GroupedRule(ABC):
             ]
         return self._state[name]
 
+    def room(self, rows: Sequence[int]) -> list[Tensor]:
+        """Gives memory for one result of each parameter's shape, kept: to take it anew costs more than most updates."""
+        if not self._room:
+            self._room = [torch.empty_like(parameter) for parameter in self._parameters]
+        return pick(self._room, rows)
+
     def slot_shape(self, slot: str, row: int) -> Sequence[int]:
         """Gives the shape that torch's state has for one lane: mostly the parameter's."""
         return self._parameters[row].shape[1:]
@@ -187,11 +198,11 @@ class GroupedRule(ABC):
             self._coefficients[name] = Coefficients(self._parameters)
         return self._coefficients[name].write(table)
 
-    def parameters_by_lane(self) -> list[tuple[Tensor, ...]]:
+    def parameters_by_lane(self) -> list[Rows]:
         """Gives each parameter's rows."""
         return self.lane_rows.of("parameters", self._parameters)
 
-    def slot_by_lane(self, name: str) -> list[tuple[Tensor, ...]]:
+    def slot_by_lane(self, name: str) -> list[Rows]:
         """Gives the rows of a slot of each parameter."""
         return self.lane_rows.of(name, self.slot(name))
 
@@ -247,6 +258,7 @@ class GroupedRule(ABC):
             tensors[row] = torch.cat([tensors[row], lane[None]])
 
     def _forget_shapes(self) -> None:
+        self._room.clear()
         self._coefficients.clear()
         self.lane_rows.forget()
         self._stale = True

@@ -13,20 +13,39 @@ LanePart: TypeAlias = tuple[int, tuple[float, ...], list[int]]
 """A lane, the numbers and the parameters' rows that have them."""
 
 
+Rows: TypeAlias = Sequence[Tensor]
+"""Each lane's part of a tensor."""
+
+
+def unbound(tensor: Tensor) -> Rows:
+    """Gives contiguous rows; a lane alone keeps its axis, which kernels over elements do not mind."""
+    whole = tensor if tensor.is_contiguous() else tensor.contiguous()
+    return (whole,) if len(whole) == 1 else whole.unbind()
+
+
 class LaneRows:
-    """Views [...] of tensors [G, ...], made once and kept while the tensors stay where they are."""
+    """Views [...] of tensors [G, ...], made once and kept until lanes come or go."""
 
     def __init__(self) -> None:
         """Knows no tensor yet."""
-        self._views: dict[str, tuple[list[int], list[tuple[Tensor, ...]]]] = {}
+        self._views: dict[str, tuple[list[int], list[Rows]]] = {}
         self._parts: tuple[list[int], list[LanePart]] | None = None
+        self._counts: tuple[Tensor, list[Rows]] | None = None
 
-    def of(self, name: str, tensors: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    def of(self, name: str, tensors: Sequence[Tensor]) -> list[Rows]:
         """Gives, for each tensor, its lanes' rows; `name` is what the tensors are known by."""
         places = [tensor.data_ptr() for tensor in tensors]
         if name not in self._views or self._views[name][0] != places:
-            self._views[name] = places, [tensor.detach().unbind() for tensor in tensors]
+            self._views[name] = places, [unbound(tensor.detach()) for tensor in tensors]
         return self._views[name][1]
+
+    def counts(self, steps: Tensor) -> list[Rows]:
+        """Gives step counts [T, G] one by one, in float32 as torch's kernels read them."""
+        if self._counts is None:
+            copied = steps.float()
+            self._counts = copied, [row.unbind() for row in copied]
+        self._counts[0].copy_(steps)
+        return self._counts[1]
 
     def parts(self, numbers: LaneNumbers, rows: Sequence[int]) -> list[LanePart]:
         """Gives what can go through one call each: a lane's rows that have the same numbers."""
@@ -43,4 +62,4 @@ class LaneRows:
     def forget(self) -> None:
         """Lets go of everything."""
         self._views.clear()
-        self._parts = None
+        self._parts = self._counts = None

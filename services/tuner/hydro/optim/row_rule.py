@@ -41,6 +41,7 @@ class RowRule(GroupedRule):
 
     def update(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
         """Updates the parameters in these rows, one after the other."""
+        self._counted = self.is_counted(rows)
         self.prepare()
         for row, gradient in zip(rows, gradients, strict=True):
             if self._maximizes:

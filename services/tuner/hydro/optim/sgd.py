@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hydro.optim.grouped_rule import GroupedRule, pick
 from hydro.optim.lane_numbers import Number
+from hydro.optim.lane_rows import unbound
 from hydro.optim.parameter_groups import Parameters
 
 
@@ -77,10 +78,18 @@ class SGD(GroupedRule):
         if self._maximizes:
             direction = list(torch._foreach_mul(direction, pick(self._sign, rows)))
         if self._decays:
-            direction = list(torch._foreach_addcmul(direction, parameters, pick(self._decay, rows)))
+            direction = self._with_decay(rows, direction, parameters)
         if self._has_momentum:
             direction = self._accelerate(rows, direction)
         torch._foreach_addcmul_(parameters, direction, pick(self._step_size, rows))
+
+    def _with_decay(self, rows: Sequence[int], gradients: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
+        decayed = self.room(rows)
+        for gradient, parameter, decay, into in zip(
+            gradients, parameters, pick(self._decay, rows), decayed, strict=True
+        ):
+            torch.addcmul(gradient, parameter, decay, out=into)
+        return decayed
 
     def _accelerate(self, rows: Sequence[int], gradients: list[Tensor]) -> list[Tensor]:
         buffers = pick(self.slot("momentum_buffer"), rows)
@@ -98,7 +107,7 @@ class SGD(GroupedRule):
         """Updates the parameters in these rows by torch's fused kernel, one lane after the other."""
         parameters = self.parameters_by_lane()
         buffers = self.slot_by_lane("momentum_buffer") if self._has_momentum else []
-        gradient_of = {row: each.contiguous().unbind() for row, each in zip(rows, gradients, strict=True)}
+        gradient_of = {row: unbound(each) for row, each in zip(rows, gradients, strict=True)}
         for lane, (lr, momentum, dampening, weight_decay, nesterov, maximize), alike in self.lane_rows.parts(
             self._numbers, rows
         ):
