@@ -164,7 +164,7 @@ class Wide(TrainingTask):
 
     def train_batches(self, hp, seed, start_step):
         for step in itertools.count(start_step):
-            yield torch.randn(6000, 8, generator=torch.Generator().manual_seed(step))
+            yield torch.randn(10000, 8, generator=torch.Generator().manual_seed(step))
 
     def validation_batches(self, hp):
         return [torch.ones(4, 8)]
@@ -182,16 +182,16 @@ def train(limit_bytes):
         Wide(), width=1.0, solution=None, execution=Execution.FUSED, lanes=lanes, data_seed=0, gate=OpenGate()
     )
     if limit_bytes:
-        held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (held + limit_bytes, resource.RLIM_INFINITY))
+        held = int(open("/proc/self/statm").read().split()[5]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_DATA, (held + limit_bytes, resource.RLIM_INFINITY))
     for _ in range(4):
         trainer.train_step()
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     return trainer, [trainer.checkpoint(lane.trial) for lane in trainer.lanes]
 
 
 torch.set_num_threads(1)
-limited, after = train(60 * 2**20)
+limited, after = train(220 * 2**20)
 print("at once", limited.fusion_count, "misses", [miss.lanes for miss in limited.misses])
 assert limited.misses and limited.fusion_count < 16, limited.report
 whole, expected = train(0)
