@@ -85,23 +85,23 @@ def cross_entropy(
     Shape: gives [G], or the target's shape without reduction.
     """
     lanes = len(logits)
-    classes_last = logits.movedim(1 if logits.ndim == 2 else 2, -1)
-    losses_GN, uniform_GN = _class_losses(
-        classes_last.reshape(lanes, -1, logits.shape[1 if logits.ndim == 2 else 2]),
-        target.reshape(lanes, -1),
-        ignore_index,
-        needs_uniform=isinstance(label_smoothing, Tensor) or label_smoothing != 0,
-    )
-    counted_GN = (target != ignore_index).reshape(lanes, -1)
+    if logits.ndim != 3:
+        axis = 1 if logits.ndim == 2 else 2
+        logits = logits.movedim(axis, -1).reshape(lanes, -1, logits.shape[axis])
+    target_GN = target.reshape(lanes, -1)
+    needs_uniform = isinstance(label_smoothing, Tensor) or label_smoothing != 0
+    losses_GN, uniform_GN = _class_losses(logits, target_GN, ignore_index, needs_uniform=needs_uniform)
+    # What lanes share is compared once.
+    counted = (target_GN[:1] if target_GN.stride(0) == 0 else target_GN) != ignore_index
     if uniform_GN is not None:
         share = label_smoothing
         if isinstance(share, Tensor):
             share = share.to(losses_GN.dtype).unsqueeze(1)
-        losses_GN = (1 - share) * losses_GN + share * uniform_GN.masked_fill(~counted_GN, 0)
+        losses_GN = (1 - share) * losses_GN + share * uniform_GN.masked_fill(~counted, 0)
     if reduction == "none":
         return losses_GN.view(target.shape)
     total_G = losses_GN.sum(1)
-    return total_G if reduction == "sum" else total_G / counted_GN.sum(1)
+    return total_G if reduction == "sum" else total_G / counted.sum(1)
 
 
 _FEW_CLASSES = 16

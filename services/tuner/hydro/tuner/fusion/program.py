@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from hydro.tuner.fusion.flattening import flatten_as
 from hydro.tuner.fusion.report import FusionReport
 
 
@@ -91,9 +92,7 @@ class GroupedProgram:
             The module's output, with a leading lane axis on every tensor.
         """
         graph = self.graph(lane_inputs=lane_inputs)
-        flat, spec = pytree.tree_flatten((tuple(inputs), dict(keywords or {})))
-        if spec != self._in_spec:
-            raise ValueError(f"the inputs are nested as {spec}, the trace has {self._in_spec}")
+        flat = flatten_as((tuple(inputs), dict(keywords or {})), self._in_spec)
         own = [self._find(parameters, name) for name in graph.parameters]
         state = [self._find(buffers, name) for name in graph.buffers]
         lanes = self._lanes(graph, parameters, generators, flat if lane_inputs else [])
@@ -112,7 +111,7 @@ class GroupedProgram:
         generators: Sequence[torch.Generator] | None,
         inputs: Sequence[Any],
     ) -> int:
-        stacked = [tensor for name, tensor in parameters.items() if name not in graph.shared]
+        stacked = (tensor for name, tensor in parameters.items() if name not in graph.shared)
         for tensors in (graph.numbers, stacked, inputs):
             for tensor in tensors:
                 return len(tensor)
