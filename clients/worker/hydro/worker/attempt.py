@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import structlog
 
@@ -14,7 +15,8 @@ from hydro.kit.errors import HydroError
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.execution import Execution
-from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec
+from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, MemoryMiss
+from hydro.tuner.training.out_of_memory import is_out_of_memory
 from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.bundle import BundleBuilder
 from hydro.worker.device import Workplace
@@ -73,7 +75,7 @@ class Attempt:
                 if self._keeper.release_requested or self._is_stopping():
                     self._save_all()
                     return
-                self._advance()
+                self._advance_within_memory()
 
     @property
     def _running(self) -> BundleTrainer:
@@ -89,7 +91,8 @@ class Attempt:
         self._rebuild: Callable[[Sequence[LaneSpec], Execution], BundleTrainer] = lambda lanes, execution: (
             self._workplace.aside(lambda: self._builder.trainer(task, lanes, execution, self._current))
         )
-        self._trainer = self._rebuild(specs, recipe.execution)
+        self._execution = recipe.execution
+        self._trainer = self._rebuild(specs, self._execution)
         self._note(f"{self._grant.name}: {self._trainer.report}", [spec.trial for spec in specs])
         self._checkpointed_at = self._monotonic()
         self._report_failures()
@@ -112,6 +115,39 @@ class Attempt:
             self._measured[lane.trial] = lane.start_step if lane.start_step < last else -1
             specs.append(spec)
         return specs
+
+    def _advance_within_memory(self) -> None:
+        misses = len(self._running.misses)
+        try:
+            self._advance()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or self._execution is Execution.SEPARATE:
+                raise
+            too_many = MemoryMiss(self._running.fusion_count, 0)
+        else:
+            self._note_misses(self._running.misses[misses:])
+            return
+        # Outside the handler: the error held the frames, and they the activations.
+        self._begin_smaller(too_many)
+
+    def _note_misses(self, misses: Sequence[MemoryMiss]) -> None:
+        if misses:
+            self._builder.learn(misses)
+            self._note(self._running.report, [status.trial for status in self._running.lanes])
+
+    def _begin_smaller(self, too_many: MemoryMiss) -> None:
+        """Goes back to the lanes' last checkpoints, which the coordinator knows, with fewer lanes at once."""
+        self._trainer = None
+        self._builder.learn([too_many])
+        self._execution = Execution.FUSED if too_many.lanes > 1 else Execution.SEPARATE
+        structlog.get_logger().warning(
+            "out of memory: lanes begin again from their checkpoints",
+            lanes=too_many.lanes,
+            execution=self._execution.value,
+        )
+        self._trainer = self._rebuild([lane.spec() for lane in self._lanes.values()], self._execution)
+        self._note(self._trainer.report, list(self._lanes))
+        self._report_failures()
 
     def _advance(self) -> None:
         """To the next measurement, checkpoint or failure."""
@@ -153,7 +189,9 @@ class Attempt:
         self._keeper.ensure()
         number = trial.rsplit("/", 1)[1]
         path = f"trials/{number}/lease-{self._grant.fencing_token}/step-{step}.safetensors"
-        return self._store.write(path, self._running.checkpoint(trial))
+        stored = self._store.write(path, self._running.checkpoint(trial))
+        self._lanes[trial] = replace(self._lanes[trial], checkpoint=stored, start_step=step)
+        return stored
 
     def _save_all(self) -> None:
         """Stores and reports every lane as it is."""
@@ -228,7 +266,8 @@ class Attempt:
             )
             for status in self._running.lanes
         ]
-        self._trainer = self._rebuild([*current, *new], Execution.SEPARATE)
+        self._execution = Execution.SEPARATE
+        self._trainer = self._rebuild([*current, *new], self._execution)
 
     def _note(self, text: str, trials: Sequence[str]) -> None:
         first_line = text.splitlines()[0]

@@ -14,18 +14,43 @@ from hydro.tuner.task_loading import fingerprint, load_task
 from hydro.tuner.training.build import build_trainer
 from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import CurrentTrial, LaneSpec
+from hydro.tuner.training.lane import CurrentTrial, LaneSpec, MemoryMiss
+from hydro.tuner.training.out_of_memory import free_unused
 from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.recipe import Recipe
+
+
+class MemoryLessons:
+    """How many lanes at once have been too many for this process's device, by what they train."""
+
+    def __init__(self) -> None:
+        self._too_many: dict[tuple[str, float], int] = {}
+
+    def learn(self, recipe: Recipe, misses: Sequence[MemoryMiss]) -> None:
+        """Takes in what ran out of memory."""
+        for miss in misses:
+            key = recipe.fingerprint, recipe.width
+            self._too_many[key] = min(miss.lanes, self._too_many.get(key, miss.lanes))
+
+    def micro_lanes(self, recipe: Recipe) -> int | None:
+        """Gives the most lanes at once that are not known to be too many; None: nothing is known."""
+        too_many = self._too_many.get((recipe.fingerprint, recipe.width))
+        return None if too_many is None else max(1, too_many // 2)
 
 
 class BundleBuilder:
     """Builds the trainer of one recipe, as often as needed."""
 
-    def __init__(self, recipe: Recipe, gate: Gate, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, gate: Gate, device: torch.device, lessons: MemoryLessons) -> None:
         self._recipe = recipe
         self._gate = gate
         self._device = device
+        self._lessons = lessons
+
+    def learn(self, misses: Sequence[MemoryMiss]) -> None:
+        """Takes in what ran out of memory: later trainers run fewer lanes at once, those of other leases too."""
+        self._lessons.learn(self._recipe, misses)
+        free_unused(self._device)
 
     def load(self) -> TrainingTask:
         """Imports the task.
@@ -63,4 +88,5 @@ class BundleBuilder:
             objective=recipe.objective,
             device=self._device,
             current=current,
+            micro_lanes=self._lessons.micro_lanes(recipe),
         )

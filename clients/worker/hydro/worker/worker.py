@@ -15,7 +15,7 @@ import torch
 from hydro.kit.errors import DeadlineExceeded, HydroError, NotFound, Unavailable
 from hydro.squeezer.gate import GateLost
 from hydro.worker.attempt import Attempt
-from hydro.worker.bundle import BundleBuilder
+from hydro.worker.bundle import BundleBuilder, MemoryLessons
 from hydro.worker.coordinator import Coordinator
 from hydro.worker.device import ExclusiveDevice, Slot, Workplace
 from hydro.worker.lease import LeaseKeeper, LeaseLost
@@ -40,6 +40,7 @@ class Worker:
         self._device = device
         self._stopping = stopping
         self._is_registered = False
+        self._lessons = MemoryLessons()
         self._name = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._log = structlog.get_logger().bind(device=settings.worker_device, worker=self._name)
 
@@ -109,7 +110,7 @@ class Worker:
     def _train(self, grant: Grant, keeper: LeaseKeeper) -> None:
         workplace: Workplace = Slot(self._settings, grant.gate, self._device) if grant.gate else ExclusiveDevice()
         reporter = Reporter(self._coordinator.reports(grant), keeper, workplace.worked_seconds)
-        builder = BundleBuilder(grant.recipe, workplace.gate, self._device)
+        builder = BundleBuilder(grant.recipe, workplace.gate, self._device, self._lessons)
         try:
             Attempt(grant, keeper, reporter, workplace, builder, self._stopping.is_set).run()
         finally:
