@@ -14,6 +14,9 @@ from hydro.kit.errors import HydroError
 _log = structlog.get_logger()
 _FAILURES = Counter("hydro_reconcile_failures", "Steps of the reconcile loop that failed", ["step"])
 PAUSE_SECONDS = 0.05
+IDLE_SHARE = 4
+"""A round is followed by a pause of so many times its length: else frequent reports keep a core busy with rounds."""
+LONGEST_CALM_SECONDS = 0.3
 LONGEST_PAUSE_SECONDS = 1.0
 
 Step = Callable[[], Awaitable[None]]
@@ -22,11 +25,12 @@ Step = Callable[[], Awaitable[None]]
 async def reconcile(steps: Mapping[str, Step], bell: Bell, clock: Clock) -> None:
     """Runs the steps in their order, for ever. A step that fails is run again in the next round."""
     while True:
-        ticket = bell.ticket()
+        ticket, start = bell.ticket(), clock.monotonic()
         for name, step in steps.items():
             await run_step(name, step)
         # Changes come in flocks: what came in this pause is dealt with in one round.
-        await clock.sleep(PAUSE_SECONDS)
+        calm_seconds = IDLE_SHARE * (clock.monotonic() - start)
+        await clock.sleep(min(LONGEST_CALM_SECONDS, max(PAUSE_SECONDS, calm_seconds)))
         await bell.wait(ticket, LONGEST_PAUSE_SECONDS)
 
 

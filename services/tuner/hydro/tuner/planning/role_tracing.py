@@ -39,8 +39,11 @@ def find_roles(
     untried = [name for name in contexts if name in values]
     while untried:
         name = untried.pop()
+        others = [value for value in values[name] if not _is_same(value, contexts[name].get(name))]
+        if not others:
+            continue
         comparison = _Comparison(task, contexts[name])
-        for value in values[name]:
+        for value in others:
             other = _observe(task, contexts[name] | {name: value})
             roles[name] = _stronger(roles[name], comparison.role(other))
             # A value may switch on a part of the model that reads further ones: those are tried where they are read.
@@ -92,8 +95,6 @@ class _Comparison:
 
     def role(self, other: _Observation) -> Role:
         """Tells what the difference between the two sets of hyperparameters changes."""
-        if other.hyperparameters == self._observed.hyperparameters:
-            return Role.OPTIMIZER
         if other.shapes != self._observed.shapes:
             return Role.STRUCTURAL
         try:
@@ -102,6 +103,11 @@ class _Comparison:
             return max((_difference(*pair) for pair in pairs), key=_STRENGTH.index)
         except NotTraceable:
             return Role.STRUCTURAL
+
+
+def _is_same(one: object, other: object) -> bool:
+    # With the type, because True == 1 == 1.0 and a model may tell them apart.
+    return type(one) is type(other) and one == other
 
 
 _STRENGTH = [Role.OPTIMIZER, Role.NUMERIC, Role.STRUCTURAL]
