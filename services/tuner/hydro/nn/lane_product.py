@@ -22,22 +22,30 @@ _SMALL = 400
 """Below so many multiplications torch has loops of its own, which know no addresses."""
 
 
-def lane_product(left_GNK: Tensor, right_GKM: Tensor) -> Tensor:
+def lane_product(left_GNK: Tensor, right_GKM: Tensor, bias_GM: Tensor | None = None) -> Tensor:
     """Multiplies lane by lane; the inner axes may lie in either order, and a lane stride of 0 shares an operand.
 
     Shape: gives [G, N, M], contiguous. No gradient flows through it: see `product`.
     """
     lanes, rows, inner = left_GNK.shape
     columns = right_GKM.shape[2]
-    if left_GNK.device.type != "cpu" or rows * inner * columns < _SMALL:
-        return torch.bmm(left_GNK, right_GKM)
+    if not left_GNK.is_cpu or rows * inner * columns < _SMALL:
+        return _torch_product(left_GNK, right_GKM, bias_GM)
     if lanes == 1 and min(rows, inner, columns) == 1:
-        return lane_product(left_GNK.expand(2, -1, -1), right_GKM.expand(2, -1, -1))[:1]
+        twice = (None if x is None else x.expand(2, *x.shape[1:]) for x in (left_GNK, right_GKM, bias_GM))
+        return lane_product(*twice)[:1]  # type: ignore[arg-type]
     # The choice follows from one lane's shape alone, so that it is the same for any number of them.
     unit = _ALIGNMENT_BYTES // left_GNK.itemsize
     if rows * inner % unit == inner * columns % unit == rows * columns % unit == 0:
-        return torch.bmm(_beginning_alike(left_GNK), _beginning_alike(right_GKM))
-    return torch.bmm(_aligned_rows(left_GNK), _aligned_rows(right_GKM.transpose(1, 2)).transpose(1, 2))
+        return _torch_product(_beginning_alike(left_GNK), _beginning_alike(right_GKM), bias_GM)
+    right_GMK = _aligned_rows(right_GKM.transpose(1, 2))
+    return _torch_product(_aligned_rows(left_GNK), right_GMK.transpose(1, 2), bias_GM)
+
+
+def _torch_product(left_GNK: Tensor, right_GKM: Tensor, bias_GM: Tensor | None = None) -> Tensor:
+    if bias_GM is None:
+        return torch.bmm(left_GNK, right_GKM)
+    return torch.baddbmm(bias_GM.unsqueeze(1), left_GNK, right_GKM)
 
 
 def _beginning_alike(x: Tensor) -> Tensor:
@@ -92,8 +100,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_GNK: Tensor, weight_GMK: Tensor, bias_GM: Tensor | None) -> Tensor:
         ctx.save_for_backward(x_GNK, weight_GMK)
-        product_GNM = lane_product(x_GNK, weight_GMK.transpose(1, 2))
-        return product_GNM if bias_GM is None else product_GNM.add_(bias_GM.unsqueeze(1))
+        return lane_product(x_GNK, weight_GMK.transpose(1, 2), bias_GM)
 
     @staticmethod
     @once_differentiable
