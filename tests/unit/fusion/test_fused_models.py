@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hydro.tuner import fuse
-from hydro.tuner.fusion.fuse import same_configuration
+from hydro.tuner.fusion.lane_programs import same_configuration
 from hydro.tuner.fusion.report import Tier
 
 

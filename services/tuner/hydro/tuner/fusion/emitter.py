@@ -36,18 +36,7 @@ class Emitter:
 
     def aten(self, op: OpOverload, values: Sequence[Any]) -> Node:
         """Emits an op with all its arguments, in the order of its schema; defaults are left out."""
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        named = False
-        for argument, value in zip(op._schema.arguments, values, strict=True):
-            is_default = (
-                not isinstance(value, Node) and argument.has_default_value() and value == argument.default_value
-            )
-            named = named or argument.kwarg_only or is_default
-            if not named:
-                args.append(value)
-            elif not is_default:
-                kwargs[argument.name] = value
+        args, kwargs = schema_call(op, values)
         return self.call(op, *args, **kwargs)
 
     def method(self, name: str, *args: Any, **kwargs: Any) -> Node:
@@ -101,6 +90,21 @@ class Emitter:
         if not isinstance(self.example, Tensor):
             raise TypeError(f"{node.target} gives several outputs: use several()")
         return Value(self.example, {layout: node})
+
+
+def schema_call(op: OpOverload, values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Gives the arguments to call an op with for all those of its schema, in order; defaults are left out."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    named = False
+    for argument, value in zip(op._schema.arguments, values, strict=True):
+        is_default = not isinstance(value, Node) and argument.has_default_value() and value == argument.default_value
+        named = named or argument.kwarg_only or is_default
+        if not named:
+            args.append(value)
+        elif not is_default:
+            kwargs[argument.name] = value
+    return args, kwargs
 
 
 def lane_axis(axis: int) -> int:

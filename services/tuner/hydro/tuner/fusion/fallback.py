@@ -49,17 +49,28 @@ def unrolled(
         kwargs: Keyword arguments, likewise.
     """
     flat, spec = pytree.tree_flatten((args, dict(kwargs)))
+    rows = {position: lane_rows(flat[position]) for position in where}
     outputs = []
     for lane in range(lanes):
         given = list(flat)
         for position in where:
-            given[position] = flat[position][lane]
+            given[position] = rows[position][lane]
         for position in numbers:
             given[position] = flat[position][lane].item()
         lane_args, lane_kwargs = pytree.tree_unflatten(given, spec)
         with drawing_from(generators[lane] if generators is not None else None):
             outputs.append(op(*lane_args, **lane_kwargs))
     return pytree.tree_map(lambda *each: torch.stack(each) if isinstance(each[0], Tensor) else each[0], *outputs)
+
+
+def lane_rows(stacked: Tensor) -> Sequence[Tensor]:
+    """Gives each lane's tensor, in memory as it would lie for that model alone: kernels differ by where it begins.
+
+    Taken apart at once, since the gradient of one row taken from a stack is as large as the stack.
+    """
+    rows = stacked.unbind()
+    begin_alike = stacked.stride(0) * stacked.itemsize % 64 == 0 or stacked.numel() == len(stacked)
+    return rows if begin_alike else [row.clone() for row in rows]
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from hydro.tuner.fusion.lane_programs import LanePrograms
 from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
-from hydro.tuner.fusion.lower import GroupedProgram, NotFusible, lower
+from hydro.tuner.fusion.program import GroupedProgram
 from hydro.tuner.fusion.report import FusionReport
-from hydro.tuner.fusion.separate import SeparateProgram
-from hydro.tuner.tracing import NotTraceable, trace
 
 
 def fuse(models: Sequence[nn.Module], example_inputs: tuple[Any, ...]) -> GroupedModel:
@@ -24,9 +24,12 @@ def fuse(models: Sequence[nn.Module], example_inputs: tuple[Any, ...]) -> Groupe
 
     Raises:
         ValueError: The models have different tensors.
+        TypeError: `example_inputs` is no tuple.
     """
     if not models:
         raise ValueError("fuse got no models")
+    if not isinstance(example_inputs, tuple):
+        raise TypeError(f"example_inputs is a {type(example_inputs).__name__}: give a tuple of the model's arguments")
     return GroupedModel(models, example_inputs)
 
 
@@ -34,18 +37,20 @@ class GroupedModel:
     """Many models as one; every tensor it gives has a leading lane axis.
 
     In train mode, random ops draw lane after lane from `generators`, if given, each as the model alone would from
-    torch's default generator.
+    torch's default generator. Parameters that are frozen (`requires_grad` is False) and equal in all models are kept
+    once, without a lane axis, until a lane joins that has others.
+
+    On a CPU with one thread a lane's bits do not depend on which other lanes there are, nor on how many.
     """
 
     def __init__(self, models: Sequence[nn.Module], example_inputs: tuple[Any, ...]) -> None:
         """Stacks the models' tensors and lowers their program for the mode the first one is in."""
-        self._lanes: list[nn.Module] = list(models)
-        self._example_inputs = example_inputs
-        self._tensors = LaneTensors(models)
-        self._programs: dict[bool, GroupedProgram | SeparateProgram] = {}
+        self._tensors = LaneTensors(models, shares_frozen=True)
+        self._programs = LanePrograms(models, example_inputs, self._tensors.shared_names())
         self.training = models[0].training
         self.generators: Sequence[torch.Generator] | None = None
-        self._program()
+        self._shapes = _shapes(example_inputs)
+        self._programs.program(self.training)
 
     def __call__(self, *inputs: Any, lane_inputs: bool = False, **keywords: Any) -> Any:
         """Runs all lanes.
@@ -54,9 +59,18 @@ class GroupedModel:
             *inputs: The model's arguments, shared by all lanes.
             lane_inputs: Whether every input tensor carries the lane axis itself.
             **keywords: The model's keyword arguments.
+
+        Raises:
+            ValueError: The inputs are nested otherwise than the example, have other shapes, or another number of lanes;
+                or there are not as many generators as lanes.
         """
-        return self._program()(
-            self._tensors.parameters,
+        if self.generators is not None and len(self.generators) != len(self):
+            raise ValueError(f"there are {len(self.generators)} generators for {len(self)} lanes: give one per lane")
+        program = self._programs.program(self.training)
+        if isinstance(program, GroupedProgram):
+            _require_shapes(self._shapes, inputs, len(self) if lane_inputs else None)
+        return program(
+            {**self._tensors.parameters, **self._tensors.shared},
             self._tensors.buffers,
             inputs,
             lane_inputs=lane_inputs,
@@ -66,12 +80,12 @@ class GroupedModel:
 
     def __len__(self) -> int:
         """The number of lanes."""
-        return len(self._lanes)
+        return len(self._programs)
 
     @property
     def report(self) -> FusionReport:
         """Every op with its tier, for the mode the model is in."""
-        return self._program().report
+        return self._programs.program(self.training).report
 
     def train(self, mode: bool = True) -> GroupedModel:
         """Sets train mode; its program is made at the first call."""
@@ -90,6 +104,10 @@ class GroupedModel:
         """Gives the parameters [G, ...] with the models' own names."""
         return iter(self._tensors.parameters.items())
 
+    def named_shared(self) -> Iterator[tuple[str, Tensor]]:
+        """Gives the frozen parameters that all lanes share, without a lane axis."""
+        return iter(self._tensors.shared.items())
+
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Gives the buffers [G, ...] with the models' own names."""
         return iter(self._tensors.buffers.items())
@@ -100,74 +118,47 @@ class GroupedModel:
 
     def take(self, indices: Sequence[int]) -> None:
         """Keeps the lanes with these indices, in this order."""
-        differ = self._lanes_differ()
         self._tensors.take(indices)
-        self._lanes = [self._lanes[index] for index in indices]
+        self._programs.take(indices)
         if self.generators is not None:
             self.generators = [self.generators[index] for index in indices]
-        if differ:
-            self._programs.clear()
 
     def insert(
         self, model_or_state: nn.Module | Mapping[str, Tensor], generator: torch.Generator | None = None
     ) -> None:
         """Adds a lane at the end: a model, or a state_dict for a lane configured like the last one.
 
+        A state_dict may leave out what lanes share; where a lane brings other values, they are shared no longer.
+
         Args:
             model_or_state: Where the lane's tensors come from.
             generator: The lane's random stream, when the others have theirs.
+
+        Raises:
+            ValueError: A tensor is missing or has another shape, or the generator is.
         """
-        if self.generators is not None:
-            if generator is None:
-                raise ValueError("the other lanes have random streams of their own: give the new one its generator")
-            self.generators = [*self.generators, generator]
-        is_model = isinstance(model_or_state, nn.Module)
-        row = lane_tensors(model_or_state) if isinstance(model_or_state, nn.Module) else model_or_state
+        if self.generators is not None and generator is None:
+            raise ValueError("the other lanes have random streams of their own: give the new one its generator")
+        model = model_or_state if isinstance(model_or_state, nn.Module) else None
+        row = model_or_state if not isinstance(model_or_state, nn.Module) else lane_tensors(model_or_state)
         self._tensors.append([row])
-        differed = self._lanes_differ()
-        self._lanes.append(model_or_state if isinstance(model_or_state, nn.Module) else self._lanes[-1])
-        if differed or (is_model and self._lanes_differ()):
-            self._programs.clear()
-
-    def _program(self) -> GroupedProgram | SeparateProgram:
-        if self.training not in self._programs:
-            self._programs[self.training] = self._lower()
-        return self._programs[self.training]
-
-    def _lower(self) -> GroupedProgram | SeparateProgram:
-        modules = self._lanes if self._lanes_differ() else self._lanes[:1]
-        try:
-            return lower([trace(module, self._example_inputs, train=self.training) for module in modules])
-        except (NotFusible, NotTraceable) as error:
-            return SeparateProgram(modules, self.training, str(error))
-
-    def _lanes_differ(self) -> bool:
-        """Whether lanes need a trace each: some number of theirs may differ."""
-        return any(not same_configuration(self._lanes[0], lane) for lane in self._lanes[1:])
+        if self.generators is not None and generator is not None:
+            self.generators = [*self.generators, generator]
+        if self._tensors.unshare_unlike(row):
+            self._programs.share(self._tensors.shared_names())
+        self._programs.insert(model)
 
 
-def same_configuration(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules surely differ in nothing but tensors: equal classes with equal plain attributes."""
-    if one is other:
-        return True
-    pairs = zip(one.named_modules(), other.named_modules(), strict=False)
-    if len(list(one.modules())) != len(list(other.modules())):
-        return False
-    return all(name == other_name and _same_attributes(a, b) for (name, a), (other_name, b) in pairs)
+def _shapes(inputs: tuple[Any, ...]) -> list[tuple[int, ...] | None]:
+    return [tuple(x.shape) if isinstance(x, Tensor) else None for x in pytree.tree_leaves(inputs)]
 
 
-def _same_attributes(one: nn.Module, other: nn.Module) -> bool:
-    mine, others = (
-        {key: value for key, value in vars(module).items() if not key.startswith("_") and key != "training"}
-        for module in (one, other)
-    )
-    return (
-        type(one) is type(other) and mine.keys() == others.keys() and all(map(_equal, mine.values(), others.values()))
-    )
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
-    plain = (bool, int, float, str, type(None), tuple, list, dict)
-    return isinstance(one, plain) and type(one) is type(other) and repr(one) == repr(other)
+def _require_shapes(examples: list[tuple[int, ...] | None], inputs: tuple[Any, ...], lanes: int | None) -> None:
+    given = _shapes(inputs)
+    if len(given) != len(examples):
+        return  # The program names the two structures.
+    for position, (shape, example) in enumerate(zip(given, examples, strict=True)):
+        expected = example if example is None or lanes is None else (lanes, *example)
+        if shape != expected:
+            what = f"the example has {expected}" if lanes is None else f"with lane_inputs it is {expected}"
+            raise ValueError(f"input {position} has shape {shape}{':' if lanes is not None else ','} {what}")

@@ -20,12 +20,13 @@ class LaneTensors:
     tensors are stacked once, under their first name.
     """
 
-    def __init__(self, models: Sequence[nn.Module], prefix: str = "") -> None:
+    def __init__(self, models: Sequence[nn.Module], prefix: str = "", *, shares_frozen: bool = False) -> None:
         """Stacks copies; the models stay as they are.
 
         Args:
             models: One at least. To start without lanes, stack one and `take([])`.
             prefix: Before each name in `parameters` and `buffers`, for programs that hold the model inside something.
+            shares_frozen: Whether to keep parameters that are frozen and equal in all models once, in `shared`.
 
         Raises:
             ValueError: The models have other tensors.
@@ -37,9 +38,12 @@ class LaneTensors:
         rows = [lane_tensors(model) for model in models]
         _require_same_tensors(rows)
         trained = {name: parameter.requires_grad for name, parameter in first.named_parameters()}
+        frozen = _equal_frozen(models, rows) if shares_frozen else []
+        self.shared: dict[str, Tensor] = {prefix + name: rows[0][name].clone() for name in frozen}
         self.parameters: dict[str, Tensor] = {
             prefix + name: nn.Parameter(torch.stack([row[name] for row in rows]), requires_grad=requires_grad)
             for name, requires_grad in trained.items()
+            if name not in frozen
         }
         self.buffers = {
             prefix + name: torch.stack([row[name] for row in rows]) for name in rows[0] if name not in trained
@@ -52,7 +56,26 @@ class LaneTensors:
     def state_dict(self, lane: int) -> dict[str, Tensor]:
         """Gives copies of a lane's tensors, as the state_dict that its unmodified model loads."""
         stacked = {**self.parameters, **self.buffers}
-        return {name: stacked[self._prefix + self._aliases[name]].detach()[lane].clone() for name in self._stored}
+        own = {name: tensor.detach()[lane] for name, tensor in stacked.items()} | self.shared
+        return {name: own[self._prefix + self._aliases[name]].clone() for name in self._stored}
+
+    def shared_names(self) -> list[str]:
+        """Gives every name of the parameters that lanes share, those of tied ones too."""
+        return [self._prefix + name for name, first in self._aliases.items() if self._prefix + first in self.shared]
+
+    def unshare_unlike(self, row: Mapping[str, Tensor]) -> bool:
+        """Stacks what lanes shared until the last one joined with other values; says whether there was any."""
+        unlike = [name for name, tensor in self.shared.items() if not self._has_equal(row, name, tensor)]
+        for name in unlike:
+            tensor = self.shared.pop(name)
+            own = _row(row, name.removeprefix(self._prefix), tensor[None])
+            stacked = torch.cat([tensor.expand(len(self) - 1, *tensor.shape), own])
+            self.parameters[name] = nn.Parameter(stacked, requires_grad=False)
+        return bool(unlike)
+
+    def _has_equal(self, row: Mapping[str, Tensor], name: str, tensor: Tensor) -> bool:
+        own = row.get(name.removeprefix(self._prefix), tensor)
+        return own is tensor or (own.shape == tensor.shape and torch.equal(own.to(tensor), tensor))
 
     def rows(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
         """Gives views of some lanes' tensors by the models' own names, as `append` takes them in."""
@@ -88,6 +111,10 @@ class LaneTensors:
         Raises:
             ValueError: A tensor is missing or has another shape.
         """
+        for name, tensor in self.shared.items():
+            for row in rows:
+                # What lanes share may be left out, but fits where it is given.
+                _row({name.removeprefix(self._prefix): tensor, **row}, name.removeprefix(self._prefix), tensor[None])
         added = {
             name: [_row(row, name.removeprefix(self._prefix), stacked) for row in rows]
             for name, stacked in {**self.parameters, **self.buffers}.items()
@@ -101,6 +128,15 @@ def lane_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Gives a model's parameters and buffers by name, detached, tied ones once."""
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach() for name, tensor in named}
+
+
+def _equal_frozen(models: Sequence[nn.Module], rows: Sequence[Mapping[str, Tensor]]) -> list[str]:
+    flags = [{name: parameter.requires_grad for name, parameter in model.named_parameters()} for model in models]
+    return [
+        name
+        for name in flags[0]
+        if not any(trained[name] for trained in flags) and all(torch.equal(row[name], rows[0][name]) for row in rows)
+    ]
 
 
 def _require_same_tensors(rows: Sequence[Mapping[str, Tensor]]) -> None:

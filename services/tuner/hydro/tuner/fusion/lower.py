@@ -115,6 +115,7 @@ class _Lowering:
                 torch.stack(constants[name]) if name in constants else tensor
                 for name, tensor in trace.constants.items()
             ),
+            frozenset(index for index, name in enumerate(trace.constants) if name in constants),
             bool(self._emit.generators.users),
             FusionReport(tuple(self._runs)),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,9 +27,17 @@ class GroupedGraph:
     numbers: tuple[Tensor, ...]
     """[G], float64."""
     constants: tuple[Tensor, ...]
+    lane_constants: frozenset[int]
+    """Which of the constants are [G, ...]."""
     draws: bool
     """Whether it takes random numbers."""
     report: FusionReport
+
+    def of(self, rows: Sequence[int]) -> GroupedGraph:
+        """Gives the graph for lanes whose numbers are those of these lanes; the emitted module stays the same one."""
+        chosen = list(rows)
+        constants = (x[chosen] if index in self.lane_constants else x for index, x in enumerate(self.constants))
+        return replace(self, numbers=tuple(number[chosen] for number in self.numbers), constants=tuple(constants))
 
 
 class GroupedProgram:
@@ -52,6 +60,15 @@ class GroupedProgram:
         self._out_spec = out_spec
         self._aliases = aliases
         self._graphs: dict[bool, GroupedGraph] = {}
+
+    def of(self, rows: Sequence[int]) -> GroupedProgram:
+        """Gives the program for lanes that are configured like these of the traces' lanes, without lowering again."""
+        return GroupedProgram(
+            lambda lane_inputs: self.graph(lane_inputs=lane_inputs).of(rows),
+            self._in_spec,
+            self._out_spec,
+            self._aliases,
+        )
 
     @property
     def report(self) -> FusionReport:

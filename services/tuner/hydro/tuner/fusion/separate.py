@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,16 +12,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from hydro.tuner.fusion.fallback import drawing_from
+from hydro.tuner.fusion.fallback import drawing_from, lane_rows
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
 
 
 class SeparateProgram:
     """Calls the module once per lane on rows of the stacked tensors; called like `GroupedProgram`."""
 
-    def __init__(self, modules: Sequence[nn.Module], training: bool, reason: str) -> None:
-        """Takes one module per lane, or one for all of them, its mode, and why it is not fused."""
+    def __init__(self, modules: Sequence[nn.Module], training: bool, reason: str, shared: Collection[str] = ()) -> None:
+        """Takes one module per lane, or one for all of them, its mode, why it is not fused, and what lanes share."""
         self._modules = modules
+        self._shared = frozenset(shared)
         self._training = training
         run = OpRun(type(modules[0]).__name__, Tier.SEPARATE, "")
         self.report = FusionReport((run,), reason)
@@ -37,17 +38,26 @@ class SeparateProgram:
         keywords: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs the module for every lane; see `GroupedProgram`."""
-        stacked = {**parameters, **buffers}
+        own = {name: lane_rows(tensor) for name, tensor in parameters.items() if name not in self._shared}
+        common = {name: tensor for name, tensor in parameters.items() if name in self._shared}
         given = (tuple(inputs), dict(keywords or {}))
         outputs = []
-        for lane in range(len(next(iter(stacked.values())))):
+        for lane in range(self._lanes(own, buffers, inputs if lane_inputs else ())):
             args, kwargs = pytree.tree_map(partial(_row, lane), given) if lane_inputs else given
-            rows = {name: tensor[lane] for name, tensor in stacked.items()}
+            rows = {name: each[lane] for name, each in own.items()} | common
+            # Views, so that what the module writes into its buffers stays.
+            rows |= {name: tensor[lane] for name, tensor in buffers.items()}
             module = self._modules[lane % len(self._modules)]
             stream = generators[lane] if generators is not None else None
             with drawing_from(stream), _in_mode(module, self._training):
                 outputs.append(functional_call(module, rows, args, kwargs))
         return pytree.tree_map(lambda *each: torch.stack(each) if isinstance(each[0], Tensor) else each[0], *outputs)
+
+    @staticmethod
+    def _lanes(parameters: Mapping[str, Sequence[Tensor]], buffers: Mapping[str, Tensor], inputs: Any) -> int:
+        for stacked in (*parameters.values(), *buffers.values(), *pytree.tree_leaves(inputs)):
+            return len(stacked)
+        raise ValueError("nothing tells the number of lanes: the model has no parameters, and the inputs are shared")
 
 
 def _row(lane: int, leaf: Any) -> Any:

@@ -9,7 +9,8 @@ import torch
 from torch._ops import OpOverload
 from torch.fx import Node
 
-from hydro.tuner.fusion.emitter import Emitter
+from hydro.nn.whole_vectors import APPROXIMATED, fills_vectors, in_whole_vectors
+from hydro.tuner.fusion.emitter import Emitter, schema_call
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule, takes_numbers
 from hydro.tuner.shrinking.dimensions import Dims
@@ -70,16 +71,31 @@ def elementwise_lanes(emit: Emitter, op: OpOverload, *values: Any) -> Value | No
     if not isinstance(emit.example, torch.Tensor) or any(isinstance(value, list | tuple) for value in values):
         return None
     operands = [value for value in values if isinstance(value, Value)]
+    if needs_whole_vectors(op, emit.example) and _takes_tensors(op, values):
+        shape = tuple(emit.example.shape)
+        forms = [_lane_form(emit, value, len(shape)) if isinstance(value, Value) else value for value in values]
+        return emit.in_lanes(emit_whole_vectors(emit, op, shape, forms))
     if any(_is_packed_as(each, emit.example) for each in operands) and all(
         _is_packed_as(each, emit.example) or _spreads_over_packed(each, emit.example) for each in operands
     ):
-        forms = (_packed_form(emit, value) if isinstance(value, Value) else value for value in values)
-        return emit.in_channels(emit.aten(op, tuple(forms)))
+        forms = [_packed_form(emit, value) if isinstance(value, Value) else value for value in values]
+        return emit.in_channels(emit.aten(op, forms))
     if not _takes_tensors(op, values):
         return None
     ndim = emit.example.ndim
-    forms = (_lane_form(emit, value, ndim) if isinstance(value, Value) else value for value in values)
-    return emit.in_lanes(emit.aten(op, tuple(forms)))
+    forms = [_lane_form(emit, value, ndim) if isinstance(value, Value) else value for value in values]
+    return emit.in_lanes(emit.aten(op, forms))
+
+
+def needs_whole_vectors(op: OpOverload, output: torch.Tensor) -> bool:
+    """Whether a lane's bits would depend on its place: an approximated function, and lanes that fill no vectors."""
+    return op._schema.name in APPROXIMATED and not fills_vectors(output.numel(), output.itemsize)
+
+
+def emit_whole_vectors(emit: Emitter, op: OpOverload, shape: tuple[int, ...], values: Sequence[Any]) -> Node:
+    """Emits an elementwise op on lanes that are padded to whole vectors."""
+    args, kwargs = schema_call(op, values)
+    return emit.call(in_whole_vectors, op, emit.lanes, shape, *args, **kwargs)
 
 
 def _is_packed_as(operand: Value, output: torch.Tensor) -> bool:

@@ -12,6 +12,7 @@ from hydro.nn import class_losses
 from hydro.nn import functional as grouped
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Value
+from hydro.tuner.ops.elementwise import emit_whole_vectors, needs_whole_vectors
 from hydro.tuner.ops.registry import dimension_rule, lane_rule, takes_numbers
 from hydro.tuner.shrinking.dimensions import Dims
 from hydro.tuner.shrinking.propagation import Call
@@ -85,10 +86,14 @@ def pointwise_loss_lanes(emit: Emitter, op: OpOverload, x: Value, target: Value,
     values["reduction"] = 0
     broadcast = emit.call(torch.broadcast_tensors, emit.broadcastable(x, ndim), emit.broadcastable(target, ndim))
     pair = (emit.call(operator.getitem, broadcast, 0), emit.call(operator.getitem, broadcast, 1))
+    shape = tuple(torch.broadcast_shapes(x.shape, target.shape))  # type: ignore[no-untyped-call]
+    arguments = (*pair, *values.values())
     if op is aten.binary_cross_entropy.default:
         losses = emit.call(class_losses.binary_cross_entropy, *pair, values["weight"])
+    elif needs_whole_vectors(op, torch.empty(shape, dtype=emit.example.dtype, device="meta")):
+        losses = emit_whole_vectors(emit, op, shape, arguments)
     else:
-        losses = emit.aten(op, (*pair, *values.values()))
+        losses = emit.aten(op, arguments)
     if reduction == "none" or ndim == 0:
         return emit.in_lanes(losses)
     return emit.in_lanes(emit.method(reduction, emit.method("flatten", losses, 1), 1))

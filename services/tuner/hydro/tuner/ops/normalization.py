@@ -62,10 +62,10 @@ def batch_norm_lanes(
     variance: Value | None, training: bool, momentum: float, eps: float, cudnn: bool,
 ) -> Value | None:  # fmt: skip
     """Exact: a channel is normalized over its own samples, and lanes are more channels."""
-    own = (weight, bias, mean, variance)
-    if any(value is not None and value.is_shared for value in own) or x.ndim < 2:
+    # Running statistics change in place, which a spread view of shared ones cannot.
+    if any(value is not None and value.is_shared for value in (mean, variance)) or x.ndim < 2:
         return None
-    forms = (None if value is None else emit.lane_major(value) for value in own)
+    forms = (None if value is None else emit.lane_major(value) for value in (weight, bias, mean, variance))
     return emit.in_channels(emit.call(grouped.batch_norm, emit.packed(x), *forms, training, momentum, eps))
 
 
