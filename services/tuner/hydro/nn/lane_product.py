@@ -120,11 +120,20 @@ _apply_product: Callable[..., Tensor] = _Product.apply
 _apply_linear: Callable[..., Tensor] = _Linear.apply
 
 
+def _autocast(tensor: Tensor) -> Tensor:
+    """Casts as torch's autocast does for its own products: it does not look into functions with gradients of theirs."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device) or tensor.dtype is torch.float64:
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Multiplies matrices within each lane, over batch axes that broadcast.
 
     Shape: [G, ..., N, K] and [G, ..., K, M] give [G, ..., N, M].
     """
+    left, right = _autocast(left), _autocast(right)
     if right.ndim == 3 and left.ndim > 3:
         return _apply_product(left.flatten(1, -2), right).view(*left.shape[:-1], right.shape[-1])
     batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])  # type: ignore[no-untyped-call]
@@ -137,6 +146,8 @@ def linear(x: Tensor, weight_GMK: Tensor, bias_GM: Tensor | None = None) -> Tens
 
     Shape: `x` [G, ..., K], with a lane stride of 0 where lanes share it; gives [G, ..., M].
     """
+    x, weight_GMK = _autocast(x), _autocast(weight_GMK)
+    bias_GM = None if bias_GM is None else _autocast(bias_GM)
     lanes, outputs, inputs = weight_GMK.shape
     if x.ndim == 3 and _lanes_are_alike(weight_GMK, x):
         return _features_first(x, weight_GMK, bias_GM)

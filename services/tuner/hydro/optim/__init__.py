@@ -6,6 +6,8 @@ from hydro.optim.adagrad import Adagrad
 from hydro.optim.adam import Adam, AdamW
 from hydro.optim.adamax import Adamax
 from hydro.optim.asgd import ASGD
+from hydro.optim.clipping import clip_grad_norm_, clip_grad_value_
+from hydro.optim.grad_scaler import GradScaler
 from hydro.optim.grouped_optimizer import GroupedOptimizer, LaneOptions, LaneState, MakeOptimizer
 from hydro.optim.lane_wise import LaneWise
 from hydro.optim.muon import Muon
@@ -25,6 +27,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "GradScaler",
     "GroupedOptimizer",
     "LaneOptions",
     "LaneState",
@@ -37,6 +40,8 @@ __all__ = [
     "Rprop",
     "UnsupportedOptimizer",
     "build_optimizer",
+    "clip_grad_norm_",
+    "clip_grad_value_",
     "grouped_twin",
     "require_supported",
 ]

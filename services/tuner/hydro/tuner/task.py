@@ -30,7 +30,18 @@ class TrainingTask:
     gradient_clip_norm: ClassVar[float | None] = None
     """Largest norm of a trial's gradient over all parameters; larger ones are scaled down to it."""
 
+    gradient_clip_value: ClassVar[float | None] = None
+    """Largest absolute value of a gradient's element; it is clamped before the norm is looked at."""
+
     precision: ClassVar[Literal["float32", "float64"]] = "float32"
+    """Of the weights, the optimizer's state, and everything that autocast leaves alone."""
+
+    autocast_dtype: ClassVar[Literal["bfloat16", "float16"] | None] = None
+    """Runs loss and metrics under `torch.autocast` in this dtype; no autocast of the task's own is needed, or allowed.
+
+    With float16 each trial scales its loss as `torch.amp.GradScaler` does, and a trial whose gradients are not all
+    finite skips that step alone.
+    """
 
     def model(self, hp: Hyperparameters) -> nn.Module:
         """Gives the target, at full width, with its initial values."""

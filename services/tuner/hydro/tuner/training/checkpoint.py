@@ -37,6 +37,8 @@ class LaneState:
     """State of the trial's random numbers, as `torch.Generator.get_state` gives it."""
     schedule: Any = field(default=None)
     """What `LaneSchedule.state` gives."""
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    """The `state_dict` of the trial's `torch.amp.GradScaler`; empty where losses are not scaled."""
 
     def to_bytes(self) -> bytes:
         """Gives the safetensors file."""
@@ -50,6 +52,7 @@ class LaneState:
                     numbers.setdefault(name, {})[slot] = encode(value)
         tensors["rng"] = self.rng
         header = {"format": _FORMAT, "step": self.step, "schedule": encode(self.schedule), "numbers": numbers}
+        header["loss_scale"] = encode(self.loss_scale)
         # Cloned: safetensors refuses tensors that share memory, as tied weights and rows of one stack do.
         owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         return save(owned, metadata={"hydro": json.dumps(header)})
@@ -79,7 +82,8 @@ class LaneState:
                 # Step counters stay where torch keeps them: on the CPU.
                 place = tensor if slot == "step" else tensor.to(device)
                 optimizer.setdefault(name, {})[slot] = place
-        return cls(header["step"], model, optimizer, rng, decode(header["schedule"]))
+        schedule, loss_scale = decode(header["schedule"]), decode(header.get("loss_scale", {"dict": []}))
+        return cls(header["step"], model, optimizer, rng, schedule, loss_scale)
 
 
 def load_model(model: nn.Module, state: Mapping[str, Tensor], trial: str) -> None:

@@ -1,4 +1,4 @@
-"""Gradient clipping that keeps to its lane.
+"""Gradient clipping as the task asks for it.
 
 Legend: G lanes.
 """
@@ -7,20 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor
+from torch.nn import utils
+
+from hydro import optim
+from hydro.tuner.task import TrainingTask
 
 
-@torch.no_grad()
-def clip_lane_gradients(parameters: Iterable[Tensor], max_norm: float) -> None:
-    """Scales each lane's gradient down to a norm over all its parameters: `clip_grad_norm_` for every lane alone.
+def clip_gradients(task: TrainingTask, parameters: Iterable[Tensor]) -> None:
+    """Clips one model's gradients: by value, then by norm."""
+    chosen = list(parameters)
+    if task.gradient_clip_value is not None:
+        utils.clip_grad_value_(chosen, task.gradient_clip_value)
+    if task.gradient_clip_norm is not None:
+        utils.clip_grad_norm_(chosen, task.gradient_clip_norm)
+
+
+def clip_lane_gradients(task: TrainingTask, parameters: Iterable[Tensor]) -> None:
+    """Clips every lane's gradients as if it were alone.
 
     Shape: parameters and their gradients [G, ...].
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return
-    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
-    factor_G = (max_norm / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor_G.to(gradient.dtype).view(-1, *[1] * (gradient.ndim - 1)))
+    chosen = list(parameters)
+    if task.gradient_clip_value is not None:
+        optim.clip_grad_value_(chosen, task.gradient_clip_value)
+    if task.gradient_clip_norm is not None:
+        optim.clip_grad_norm_(chosen, task.gradient_clip_norm)

@@ -14,6 +14,7 @@ from hydro.tuner.task import Hyperparameters
 from hydro.tuner.training.checkpoint import LaneState, load_model
 from hydro.tuner.training.lane import LaneSpec
 from hydro.tuner.training.lane_random import initial_random_state, usable_random_state
+from hydro.tuner.training.mixed_precision import loss_scaler
 from hydro.tuner.training.models import ModelLibrary
 from hydro.tuner.training.numbers import LaneNumbers
 from hydro.tuner.training.placed_task import PlacedTask
@@ -33,6 +34,7 @@ class FusedLane:
         self.numbers = LaneNumbers(self.model, schedule)
         self.generator = torch.Generator(task.device)
         self.generator.set_state(initial_random_state(spec.seed, task.device))
+        self.loss_scale = loss_scaler(task).state_dict()
         self._module: nn.Module | None = self.model.fresh(spec.seed)
         self._optimizer_state: dict[str, dict[str, Any]] = {}
         if spec.state is not None:
@@ -72,6 +74,7 @@ class FusedLane:
             load_model(self._module, state.model, spec.trial)
         self._optimizer_state = state.optimizer
         self.numbers.schedule.load(state.schedule)
+        self.loss_scale = state.loss_scale or self.loss_scale
         self.generator.set_state(usable_random_state(state.rng, spec.seed, state.step, device))
 
 

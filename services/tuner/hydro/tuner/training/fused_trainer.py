@@ -169,6 +169,7 @@ class FusedTrainer:
             micro.optimizer_state(index),
             lane.generator.get_state(),
             lane.numbers.schedule.state(),
+            lane.loss_scale,
         )
         return state.to_bytes()
 

@@ -16,6 +16,7 @@ from hydro.tuner.tracing import MetricsModule, NotTraceable
 from hydro.tuner.training.averages import SampleAverages
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.gate import Gate
+from hydro.tuner.training.mixed_precision import autocast
 from hydro.tuner.training.placed_task import PlacedTask, sample_count
 from hydro.tuner.training.programs import ProgramLibrary
 from hydro.tuner.training.reads import HyperparameterReads
@@ -65,7 +66,7 @@ class FusedValidation:
         for batch in batches:
             # Outside the segment: a trace takes longer than a bubble.
             program = self._program(part, batch)
-            with self._gate.segment("validation"), torch.no_grad():
+            with self._gate.segment("validation"), torch.no_grad(), autocast(self._task):
                 averages.add(self._metrics(program, part, parameters, buffers, batch), sample_count(batch))
         means = {name: values_G.tolist() for name, values_G in averages.means().items()}
         return {lane.trial: {name: means[name][row] for name in means} for row, lane in enumerate(part)}

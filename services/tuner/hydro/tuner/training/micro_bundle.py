@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydro.optim import GroupedOptimizer, build_optimizer
+from hydro.optim import GradScaler, GroupedOptimizer, build_optimizer
 from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
 from hydro.tuner.fusion.lower import GroupedProgram
 from hydro.tuner.task import Batch
@@ -20,6 +20,7 @@ from hydro.tuner.training.clipping import clip_lane_gradients
 from hydro.tuner.training.data import Shapes, shapes, stack
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.lane import MemoryMiss
+from hydro.tuner.training.mixed_precision import autocast, scales_losses
 from hydro.tuner.training.numbers import RateTable
 from hydro.tuner.training.out_of_memory import OutOfMemory, is_out_of_memory
 from hydro.tuner.training.peak_memory import peak_bytes
@@ -106,6 +107,7 @@ class MicroBundle:
         self._programs = programs
         self.lanes: list[FusedLane] = []
         self.stacked, self._optimizer = _storage(arriving[0].lane)
+        self._scaler: GradScaler = self._lane_scaler()
         self._is_proven = False
         """Whether these lanes have taken a step: the optimizer's state is there, and room for its work."""
         self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
@@ -133,16 +135,17 @@ class MicroBundle:
         parts = self._parts(batches, streams)
         undo = Undo(self.stacked.buffers, [each for part in parts if part.draws for each in part.generators])
         try:
-            with self._gate.segment("forward"):
+            with self._gate.segment("forward"), autocast(self._task):
                 loss_G = _losses(self.stacked, parts)
             with self._gate.segment("backward"):
-                loss_G.sum().backward()  # type: ignore[no-untyped-call]
+                self._scaler.scale(loss_G).sum().backward()  # type: ignore[no-untyped-call]
             with self._gate.segment("optimizer"):
                 self._update()
                 losses: list[float] = loss_G.tolist()
         except Exception:
             undo.restore()
             self._optimizer.zero_grad()
+            self._scaler = self._lane_scaler()
             raise
         self._is_proven = True
         return losses
@@ -174,13 +177,15 @@ class MicroBundle:
         return self._train_programs[key]
 
     def _update(self) -> None:
-        if self._task.gradient_clip_norm is not None:
-            clip_lane_gradients(self.stacked.parameters.values(), self._task.gradient_clip_norm)
+        self._scaler.unscale_(self._optimizer)
+        clip_lane_gradients(self._task, self.stacked.parameters.values())
         self._step_optimizer()
+        self._scaler.update()
         self._optimizer.zero_grad()
-        changes = []
+        changes: list[Change] = []
         for lane in self.lanes:
             lane.step += 1
+            lane.loss_scale = self._scaler.lane_state(len(changes))
             changes.append(lane.numbers.schedule.advance())
         self.follow(changes)
 
@@ -188,7 +193,7 @@ class MicroBundle:
         # The first step makes the optimizer's state; later ones need no more memory than the backward that just ended.
         before = None if self._is_proven else self.moving(range(len(self)), copied=True)
         try:
-            self._optimizer.step()
+            self._scaler.step(self._optimizer)
         except Exception as error:
             if is_out_of_memory(error) and before is None:
                 raise OutOfMemory(MemoryMiss(len(self), peak_bytes(self._task.device))) from error
@@ -202,7 +207,7 @@ class MicroBundle:
         for own, each in zip(self.stacked.rows(range(len(self))), before, strict=True):
             for name, tensor in own.items():
                 tensor.copy_(each.tensors[name])
-            self._optimizer.append(each.optimizer_state, each.lane.numbers.options())
+            self._optimizer.append(each.optimizer_state, each.lane.numbers.options(), each.lane.make_optimizer)
 
     def follow(self, changes: Sequence[Change]) -> None:
         """Gives the schedules' numbers to the optimizer; mostly nothing but learning rates has changed."""
@@ -244,5 +249,12 @@ class MicroBundle:
     def _place(self) -> None:
         self._train_programs.clear()
         self._is_proven = False
+        self._scaler = self._lane_scaler()
         if self.lanes:
             self._rates = RateTable([lane.numbers for lane in self.lanes])
+
+    def _lane_scaler(self) -> GradScaler:
+        scaler = GradScaler(self._task.device, lanes=len(self.lanes), enabled=scales_losses(self._task))
+        for index, lane in enumerate(self.lanes):
+            scaler.load_lane_state(index, lane.loss_scale)
+        return scaler

@@ -14,6 +14,8 @@ from torch.utils import _pytree as pytree
 from hydro.optim import UnsupportedOptimizer, require_supported
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 
+_ATTRIBUTES = ("defaults", "gradient_clip_norm", "gradient_clip_value", "precision", "autocast_dtype")
+_AUTOCAST_DTYPES = ("bfloat16", "float16")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -30,13 +32,15 @@ class PlacedTask(TrainingTask):
     def __init__(self, task: TrainingTask, device: torch.device) -> None:
         if task.precision not in _DTYPES:
             raise TaskInvalid(f"{type(task).__name__}.precision is {task.precision!r}: use one of {sorted(_DTYPES)}")
+        if task.autocast_dtype not in (None, *_AUTOCAST_DTYPES):
+            raise TaskInvalid(
+                f"{type(task).__name__}.autocast_dtype is {task.autocast_dtype!r}: use one of {_AUTOCAST_DTYPES}"
+            )
         self.task = task
         self.device = device
         self._cast = torch.float64 if task.precision == "float64" else None
         # The class attributes of this task are the user's: what reads them need not know that it is wrapped.
-        self.__dict__.update(
-            defaults=task.defaults, gradient_clip_norm=task.gradient_clip_norm, precision=task.precision
-        )
+        self.__dict__.update({name: getattr(task, name) for name in _ATTRIBUTES})
 
     def completed(self, hyperparameters: Hyperparameters) -> dict[str, Any]:
         """Gives the trial's hyperparameters over the task's defaults."""

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import LazilyTraced, LossModule, MetricsModule, prepare
 from hydro.tuner.training.averages import SampleAverages
 from hydro.tuner.training.checkpoint import LaneState, load_model
+from hydro.tuner.training.clipping import clip_gradients
 from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.failures import LaneFailures
 from hydro.tuner.training.fused_kernels import use_fused_kernels
 from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
+from hydro.tuner.training.mixed_precision import autocast, loss_scaler
 from hydro.tuner.training.models import LaneModel, ModelLibrary
 from hydro.tuner.training.numbers import scaled
 from hydro.tuner.training.placed_task import PlacedTask, sample_count
@@ -42,6 +43,7 @@ class _Lane:
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         self._origins = self._split_groups(shared)
         self.random_state = initial_random_state(spec.seed, task.device)
+        self.scaler = loss_scaler(task)
         if spec.state is not None:
             self._load(LaneState.from_bytes(spec.state, task.device, spec.start_step), spec, task.device)
         self.apply_numbers()
@@ -67,10 +69,11 @@ class _Lane:
             now = scaled(numbers[index], factors)
             group.update({name: value for name, value in now.items() if name != "fused"})
 
-    def update(self, clip_norm: float | None) -> None:
-        if clip_norm is not None:
-            clip_grad_norm_(self.model.parameters(), clip_norm)
-        self.optimizer.step()
+    def update(self, task: PlacedTask) -> None:
+        self.scaler.unscale_(self.optimizer)
+        clip_gradients(task, self._names)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         for parameter in self._names:
             parameter.grad = None
         self.step += 1
@@ -79,7 +82,8 @@ class _Lane:
 
     def state(self) -> LaneState:
         slots = {self._names[parameter]: slots for parameter, slots in self.optimizer.state.items()}
-        return LaneState(self.step, self.model.state_dict(), slots, self.random_state, self.schedule.state())
+        schedule, scale = self.schedule.state(), self.scaler.state_dict()
+        return LaneState(self.step, self.model.state_dict(), slots, self.random_state, schedule, scale)
 
     def _load(self, state: LaneState, spec: LaneSpec, device: torch.device) -> None:
         load_model(self.model, state.model, spec.trial)
@@ -92,6 +96,8 @@ class _Lane:
                 if slots:
                     self.optimizer.state[parameter] = slots
         self.schedule.load(state.schedule)
+        if state.loss_scale:
+            self.scaler.load_state_dict(state.loss_scale)
         self.random_state = usable_random_state(state.rng, spec.seed, state.step, device)
 
 
@@ -149,13 +155,14 @@ class SeparateTrainer:
                 is_ready = self._backward(lane, loss)
         if is_ready:
             with self._gate.segment("optimizer"), self._failures.attributed(lane.trial, lane.step):
-                lane.update(self._task.gradient_clip_norm)
+                lane.update(self._task)
 
     def _loss(self, lane: _Lane, batch: Batch) -> Tensor | None:
         with self._failures.attributed(lane.trial, lane.step):
             if not lane.model.training:
                 lane.model.train()
-            loss = self._task.loss(lane.model, batch, lane.hyperparameters)
+            with autocast(self._task):
+                loss = self._task.loss(lane.model, batch, lane.hyperparameters)
             value = loss.item()
             if math.isfinite(value):
                 return loss
@@ -164,7 +171,7 @@ class SeparateTrainer:
 
     def _backward(self, lane: _Lane, loss: Tensor) -> bool:
         with self._failures.attributed(lane.trial, lane.step):
-            loss.backward()  # type: ignore[no-untyped-call]
+            lane.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             return True
         return False
 
@@ -187,8 +194,9 @@ class SeparateTrainer:
         return metrics
 
     def _metrics(self, model: nn.Module, batch: Batch, lane: _Lane) -> dict[str, Tensor]:
-        loss = self._task.loss(model, batch, lane.hyperparameters)
-        return {"validation_loss": loss, **self._task.metrics(model, batch, lane.hyperparameters)}
+        with autocast(self._task):
+            loss = self._task.loss(model, batch, lane.hyperparameters)
+            return {"validation_loss": loss, **self._task.metrics(model, batch, lane.hyperparameters)}
 
     def checkpoint(self, trial: str) -> bytes:
         """See `BundleTrainer`."""
