@@ -11,7 +11,8 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph, Node
+from torch.utils import _pytree as pytree
 
 from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.output_tree import OutputTree, open_output
 from hydro.tuner.simplifying import simplify
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 
@@ -88,6 +91,8 @@ class Trace:
     """Placeholder names of the inputs, flattened, in order."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Every parameter and buffer name to the first name of the same tensor."""
+    output: OutputTree | None = None
+    """What the graph's output stands for, where pytree does not know it."""
 
     @property
     def graph(self) -> Graph:
@@ -100,10 +105,11 @@ class Trace:
         """The pytree of `(args, kwargs)`."""
         return self.program.call_spec.in_spec
 
-    @property
-    def out_spec(self) -> Any:
-        """The pytree of the output."""
-        return self.program.call_spec.out_spec
+    def rebuild(self, flat: Sequence[Any]) -> Any:
+        """Gives the module's own output type, from what the graph gives or what stands for it."""
+        if self.output is not None:
+            return self.output.rebuild(flat)
+        return pytree.tree_unflatten(flat, self.program.call_spec.out_spec)
 
 
 def trace(
@@ -121,12 +127,14 @@ def trace(
     with _in_mode(module, train), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _prepare_lazy_modules(module, example_inputs, example_keywords or {})
+        given = tuple(example_inputs), dict(example_keywords or {})
         try:
-            program = torch.export.export(module, tuple(example_inputs), dict(example_keywords or {}), strict=False)
+            with _opened_output(module) as outputs:
+                program = torch.export.export(module, *given, strict=False)
         except Exception as error:  # noqa: BLE001 - the user's code and the exporter may raise anything
             raise NotTraceable(f"the model cannot be exported: {_first_line(error)}", _user_line(error)) from error
     simplify(program.graph_module)
-    return _signed(program, module, train)
+    return replace(_signed(program, module, train), output=outputs[-1] if outputs else None)
 
 
 def prepare(module: nn.Module, example_inputs: Sequence[Any], *, train: bool) -> None:
@@ -185,6 +193,30 @@ def _in_mode(module: nn.Module, train: bool) -> Iterator[None]:
     finally:
         for each, training in modes:
             each.training = training
+
+
+@contextmanager
+def _opened_output(module: nn.Module) -> Iterator[list[OutputTree]]:
+    """Has a module give tensors alone where its output holds them in objects that the exporter does not know."""
+    forward, trees = module.forward, []
+
+    @wraps(forward)
+    def opened(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        tensors, tree = open_output(output)
+        if not tree.has_objects:
+            return output
+        trees.append(tree)
+        return tensors
+
+    own = vars(module).get("forward")
+    module.forward = opened
+    try:
+        yield trees
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
 
 
 def _prepare_lazy_modules(module: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> None:

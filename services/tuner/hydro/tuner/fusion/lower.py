@@ -43,7 +43,7 @@ def lower(traces: Sequence[Trace], shared: Collection[str] = ()) -> GroupedProgr
     structure = compare(traces) if len(traces) > 1 else Structure()
     first = traces[0]
     program = GroupedProgram(
-        partial(_lower_graph, first, structure, frozenset(shared)), first.in_spec, first.out_spec, first.aliases
+        partial(_lower_graph, first, structure, frozenset(shared)), first.in_spec, first.rebuild, first.aliases
     )
     program.graph(lane_inputs=False)
     return program

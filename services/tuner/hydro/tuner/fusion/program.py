@@ -51,13 +51,13 @@ class GroupedProgram:
         self,
         lower: Callable[[bool], GroupedGraph],
         in_spec: pytree.TreeSpec,
-        out_spec: pytree.TreeSpec,
+        rebuild: Callable[[Sequence[Any]], Any],
         aliases: Mapping[str, str],
     ) -> None:
         """Takes what lowers the trace; `lower(lane_inputs)` is called once for each way of giving inputs."""
         self._lower = lower
         self._in_spec = in_spec
-        self._out_spec = out_spec
+        self._rebuild = rebuild
         self._aliases = aliases
         self._graphs: dict[bool, GroupedGraph] = {}
 
@@ -66,7 +66,7 @@ class GroupedProgram:
         return GroupedProgram(
             lambda lane_inputs: self.graph(lane_inputs=lane_inputs).of(rows),
             self._in_spec,
-            self._out_spec,
+            self._rebuild,
             self._aliases,
         )
 
@@ -114,7 +114,7 @@ class GroupedProgram:
         state = [self._find(buffers, name) for name in graph.buffers]
         lanes = self._lanes(graph, parameters, generators, flat if lane_inputs else [])
         arguments = (*own, *state, *graph.numbers, *graph.constants, *flat, lanes, generators)
-        return pytree.tree_unflatten(graph.module.forward(*arguments), self._out_spec)
+        return self._rebuild(graph.module.forward(*arguments))
 
     def _find(self, tensors: Mapping[str, Tensor], name: str) -> Tensor:
         if name in tensors:

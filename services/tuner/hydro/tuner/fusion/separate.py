@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from hydro.tuner.fusion.fallback import drawing_from, lane_rows
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
+from hydro.tuner.output_tree import open_output
 
 
 class SeparateProgram:
@@ -50,8 +51,9 @@ class SeparateProgram:
             module = self._modules[lane % len(self._modules)]
             stream = generators[lane] if generators is not None else None
             with drawing_from(stream), _in_mode(module, self._training):
-                outputs.append(functional_call(module, rows, args, kwargs))
-        return pytree.tree_map(lambda *each: torch.stack(each) if isinstance(each[0], Tensor) else each[0], *outputs)
+                outputs.append(open_output(functional_call(module, rows, args, kwargs)))
+        stacked_outputs = [torch.stack(each) for each in zip(*(tensors for tensors, _ in outputs), strict=True)]
+        return outputs[0][1].rebuild(stacked_outputs)
 
     @staticmethod
     def _lanes(parameters: Mapping[str, Sequence[Tensor]], buffers: Mapping[str, Tensor], inputs: Any) -> int:

@@ -126,7 +126,8 @@ def slice_lanes(emit: Emitter, op: OpOverload, x: Value, axis: int, *rest: Any) 
 
 @lane_rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def cat_lanes(emit: Emitter, op: OpOverload, parts: Sequence[Value], axis: int) -> Value | None:
-    """Exact: each lane's parts beside each other."""
+    """Exact: each lane's parts beside each other. Torch skips empty vectors, whatever the other parts are."""
+    parts = [part for part in parts if part.shape != (0,)] or parts
     if any(part.ndim != parts[0].ndim for part in parts):
         return None
     if all(part.is_packed for part in parts) and axis % parts[0].ndim != 1:

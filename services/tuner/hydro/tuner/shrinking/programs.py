@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -28,12 +28,11 @@ class Program:
 
     graph_module: GraphModule
     sources: tuple[_Source, ...]
-    out_spec: pytree.TreeSpec
+    rebuild: Callable[[Sequence[Any]], Any]
 
     def __call__(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Runs it with the module's tensors."""
-        flat = self.graph_module(*self.flat_inputs(module, args, kwargs))
-        return pytree.tree_unflatten(flat, self.out_spec)
+        return self.rebuild(self.graph_module(*self.flat_inputs(module, args, kwargs)))
 
     def flat_inputs(self, module: nn.Module, args: Any, kwargs: Any) -> list[Any]:
         """The graph's inputs: the module's tensors, then the leaves of the call's."""
@@ -108,7 +107,7 @@ def build_program(found: Propagation, solution: Solution) -> Program:
                 " example inputs"
             )
     graph_module = rewrite(found, sizes, {each.name: each.classified for each in solution.tensors})
-    return Program(graph_module, _sources(found.trace), found.trace.out_spec)
+    return Program(graph_module, _sources(found.trace), found.trace.rebuild)
 
 
 def _sources(traced: Trace) -> tuple[_Source, ...]:
