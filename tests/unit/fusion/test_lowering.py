@@ -50,9 +50,8 @@ def test_a_convolutional_net_stays_packed_from_end_to_end():
 
 def test_a_shared_image_meets_one_convolution_without_groups():
     program = lower(traces([nn.Conv2d(3, 4, 3)], (torch.randn(2, 3, 8, 8),)))
-    graph = program.graph(lane_inputs=False).module.graph
-    convolution = next(node for node in graph.nodes if node.target is torch.ops.aten.conv2d.default)
-    assert 6 not in range(len(convolution.args)) and "groups" not in convolution.kwargs
+    assert "convolution_shared" in functions(program)
+    assert not {"spread", "pack", "convolution"} & set(functions(program))
 
 
 def test_a_shared_input_of_a_linear_map_is_not_copied_for_each_lane():

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as plain
 
+from hydro.nn.lane_convolution import convolution
 from hydro.nn.lane_module import LaneModule
 from hydro.nn.packing import pack, unpack
 
@@ -29,9 +30,9 @@ class _Convolution(LaneModule):
         x, padding = pack(input), self.padding
         if self.padding_mode != "zeros":
             x, padding = plain.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode), 0
-        groups = self.lanes * self.groups
-        output = type(self).convolve(x, self.weight.flatten(0, 1), bias, self.stride, padding, self.dilation, groups)
-        return unpack(output, self.lanes)
+        geometry = {"stride": self.stride, "padding": padding, "dilation": self.dilation}
+        given = (x, self.weight.flatten(0, 1), bias, self.lanes, self.groups)
+        return unpack(convolution(type(self).convolve, *given, **geometry), self.lanes)
 
 
 class Conv1d(_Convolution):
@@ -66,12 +67,13 @@ class _TransposedConvolution(LaneModule):
 
         Shape: [G, N, C, ...] to [G, N, O, ...]; `output_size` is that of one lane's output, or of its last axes.
         """
-        padding = self._template[0]._output_padding(
+        geometry = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        geometry["output_padding"] = self._template[0]._output_padding(
             input[0], output_size, self.stride, self.padding, self.kernel_size, self.axes, self.dilation
         )
         bias = None if self.bias is None else self.bias.flatten()
-        rest = (self.stride, self.padding, padding, self.lanes * self.groups, self.dilation)
-        return unpack(type(self).convolve(pack(input), self.weight.flatten(0, 1), bias, *rest), self.lanes)
+        given = (pack(input), self.weight.flatten(0, 1), bias, self.lanes, self.groups)
+        return unpack(convolution(type(self).convolve, *given, **geometry), self.lanes)
 
 
 class ConvTranspose1d(_TransposedConvolution):

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as plain
 
 from hydro.nn.lane_attention import scaled_dot_product_attention as scaled_dot_product_attention
+from hydro.nn.lane_convolution import convolution as convolution
+from hydro.nn.lane_convolution import convolution_shared as convolution_shared
 from hydro.nn.lane_dropout import dropout as dropout
 from hydro.nn.lane_embedding import embedding as embedding
 from hydro.nn.lane_product import linear as linear

@@ -18,6 +18,7 @@ from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.fallback import can_vmap, unrolled, vmapped
 from hydro.tuner.fusion.inplace import functional_form, without_changed_views
 from hydro.tuner.fusion.layout import Layout, Value
+from hydro.tuner.fusion.overwriting import overwrite_operands
 from hydro.tuner.fusion.program import GroupedGraph, GroupedProgram
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
 from hydro.tuner.fusion.structure import NotFusible, Structure, call_arguments, compare
@@ -103,6 +104,7 @@ class _Lowering:
                 case _:
                     raise NotFusible(f"{node.op} {node.target} has no meaning over lanes")
         self._constants.drop_unused()
+        overwrite_operands(self._graph)
         self._graph.lint()
         trace, constants = self._trace, self._structure.constants
         return GroupedGraph(

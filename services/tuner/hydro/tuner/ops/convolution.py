@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch.fx import Node
 
+from hydro.nn import functional as grouped
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Value, channels_innermost
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
@@ -73,15 +74,21 @@ def convolution_lanes(
     emit: Emitter, op: OpOverload, x: Value, weight: Value, bias: Value | None, stride: Any, padding: Any,
     dilation: Any, groups: int,
 ) -> Value | None:  # fmt: skip
-    """Exact: each lane's filters are a group of their own, so they meet that lane's channels only."""
+    """Exact: each lane's filters are a group of their own, so they meet that lane's channels only.
+
+    A shared input needs no groups: all lanes' filters read the same channels.
+    """
     if weight.is_shared or x.ndim != weight.ndim:
         return None
-    filters = emit.call(channels_innermost, emit.method("flatten", emit.lane_major(weight), 0, 1))
-    own_bias = None if bias is None else emit.method("flatten", emit.lane_major(bias))
-    lane_groups = emit.lanes if groups == 1 else emit.call(operator.mul, emit.lanes, groups)
-    # A shared input needs no groups: all lanes' filters read the same channels.
-    given, own_groups = (emit.shared(x), 1) if x.is_shared and groups == 1 else (emit.packed(x), lane_groups)
-    output = emit.aten(op, (given, filters, own_bias, stride, padding, dilation, own_groups))
+    filters, own_bias = _filters(emit, weight, bias)
+    filters = emit.call(channels_innermost, filters)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation}
+    if x.is_shared and groups == 1:
+        image = emit.call(channels_innermost, emit.shared(x))
+        output = emit.call(grouped.convolution_shared, op, image, filters, own_bias, **geometry)
+    else:
+        given = (emit.packed(x), filters, own_bias, emit.lanes, groups)
+        output = emit.call(grouped.convolution, op, *given, **geometry)
     return emit.in_channels(emit.call(channels_innermost, output))
 
 
@@ -93,9 +100,12 @@ def transposed_convolution_lanes(
     """Exact: each lane's filters are a group of their own."""
     if weight.is_shared or x.ndim != weight.ndim:
         return None
-    filters = emit.method("flatten", emit.lane_major(weight), 0, 1)
+    geometry = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    given = (emit.packed(x), *_filters(emit, weight, bias), emit.lanes, groups)
+    return emit.in_channels(emit.call(grouped.convolution, op, *given, **geometry))
+
+
+def _filters(emit: Emitter, weight: Value, bias: Value | None) -> tuple[Node, Node | None]:
+    """Those of all lanes, one lane after the other."""
     own_bias = None if bias is None else emit.method("flatten", emit.lane_major(bias))
-    lane_groups = emit.lanes if groups == 1 else emit.call(operator.mul, emit.lanes, groups)
-    return emit.in_channels(
-        emit.aten(op, (emit.packed(x), filters, own_bias, stride, padding, output_padding, lane_groups, dilation))
-    )
+    return emit.method("flatten", emit.lane_major(weight), 0, 1), own_bias

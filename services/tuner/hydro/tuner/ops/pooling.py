@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch._ops import OpOverload
 
 from hydro.tuner.fusion.emitter import Emitter
@@ -68,7 +69,19 @@ def pool_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | N
     """Exact: each channel is pooled by itself, and lanes are more channels."""
     if x.ndim < 3 or len(emit.example.shape) != x.ndim or emit.example.shape[:2] != x.example.shape[:2]:
         return None
+    if op is aten.adaptive_avg_pool2d.default and emit.example.shape[2:].numel() == 1:
+        return emit.in_channels(emit.call(mean_of_plane, emit.packed(x)))
     return emit.in_channels(emit.aten(op, (emit.call(channels_innermost, emit.packed(x)), *rest)))
+
+
+def mean_of_plane(x_NCHW: Tensor) -> Tensor:
+    """Gives the means [N, C, 1, 1], the same bits as torch's on a CPU; its gradient divides before it is spread out.
+
+    Torch's own gradient fills the plane twice over, in a memory format that what comes before then has to convert.
+    """
+    if x_NCHW.device.type != "cpu" or x_NCHW.dtype not in (torch.float32, torch.float64):
+        return x_NCHW.mean((2, 3), keepdim=True)
+    return x_NCHW.sum((2, 3), keepdim=True) / x_NCHW.shape[2:].numel()
 
 
 @lane_rule(
