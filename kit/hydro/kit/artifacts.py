@@ -47,6 +47,15 @@ class ArtifactStore:
             system.pipe_file(target, data)
         return StoredArtifact(uri, digest_of(data), len(data))
 
+    def find(self, path: str) -> bytes | None:
+        """Gives what is stored under the root at `path`, for files that are named by what they hold; None: nothing."""
+        system, target = fsspec.core.url_to_fs(f"{self._root}/{path}")
+        try:
+            data: bytes = system.cat_file(target)
+        except FileNotFoundError:
+            return None
+        return data
+
 
 def read_artifact(uri: str, digest: str) -> bytes:
     """Gives the stored bytes.

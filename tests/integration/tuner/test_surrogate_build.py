@@ -146,6 +146,10 @@ def test_a_surrogate_is_shrunk_stored_and_profiled(ask):
     assert all(point.step_seconds > 0 and point.segment_seconds > 0 for point in result.profile.fused)
     assert result.profile.separate_step_seconds > 0
     assert result.profile.target_step_seconds > 0
+    assert "measured before" not in result.report
+    again = build(ask("Good"))
+    assert again.profile == result.profile
+    assert "measured before" in again.report
 
 
 def test_each_hyperparameter_has_its_role(ask):

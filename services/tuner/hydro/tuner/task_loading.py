@@ -66,17 +66,18 @@ def fingerprint(entry_point: str, source_path: str = "") -> str:
     module_name, _ = _split(entry_point)
     digest = hashlib.sha256(_origin(module_name, source_path).read_bytes())
     digest.update(version("torch").encode())
-    digest.update(_rules_digest())
+    digest.update(bytes.fromhex(rules_digest()))
     return f"sha256:{digest.hexdigest()}"
 
 
 @cache
-def _rules_digest() -> bytes:
+def rules_digest() -> str:
+    """Gives the digest of the rules' source, in hexadecimal."""
     digest = hashlib.sha256()
     for room in _RULE_ROOMS:
         for path in sorted((Path(__file__).parent / room).glob("*.py")):
             digest.update(path.name.encode() + path.read_bytes())
-    return digest.digest()
+    return digest.hexdigest()
 
 
 def _split(entry_point: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ from torch.optim import Optimizer
 
 from hydro.kit.artifacts import ArtifactStore
 from hydro.kit.errors import HydroError
+from hydro.tuner.building.profile_cache import ProfileCache
 from hydro.tuner.building.rehearsal import rehearse
 from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
 from hydro.tuner.building.task_failure import TaskFailed, attributed_to_task
 from hydro.tuner.planning.plan import Value
+from hydro.tuner.planning.profile_key import profile_key
 from hydro.tuner.planning.profiler import Measured, ProfileFailed, Profiler
 from hydro.tuner.planning.role_tracing import find_roles
 from hydro.tuner.shrinking.coordinate_check import check_coordinates
@@ -22,7 +24,7 @@ from hydro.tuner.shrinking.report import ShrinkReport
 from hydro.tuner.shrinking.shrink import ShrunkModel
 from hydro.tuner.shrinking.surrogate import build_surrogate
 from hydro.tuner.task import TrainingTask
-from hydro.tuner.task_loading import fingerprint, load_task
+from hydro.tuner.task_loading import fingerprint, load_task, rules_digest
 from hydro.tuner.tracing import LossModule, NotTraceable, trace
 from hydro.tuner.training.placed_task import PlacedTask
 
@@ -44,7 +46,8 @@ def _build(request: BuildRequest) -> BuildResult:
     with attributed_to_task("tried with other hyperparameters"):
         roles = find_roles(placed, hyperparameters, request.values)
     shrinking = _shrink(placed, hyperparameters, request.width, rehearsal.optimizer_type)
-    measured = _measure(task, hyperparameters, shrinking, request.max_lanes)
+    key = _profile_key(placed, hyperparameters, shrinking, request.max_lanes)
+    measured = _cached(request, key, lambda: _measure(task, hyperparameters, shrinking, request.max_lanes))
     return BuildResult(
         fingerprint=fingerprint(request.entry_point, request.source_path),
         width=shrinking.width,
@@ -98,6 +101,28 @@ def _shrink(
 def _require_traceable(task: TrainingTask, hyperparameters: Mapping[str, Any]) -> None:
     batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
     trace(LossModule(task, task.model(hyperparameters), hyperparameters), (batch,), train=True)
+
+
+def _profile_key(
+    task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int
+) -> str | None:
+    """What the profile holds for; None: nobody can tell without a graph.
+
+    A surrogate's profile holds the target's step as well, so it goes by the target's graph and the width too.
+    """
+    if not shrinking.is_traceable:
+        return None
+    batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
+    target = task.model(hyperparameters)
+    traced = trace(LossModule(task, target, hyperparameters), (batch,), train=True)
+    optimizer = task.optimizer(target, hyperparameters)
+    groups = [sorted(name for name, value in group.items() if value) for group in optimizer.param_groups]
+    how = f"{type(optimizer).__qualname__} {groups} {task.gradient_clip_norm} width {shrinking.width}"
+    return profile_key(traced, how, max_lanes, torch.device("cpu"), rules_digest())
+
+
+def _cached(request: BuildRequest, key: str | None, measure: Callable[[], Measured]) -> Measured:
+    return measure() if key is None else ProfileCache(request.artifact_uri).measured(key, measure)
 
 
 def _measure(task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int) -> Measured:
