@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CyclicLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CyclicLR, ExponentialLR, ReduceLROnPlateau
 
 from hydro.tuner.training.lane import LaneSpec
 
@@ -127,13 +127,34 @@ def test_an_optimizer_without_a_twin_and_a_cyclic_momentum_are_exact(
         def lr_scheduler(self, optimizer: Any, hp: Any) -> Any:
             return CyclicLR(optimizer, hp["lr"] / 4, hp["lr"], step_size_up=2)
 
+    class Shrinking(torch.optim.RMSprop):
+        """Its constructor asks for more than a learning rate, and it keeps that outside its groups."""
+
+        def __init__(self, parameters: Any, rate: float, shrink: float) -> None:
+            super().__init__(parameters, lr=rate)
+            self.shrink = shrink
+
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.data.mul_(self.shrink)
+            return super().step(closure)
+
     class WithoutTwin(digits):
         def optimizer(self, model: Any, hp: Any) -> Any:
-            return torch.optim.RMSprop(model.parameters(), lr=hp["lr"] / 100)
+            return Shrinking(model.parameters(), hp["lr"] / 100, 1 - hp["lr"] / 10)
+
+        def lr_scheduler(self, optimizer: Any, hp: Any) -> Any:
+            return ExponentialLR(optimizer, 0.9)
 
     for task in (Cyclic(), WithoutTwin()):
         fused, separate = (_train(new_trainer(task, DIGITS, fused=fused), 5) for fused in (True, False))
         assert_equal_lanes(fused, separate)
+        state = separate.checkpoint("a")
+        resumed = new_trainer(task, [*DIGITS[1:]], fused=True)
+        resumed.insert([LaneSpec("a", DIGITS[0].hyperparameters, 1, state, 5)])
+        _train(resumed, 2)
+        assert_equal_lanes(_train(new_trainer(task, DIGITS[:1], fused=False), 7), resumed)
 
 
 def test_plateau_schedules_follow_each_lanes_own_objective(
