@@ -20,6 +20,11 @@ from hydro.tuner.training.execution import Execution
 LEAST_SECONDS = 5e-3
 """Steps shorter than this are timed several at a time."""
 
+MOST_SECONDS = 20.0
+"""No further round is planned that would have a cell take longer than this, after the third."""
+
+LEAST_ROUNDS = 3
+
 Row = dict[str, Any]
 
 
@@ -93,6 +98,8 @@ def seconds_of(variants: Mapping[str, Any], rounds: int, device: torch.device) -
         run()
     warm = interleave(variants, 1, clock=lambda: _now(device))
     repeats = {name: max(1, min(200, round(LEAST_SECONDS / seconds))) for name, (seconds,) in warm.items()}
+    round_seconds = sum(repeats[name] * seconds for name, (seconds,) in warm.items())
+    rounds = min(rounds, max(LEAST_ROUNDS, round(MOST_SECONDS / round_seconds)))
     return interleave(variants, rounds, repeats=repeats, clock=lambda: _now(device))
 
 

@@ -18,6 +18,9 @@ from hydro.tuner.planning.sizing import PlannedDevice, choose_sizing
 from hydro.tuner.task import TrainingTask
 from hydro.tuner.training.execution import Execution
 
+BUDGET_SECONDS = 20.0
+"""More than the service's own, so that the largest count of the table is measured for each model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -62,7 +65,7 @@ class WorkloadTask(TrainingTask):
 def measure(workload: Workload, optimizer: str, max_lanes: int) -> Profile:
     """Measures as the service does before a study's first bundle."""
     profiler = Profiler(WorkloadTask(workload, optimizer), {}, width=1, solution=None)
-    return profiler.measure(max_lanes, fuse=True).profile
+    return profiler.measure(max_lanes, fuse=True, budget_seconds=BUDGET_SECONDS).profile
 
 
 def choose(profile: Profile, lanes: int) -> Choice:
