@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as plain
 
 _ALIGNMENT_BYTES = 64
 _SMALL = 400
@@ -144,10 +145,17 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 def linear(x: Tensor, weight_GMK: Tensor, bias_GM: Tensor | None = None) -> Tensor:
     """Applies each lane's linear map to that lane's input.
 
+    In float64, which is run for exactness, each lane is a call of its own: the same bits as the model alone has.
+
     Shape: `x` [G, ..., K], with a lane stride of 0 where lanes share it; gives [G, ..., M].
     """
     x, weight_GMK = _autocast(x), _autocast(weight_GMK)
     bias_GM = None if bias_GM is None else _autocast(bias_GM)
+    if x.dtype == torch.float64 and x.device.type == "cpu":
+        # Copies, since the order of the kernel's sums follows from where its operands begin.
+        biases = [None] * len(x) if bias_GM is None else [row.clone() for row in bias_GM]
+        rows = zip(x, weight_GMK, biases, strict=True)
+        return torch.stack([plain.linear(row.clone(), weight.clone(), bias) for row, weight, bias in rows])
     lanes, outputs, inputs = weight_GMK.shape
     if x.ndim == 3 and _lanes_are_alike(weight_GMK, x):
         return _features_first(x, weight_GMK, bias_GM)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from hydro.optim.grouped_rule import GroupedRule, pick
 from hydro.optim.lane_numbers import Number
@@ -52,6 +55,7 @@ class Adam(GroupedRule):
         self._kept = self.write("kept", 1 - self._numbers["lr"] * decay * decoupled)
         self._first_share = self.write("first_share", 1 - self._numbers["beta1"])
         self._second_share = self.write("second_share", 1 - self._numbers["beta2"])
+        self._second_kept = self.write("second_kept", self._numbers["beta2"])
         self._betas = torch.stack([self._numbers["beta1"], self._numbers["beta2"]])
         self._descent = torch.stack([-self._numbers["lr"], self._numbers["eps"]])
         self._amsgrad = self.write("amsgrad", self._numbers["amsgrad"])
@@ -72,6 +76,9 @@ class Adam(GroupedRule):
         first = pick(self.slot("exp_avg"), rows)
         torch._foreach_lerp_(first, gradients, pick(self._first_share, rows))
         second = self._second_moment(rows, gradients)
+        if self.is_double:
+            self._descend_as_torch(rows, parameters, first, second)
+            return
         step_size, eps = self._corrections()
         direction = self.room(rows)
         for moment, into in zip(second, direction, strict=True):
@@ -83,10 +90,14 @@ class Adam(GroupedRule):
 
     def _second_moment(self, rows: Sequence[int], gradients: list[Tensor]) -> list[Tensor]:
         second = pick(self.slot("exp_avg_sq"), rows)
-        squares = self.room(rows)
-        for gradient, into in zip(gradients, squares, strict=True):
-            torch.mul(gradient, gradient, out=into)
-        torch._foreach_lerp_(second, squares, pick(self._second_share, rows))
+        if self.is_double:
+            torch._foreach_mul_(second, pick(self._second_kept, rows))
+            torch._foreach_addcmul_(second, torch._foreach_mul(gradients, pick(self._second_share, rows)), gradients)
+        else:
+            squares = self.room(rows)
+            for gradient, into in zip(gradients, squares, strict=True):
+                torch.mul(gradient, gradient, out=into)
+            torch._foreach_lerp_(second, squares, pick(self._second_share, rows))
         if not self._has_amsgrad:
             return second
         largest = pick(self.slot("max_exp_avg_sq"), rows)
@@ -100,8 +111,24 @@ class Adam(GroupedRule):
         step_size, eps = self._descent * second.sqrt_()
         return self.write("step_size", step_size.div_(first)), self.write("eps", eps)
 
+    def _descend_as_torch(
+        self, rows: Sequence[int], parameters: list[Tensor], first: list[Tensor], second: list[Tensor]
+    ) -> None:
+        """Torch's operations in torch's order; powers in Python, as a tensor's may differ in the last bit."""
+        tables = (self._numbers["beta1"].tolist(), self._numbers["beta2"].tolist(), self._steps.tolist())
+        corrections = [
+            [(1 - beta1**step, (1 - beta2**step) ** 0.5) for beta1, beta2, step in zip(*lanes, strict=True)]
+            for lanes in zip(*tables, strict=True)
+        ]
+        of_first, of_second = torch.tensor(corrections, dtype=torch.float64).unbind(-1)
+        step_size = self.write("step_size", -self._numbers["lr"] / of_first)
+        scale = torch._foreach_sqrt(second)
+        torch._foreach_div_(scale, pick(self.write("correction", of_second), rows))
+        torch._foreach_add_(scale, pick(self.write("eps", self._numbers["eps"]), rows))
+        torch._foreach_addcdiv_(parameters, torch._foreach_mul(first, pick(step_size, rows)), scale)
+
     def update_by_lane(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
-        """Updates the parameters in these rows by torch's fused kernels, one lane after the other."""
+        """Updates the parameters in these rows by torch's kernels, fused but in float64, one lane after the other."""
         parameters = self.parameters_by_lane()
         first, second = self.slot_by_lane("exp_avg"), self.slot_by_lane("exp_avg_sq")
         largest = self.slot_by_lane("max_exp_avg_sq") if self._has_amsgrad else []
@@ -109,7 +136,9 @@ class Adam(GroupedRule):
         steps = self.lane_rows.counts(self._steps)
         for lane, numbers, part in self.lane_rows.parts(self._numbers, rows):
             lr, beta1, beta2, eps, weight_decay, amsgrad, maximize, is_decoupled = numbers
-            step = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
+            step: Callable[..., Any] = torch._fused_adamw_ if is_decoupled else torch._fused_adam_
+            if self.is_double:
+                step = partial(_step_in_turn, is_decoupled=bool(is_decoupled))
             step(
                 [parameters[row][lane] for row in part],
                 [gradient_of[row][lane] for row in part],
@@ -125,6 +154,25 @@ class Adam(GroupedRule):
                 amsgrad=bool(amsgrad),
                 maximize=bool(maximize),
             )
+
+
+def _step_in_turn(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    largest: list[Tensor],
+    steps: list[Tensor],
+    *,
+    is_decoupled: bool,
+    **numbers: Any,
+) -> None:
+    """One step of torch's own default on a CPU, for steps that are counted already."""
+    counts = [step - 1 for step in steps]
+    adam(
+        parameters, gradients, first, second, largest, counts, foreach=False, decoupled_weight_decay=is_decoupled,
+        **numbers,
+    )  # fmt: skip
 
 
 class AdamW(Adam):

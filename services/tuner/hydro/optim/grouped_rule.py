@@ -65,6 +65,8 @@ class GroupedRule(ABC):
         self._coefficients: dict[str, Coefficients] = {}
         self.lane_rows = LaneRows()
         self.is_by_lane = self._is_large()
+        self.is_double = all(each.dtype is torch.float64 for each in self._parameters)
+        """Whether an update does torch's operations in torch's order, for equal bits, rather than fewer of them."""
         self._stale = True
 
     @property
