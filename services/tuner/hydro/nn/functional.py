@@ -20,6 +20,9 @@ from hydro.nn.lane_embedding import embedding as embedding
 from hydro.nn.lane_product import linear as linear
 from hydro.nn.lane_product import product as product
 
+_BLOCK_BYTES = 128
+"""Torch's loops take two vectors of at most 64 bytes at a time."""
+
 
 def linear_shared(x: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None = None) -> Tensor:
     """Applies each lane's linear map to one input that all lanes share, which is not copied.
@@ -43,17 +46,21 @@ def batch_norm(
 
     Exact because a channel meets only its own samples. Shape: `x` packed.
     """
-    mean, variance = running_mean_GC, running_var_GC
-    return plain.batch_norm(
-        x,
-        None if mean is None else mean.view(-1),
-        None if variance is None else variance.view(-1),
-        None if weight_GC is None else weight_GC.reshape(-1),
-        None if bias_GC is None else bias_GC.reshape(-1),
-        training,
-        momentum,
-        eps,
-    )
+    mean, variance = (None if each is None else each.view(-1) for each in (running_mean_GC, running_var_GC))
+    weight, bias = (None if each is None else each.reshape(-1) for each in (weight_GC, bias_GC))
+    channels = x.shape[1]
+    # Images keep their memory format, which a slice of them would lose.
+    extra = -channels % (_BLOCK_BYTES // x.itemsize) if x.is_cpu and x.ndim < 4 else 0
+    if not extra:
+        return plain.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
+    # Torch sums channels that fill no vector in another order: which ones follows from the number of lanes.
+    whole = plain.pad(x, (0, 0) * (x.ndim - 2) + (0, extra))
+    own = [None if each is None else plain.pad(each, (0, extra)) for each in (mean, variance, weight, bias)]
+    y = plain.batch_norm(whole, own[0], own[1], own[2], own[3], training, momentum, eps)
+    for kept, padded in ((mean, own[0]), (variance, own[1])):
+        if training and kept is not None and padded is not None:
+            kept.copy_(padded[:channels])
+    return y[:, :channels]
 
 
 def layer_norm(

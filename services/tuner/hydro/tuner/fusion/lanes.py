@@ -102,7 +102,7 @@ class LaneTensors:
         """Keeps the lanes with these indices, in this order, and forgets gradients."""
         kept = list(indices)
         for parameter in self.parameters.values():
-            parameter.grad, parameter.data = None, parameter.data[kept]
+            _replace_data(parameter, parameter.data[kept])
         self.buffers = self.buffers_of(kept)
 
     def append(self, rows: Sequence[Mapping[str, Tensor]]) -> None:
@@ -120,7 +120,7 @@ class LaneTensors:
             for name, stacked in {**self.parameters, **self.buffers}.items()
         }
         for name, parameter in self.parameters.items():
-            parameter.grad, parameter.data = None, torch.cat([parameter.data, *added[name]])
+            _replace_data(parameter, torch.cat([parameter.data, *added[name]]))
         self.buffers = {name: torch.cat([buffer, *added[name]]) for name, buffer in self.buffers.items()}
 
 
@@ -128,6 +128,18 @@ def lane_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Gives a model's parameters and buffers by name, detached, tied ones once."""
     named = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach() for name, tensor in named}
+
+
+def _replace_data(parameter: Tensor, data: Tensor) -> None:
+    """Gives a leaf other data of another shape, and forgets its gradient.
+
+    By way of another type, which has torch forget the node that gathers gradients of the old shape: it would live on
+    as long as anyone holds a loss of before.
+    """
+    parameter.grad = None
+    other = torch.float16 if data.dtype is torch.bfloat16 else torch.bfloat16
+    parameter.data = torch.empty(0, dtype=other, device=data.device)
+    parameter.data = data
 
 
 def _equal_frozen(models: Sequence[nn.Module], rows: Sequence[Mapping[str, Tensor]]) -> list[str]:

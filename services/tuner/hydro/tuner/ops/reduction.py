@@ -79,7 +79,8 @@ def reduction_lanes(emit: Emitter, op: OpOverload, x: Value, axes: Any, *rest: A
         return _reduction_of_all_lanes(emit, op, x, rest)
     listed = [axes] if isinstance(axes, int) else list(axes)
     if x.is_packed and all(axis % x.ndim >= 2 for axis in listed):
-        return emit.in_channels(emit.aten(op, (emit.packed(x), axes, *rest)))
+        # Each channel's pixels in a row: channels beside each other are summed in orders that depend on their place.
+        return emit.in_channels(emit.aten(op, (emit.method("contiguous", emit.packed(x)), axes, *rest)))
     shifted = lane_axis(axes) if isinstance(axes, int) else lane_axes(axes)
     return emit.in_lanes(emit.aten(op, (emit.lane_major(x), shifted, *rest)))
 
