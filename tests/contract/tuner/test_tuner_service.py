@@ -264,7 +264,7 @@ async def test_a_plan_is_made_of_the_request_alone(tuner, builder):
     assert list(large.trials) == ["t0", "t1", "t2"]
     assert dict(large.structure) == {"batch_size": whole(64)}
     assert large.execution == bundle_pb2.EXECUTION_FUSED
-    assert (large.max_lanes, large.memory_bytes, large.segment_seconds) == (8, 200, 0.008)
+    assert (large.max_lanes, large.micro_lanes, large.memory_bytes, large.segment_seconds) == (8, 8, 200, 0.008)
     assert dict(small.structure) == {"batch_size": whole(128)}
 
 

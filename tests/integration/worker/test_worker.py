@@ -321,3 +321,10 @@ def test_lanes_that_an_optimizer_left_half_done_begin_again_from_their_checkpoin
     for key, metrics in undisturbed.items():
         assert measured[key] == pytest.approx(metrics)
     assert fake.released[-1].failure == ""
+
+
+def test_a_bundle_runs_so_many_lanes_at_once_as_its_plan_says(fake: Any, run_worker: Any, lane: Any) -> None:
+    fake.offer(lane(0), lane(1), lane(2), micro_lanes=2)
+    run_worker()
+    assert fake.measured().keys() == {(str(trial), step) for trial in range(3) for step in (4, 8)}
+    assert {each.fusion_count for each in fake.rounds} == {2}

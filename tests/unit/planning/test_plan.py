@@ -179,6 +179,13 @@ def test_a_plan_is_a_function_of_its_arguments(profile, trials, devices):
     assert plan_bundles(profile, ROLES, trials, devices) == plan_bundles(profile, ROLES, trials, devices)
 
 
+def test_a_small_micro_bundle_still_makes_a_long_bundle():
+    cheapest_at_two = profile({1: 0.009, 2: 0.014, 4: 0.035})
+    (bundle,) = plan_bundles(cheapest_at_two, ROLES, trials(6), exclusive(1))
+    assert bundle.execution is Execution.FUSED
+    assert (bundle.micro_lanes, bundle.max_lanes) == (2, 8)
+
+
 def test_more_lanes_than_pay_at_once_run_in_micro_bundles():
     cheapest_at_two = replace(profile({1: 0.009, 2: 0.014, 4: 0.035}), lane_memory_bytes=3)
     sizing = choose_sizing(cheapest_at_two, PlannedDevice("devices/any"), 6)

@@ -33,9 +33,10 @@ class MemoryLessons:
             self._too_many[key] = min(miss.lanes, self._too_many.get(key, miss.lanes))
 
     def micro_lanes(self, recipe: Recipe) -> int | None:
-        """Gives the most lanes at once that are not known to be too many; None: nothing is known."""
-        too_many = self._too_many.get((recipe.fingerprint, recipe.width))
-        return None if too_many is None else max(1, too_many // 2)
+        """Gives the most lanes at once: the plan's, or less where that was too many; None: all of them."""
+        too_many = self._too_many.get((recipe.fingerprint, recipe.width), 2**31)
+        fitting = max(1, min(recipe.micro_lanes or recipe.max_lanes, too_many // 2))
+        return fitting if fitting < recipe.max_lanes else None
 
 
 class BundleBuilder:

@@ -56,6 +56,7 @@ def to_recipe(message: bundle_pb2.BundleRecipe) -> Recipe:
         surrogate=to_artifact(message.surrogate) if message.HasField("surrogate") else None,
         execution=_EXECUTIONS[message.execution],
         max_lanes=message.max_lanes,
+        micro_lanes=message.micro_lanes,
         lanes=tuple(to_lane(lane) for lane in message.lanes),
         data_seed=message.data_seed,
         measured_steps=tuple(message.measured_steps),

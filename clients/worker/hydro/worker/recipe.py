@@ -49,6 +49,8 @@ class Recipe:
     objective: str
     artifact_uri: str
     checkpoint_interval_seconds: float
+    micro_lanes: int = 0
+    """Most lanes that run at once; 0: all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class PlannedBundle:
     trials: tuple[int, ...]
     execution: Execution = Execution.SEPARATE
     max_lanes: int = 1
+    micro_lanes: int = 0
+    """Most lanes that run at once; 0: all of them."""
     memory_bytes: int = 0
     segment_seconds: float = 0.0
     structure: Hyperparameters = field(default_factory=dict)

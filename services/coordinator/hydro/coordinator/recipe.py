@@ -22,6 +22,7 @@ class Recipe:
     surrogate: Artifact | None
     execution: Execution
     max_lanes: int
+    micro_lanes: int
     lanes: tuple[Trial, ...]
     data_seed: int
     measured_steps: tuple[int, ...]
@@ -52,6 +53,7 @@ async def recipe_of(tx: Transaction, bundle: Bundle) -> Recipe:
         surrogate=surrogate.artifact if width < 1 else None,
         execution=bundle.plan.execution,
         max_lanes=bundle.plan.max_lanes,
+        micro_lanes=bundle.plan.micro_lanes,
         lanes=tuple(lanes),
         # Targets of different seeds see the data in different orders.
         data_seed=lanes[0].seed if is_target and lanes else study.spec.seed,

@@ -116,6 +116,7 @@ def _bundle_of(study: Study, message: tuner_service_pb2.PlannedBundle) -> Planne
         trials=tuple(TrialName.parse(name, "trials").number for name in message.trials),
         execution=Execution.FUSED if message.execution == bundle_pb2.EXECUTION_FUSED else Execution.SEPARATE,
         max_lanes=message.max_lanes,
+        micro_lanes=message.micro_lanes,
         memory_bytes=message.memory_bytes,
         segment_seconds=message.segment_seconds,
         structure=values_of(message.structure),

@@ -54,6 +54,7 @@ def _recipe_message(recipe: Recipe) -> bundle_pb2.BundleRecipe:
         width=recipe.width,
         execution=bundle_pb2.EXECUTION_FUSED if is_fused else bundle_pb2.EXECUTION_SEPARATE,
         max_lanes=recipe.max_lanes,
+        micro_lanes=recipe.micro_lanes,
         lanes=map(lane_message, recipe.lanes),
         data_seed=recipe.data_seed,
         measured_steps=recipe.measured_steps,

@@ -138,6 +138,7 @@ bundle = Table(
     Column("device", Text, ForeignKey("device.name"), nullable=False),
     Column("execution", Text, nullable=False),
     Column("max_lanes", Integer, nullable=False),
+    Column("micro_lanes", Integer, nullable=False, server_default="0"),
     Column("memory_bytes", BigInteger, nullable=False),
     Column("segment_seconds", Double, nullable=False),
     Column("structure", JSON, nullable=False),

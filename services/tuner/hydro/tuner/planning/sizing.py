@@ -12,8 +12,8 @@ NEAR_PEAK = 0.97
 costs memory and loses more with its worker (on the authors' GPU 100 lanes give 96 % of 220 at half the memory)."""
 
 BUNDLE_LANES = 8
-"""Lanes of a bundle of separate models: they gain no speed from each other, but their data are drawn once for all, and
-so is their model built."""
+"""A bundle holds so many lanes even where fewer run at once, separate models among them: they gain no speed from each
+other, but their data are drawn once for all, and so is their model built."""
 
 BUBBLE_SHARE = 0.8
 """Largest share of a slot's bubble that a segment may fill, so that a slow one still ends before the bubble does."""
@@ -71,7 +71,7 @@ def choose_sizing(profile: Profile, device: PlannedDevice, lanes: int | None = N
     best = _smallest_near_peak(profile, points, lanes)
     separate_fits = device.holds(profile.separate_memory_bytes, profile.separate_segment_seconds)
     if best and (_fusion_pays(profile, best, lanes) or not separate_fits):
-        return _fused_sizing(profile, best, lanes)
+        return _fused_sizing(profile, device, best, lanes)
     return separate_sizing(profile, lanes) if separate_fits else None
 
 
@@ -104,10 +104,11 @@ def separate_sizing(profile: Profile, lanes: int | None = None) -> Sizing:
     )
 
 
-def _fused_sizing(profile: Profile, best: ProfilePoint, lanes: int | None) -> Sizing:
-    wanted = lanes or best.lanes
-    waiting = max(0, wanted - best.lanes)
-    memory_bytes = best.memory_bytes + waiting * profile.lane_memory_bytes
+def _fused_sizing(profile: Profile, device: PlannedDevice, best: ProfilePoint, lanes: int | None) -> Sizing:
+    wanted = lanes or best.lanes * max(1, BUNDLE_LANES // best.lanes)
+    memory_bytes = best.memory_bytes + max(0, wanted - best.lanes) * profile.lane_memory_bytes
+    if lanes is None and not device.holds(memory_bytes, best.segment_seconds):
+        wanted, memory_bytes = best.lanes, best.memory_bytes
     return Sizing(profile, Execution.FUSED, wanted, best.lanes, memory_bytes, best.segment_seconds)
 
 

@@ -67,6 +67,7 @@ def profile(message: surrogate_pb2.Profile) -> Profile:
         separate_segment_seconds=message.separate_segment_seconds,
         target_step_seconds=message.target_step_seconds,
         target_memory_bytes=message.target_memory_bytes,
+        lane_memory_bytes=message.lane_memory_bytes,
     )
 
 
@@ -103,6 +104,7 @@ def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle
         trials=bundle.trials,
         execution=executions[bundle.execution],
         max_lanes=bundle.max_lanes,
+        micro_lanes=bundle.micro_lanes,
         memory_bytes=bundle.memory_bytes,
         segment_seconds=bundle.segment_seconds,
         structure=value_messages(bundle.structure),
@@ -181,4 +183,5 @@ def _profile_to_message(profile: Profile) -> surrogate_pb2.Profile:
         separate_segment_seconds=profile.separate_segment_seconds,
         target_step_seconds=profile.target_step_seconds,
         target_memory_bytes=profile.target_memory_bytes,
+        lane_memory_bytes=profile.lane_memory_bytes,
     )
