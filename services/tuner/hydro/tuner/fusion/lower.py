@@ -21,6 +21,7 @@ from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.fusion.overwriting import overwrite_operands
 from hydro.tuner.fusion.program import GroupedGraph, GroupedProgram
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
+from hydro.tuner.fusion.rounding import narrows, rounds_by_place
 from hydro.tuner.fusion.structure import NotFusible, Structure, call_arguments, compare
 from hydro.tuner.ops.registry import lane_rules
 from hydro.tuner.tracing import Trace, location
@@ -145,7 +146,8 @@ class _Lowering:
 
     def _lower_op(self, node: Node, op: OpOverload) -> Any:
         args, kwargs = self._arguments(node)
-        key = self._key(op, args, kwargs) if self._is_pure and not draws(op, args, kwargs) else None
+        is_repeatable = self._is_pure and not draws(op, args, kwargs) and not narrows(node.meta["val"], args)
+        key = self._key(op, args, kwargs) if is_repeatable else None
         if key is not None and key in self._computed:
             return self._computed[key]
         known = None if draws(op, args, kwargs) else self._constants.fold(op, args, kwargs, node.meta["val"])
@@ -180,7 +182,7 @@ class _Lowering:
     ) -> tuple[Tier, Any]:
         flat, _ = pytree.tree_flatten((args, kwargs))
         where = tuple(i for i, leaf in enumerate(flat) if isinstance(leaf, Value) and not leaf.is_shared)
-        if self._rounds_a_sum(values):
+        if self._is_double and rounds_by_place(op, args, values, self._emit.example):
             return Tier.UNROLLED, self._unroll(op, flat, where, args, kwargs)
         rule = rule_of(op)
         has_numbers = any(value.is_number for value in values)
@@ -191,17 +193,6 @@ class _Lowering:
         if not draws(op, args, kwargs) and not has_numbers and can_vmap(op, where, _examples(args), _examples(kwargs)):
             return Tier.VMAPPED, self._outputs(self._emit.call(vmapped, op, where, *self._any_form(args, kwargs)))
         return Tier.UNROLLED, self._unroll(op, flat, where, args, kwargs)
-
-    def _rounds_a_sum(self, values: Sequence[Value]) -> bool:
-        """Whether the op under way gives one number in a type narrower than the float64 of the model.
-
-        Its last bit depends on the order of the sum, so that lanes which are to equal models alone take it in turn.
-        """
-        example = self._emit.example
-        if not self._is_double or not isinstance(example, Tensor) or example.ndim > 0:
-            return False
-        is_narrow = example.dtype.is_floating_point and example.dtype != torch.float64
-        return is_narrow and any(value.ndim > 0 for value in values)
 
     def _unroll(
         self, op: OpOverload, flat: Sequence[Any], where: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
