@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from hydro import optim
 from hydro.nn import functional as grouped
+from hydro.tuner import fuse
 
 SHAPES = [(1, 1, 1), (2, 3, 5), (4, 16, 16), (5, 33, 7), (16, 32, 10), (3, 128, 96)]
 
@@ -61,3 +63,21 @@ def test_adam_in_float64_gives_the_bits_of_torch(size):
         together.step()
         optimizer.step()
     assert torch.equal(parameter[1], alone)
+
+
+def test_a_convolutional_net_in_float64_gives_the_bits_of_the_model_alone():
+    def make(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, groups=2),
+            nn.BatchNorm2d(16), nn.Hardswish(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
+        ).double()  # fmt: skip
+
+    models = [make(seed) for seed in range(3)]
+    x = torch.randn(4, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    together = fuse(models, (x,))
+    together(x).square().sum().backward()
+    for lane, model in enumerate(models):
+        model(x).square().sum().backward()
+        own = dict(model.named_parameters())
+        assert all(torch.equal(p.grad[lane], own[name].grad) for name, p in together.named_parameters())

@@ -104,7 +104,10 @@ def _uneven(call: Call, inputs: Dims, axis: int, sizes: list[int]) -> tuple[Dims
     return tuple((*inputs[:axis], call.new(size, pinned=True), *inputs[axis + 1 :]) for size in sizes)
 
 
-@lane_rule(aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default)
+@lane_rule(
+    aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default, aten.tensor_split.indices,
+    aten.tensor_split.sections,
+)  # fmt: skip
 def split_lanes(emit: Emitter, op: OpOverload, x: Value, sizes: Any, axis: int) -> list[Value]:
     """Exact: views of each lane."""
     return emit.several(emit.aten(op, (emit.lane_major(x), sizes, lane_axis(axis))), Layout.LANES)
