@@ -156,6 +156,14 @@ def element_losses(module: Any, y: Tensor) -> Any:
     )  # fmt: skip
 
 
+def draws(module: Any, y: Tensor) -> Any:
+    return (
+        y * torch.rand(5, 8, dtype=y.dtype), y + torch.randn(3, 1, 8, dtype=y.dtype), y * torch.rand_like(y),
+        y - torch.randn_like(y), y * torch.empty_like(y).uniform_(-1, 2), y * torch.empty_like(y).normal_(1, 0.1),
+        y + torch.rand(()),
+    )  # fmt: skip
+
+
 def _random(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(3))
 
@@ -181,6 +189,7 @@ SEQUENCE_OPS: dict[str, Case] = {
     "puts": (lambda: Calls(puts), _TEXT),
     "orders": (lambda: Calls(orders), _TEXT),
     "sequence-products": (lambda: Calls(products, matrix=(8, 3), row=(5,), gain=(8,)), _TEXT),
+    "draws": (lambda: Calls(draws), _TEXT),
     "class-losses": (lambda: Calls(class_losses, weight=(8,)), (*_TEXT, _ids(15))),
     "element-losses": (lambda: Calls(element_losses, weight=(8,)), _TEXT),
     "lstm": (lambda: Recurrent(nn.LSTM, num_layers=2, batch_first=True, dropout=0.3), _TEXT),

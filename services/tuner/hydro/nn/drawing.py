@@ -43,6 +43,38 @@ def bernoulli(
     return drawn
 
 
+def uniform(
+    shape: Sequence[int],
+    lanes: int,
+    low: float,
+    high: float,
+    generators: Streams,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Draws numbers in [low, high), as torch.rand does. Shape: gives [G, *shape]."""
+    drawn = torch.empty(lanes, *shape, dtype=dtype, device=device)
+    for row, _, stream in _rows(drawn, 0, generators):
+        row.uniform_(low, high, generator=stream)
+    return drawn
+
+
+def normal(
+    shape: Sequence[int],
+    lanes: int,
+    mean: float,
+    std: float,
+    generators: Streams,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """Draws normally distributed numbers, as torch.randn does. Shape: gives [G, *shape]."""
+    drawn = torch.empty(lanes, *shape, dtype=dtype, device=device)
+    for row, _, stream in _rows(drawn, 0, generators):
+        row.normal_(mean, std, generator=stream)
+    return drawn
+
+
 def feature_dropout(x: Tensor, p: float | Tensor, generators: Streams) -> Tensor:
     """Drops whole channels. Shape: `x` [G, N, C, ...]."""
     noise = x.new_empty(*x.shape[:3], *(1,) * (x.ndim - 3))

@@ -25,6 +25,8 @@ def functional_form(node: Node, op: OpOverload) -> OpOverload:
     Raises:
         NotFusible: There is none.
     """
+    if op is aten.normal_.default:
+        return aten.normal_functional.default
     namespace, name = op._schema.name.split("::")
     packet = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None)
     overload = getattr(packet, _FUNCTIONAL_OVERLOADS.get(op, op._overloadname), None)
