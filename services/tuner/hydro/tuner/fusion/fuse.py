@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from hydro.tuner.fusion.given_inputs import GivenInputs
 from hydro.tuner.fusion.lane_programs import LanePrograms
 from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
-from hydro.tuner.fusion.program import GroupedProgram
 from hydro.tuner.fusion.report import FusionReport
 
 
@@ -20,7 +19,7 @@ def fuse(models: Sequence[nn.Module], example_inputs: tuple[Any, ...]) -> Groupe
 
     Args:
         models: Ordinary modules; they are copied from and stay as they are.
-        example_inputs: Arguments of one of them; the fused model takes inputs of these shapes.
+        example_inputs: Arguments of one of them.
 
     Raises:
         ValueError: The models have different tensors.
@@ -47,14 +46,16 @@ class GroupedModel:
     def __init__(self, models: Sequence[nn.Module], example_inputs: tuple[Any, ...]) -> None:
         """Stacks the models' tensors and lowers their program for the mode the first one is in."""
         self._tensors = LaneTensors(models, shares_frozen=True)
-        self._programs = LanePrograms(models, example_inputs, self._tensors.shared_names())
+        self._programs = LanePrograms(models, GivenInputs(example_inputs, {}), self._tensors.shared_names())
         self.training = models[0].training
         self.generators: Sequence[torch.Generator] | None = None
-        self._shapes = _shapes(example_inputs)
         self._programs.program(self.training)
 
     def __call__(self, *inputs: Any, lane_inputs: bool = False, **keywords: Any) -> Any:
         """Runs all lanes.
+
+        Inputs nested otherwise, of other shapes or with other Python values than those before are traced and lowered
+        once more, at their first call.
 
         Args:
             *inputs: The model's arguments, shared by all lanes.
@@ -62,15 +63,15 @@ class GroupedModel:
             **keywords: The model's keyword arguments.
 
         Raises:
-            ValueError: The inputs are nested otherwise than the example, have other shapes, or another number of lanes;
-                or there are not as many generators as lanes.
+            ValueError: There are no lanes, or the inputs or the generators are for another number of them.
+            Exception: What the model itself raises about inputs that it does not take.
         """
+        if len(self) == 0:
+            raise ValueError("there are no lanes: insert one first")
         if self.generators is not None and len(self.generators) != len(self):
             raise ValueError(f"there are {len(self.generators)} generators for {len(self)} lanes: give one per lane")
-        program = self._programs.program(self.training)
-        if isinstance(program, GroupedProgram):
-            _require_shapes(self._shapes, inputs, len(self) if lane_inputs else None)
-        return program(
+        given = GivenInputs(inputs, keywords, len(self) if lane_inputs else None)
+        return self._programs.program(self.training, given)(
             {**self._tensors.parameters, **self._tensors.shared},
             self._tensors.buffers,
             inputs,
@@ -85,8 +86,8 @@ class GroupedModel:
 
     @property
     def report(self) -> FusionReport:
-        """Every op with its tier, for the mode the model is in."""
-        return self._programs.program(self.training).report
+        """Every op with its tier, for the mode the model is in and the form of inputs used last in it."""
+        return self._programs.report(self.training)
 
     def train(self, mode: bool = True) -> GroupedModel:
         """Sets train mode; its program is made at the first call."""
@@ -148,20 +149,3 @@ class GroupedModel:
         if self._tensors.unshare_unlike(row):
             self._programs.share(self._tensors.shared_names())
         self._programs.insert(model)
-
-
-def _shapes(inputs: tuple[Any, ...]) -> list[tuple[int, ...] | None]:
-    # At each step of a training: pytree takes ten times as long to find that nothing is nested.
-    leaves = inputs if all(isinstance(x, Tensor) for x in inputs) else pytree.tree_leaves(inputs)
-    return [tuple(x.shape) if isinstance(x, Tensor) else None for x in leaves]
-
-
-def _require_shapes(examples: list[tuple[int, ...] | None], inputs: tuple[Any, ...], lanes: int | None) -> None:
-    given = _shapes(inputs)
-    if len(given) != len(examples):
-        return  # The program names the two structures.
-    for position, (shape, example) in enumerate(zip(given, examples, strict=True)):
-        expected = example if example is None or lanes is None else (lanes, *example)
-        if shape != expected:
-            what = f"the example has {expected}" if lanes is None else f"with lane_inputs it is {expected}"
-            raise ValueError(f"input {position} has shape {shape}{':' if lanes is not None else ','} {what}")

@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from hydro.tuner.fusion.given_inputs import GivenInputs
 from hydro.tuner.fusion.lower import GroupedProgram, NotFusible, lower
+from hydro.tuner.fusion.report import FusionReport
 from hydro.tuner.fusion.separate import SeparateProgram
 from hydro.tuner.tracing import NotTraceable, Trace, trace
 
+KEPT_FORMS = 32
+"""How many forms of inputs have their programs kept; the one used longest ago goes first."""
+
+
+@dataclass(slots=True)
+class _Programs:
+    """What was made for one mode and one form of the inputs."""
+
+    traces: dict[int, Trace] = field(default_factory=dict)
+    """By configuration."""
+    lowered: GroupedProgram | str | None = None
+    """For the configurations that there are; a reason where they cannot be fused."""
+    of_lanes: GroupedProgram | SeparateProgram | None = None
+
 
 class LanePrograms:
-    """Train and eval programs for lanes of several configurations.
+    """Train and eval programs for lanes of several configurations, for each form of the inputs that occurs.
 
     Lanes that surely differ in nothing but tensors have one configuration and one trace. The program carries a table of
     the numbers in which configurations differ, so that only one that is new has it lowered again.
     """
 
-    def __init__(self, models: Sequence[nn.Module], example_inputs: tuple[Any, ...], shared: Sequence[str]) -> None:
+    def __init__(self, models: Sequence[nn.Module], example: GivenInputs, shared: Sequence[str]) -> None:
         """Takes the lanes' models; `shared` names parameters without a lane axis."""
-        self._example_inputs = example_inputs
+        self._example = example
         self._shared = tuple(shared)
         self._configurations: list[nn.Module] = []
         self._rows: list[int] = []
-        self._traces: dict[tuple[int, bool], Trace] = {}
-        self._programs: dict[bool, GroupedProgram | str] = {}
-        self._of_lanes: dict[bool, GroupedProgram | SeparateProgram] = {}
+        self._kept: dict[tuple[bool, Hashable], _Programs] = {}
         for model in models:
             self.insert(model)
 
@@ -35,17 +50,32 @@ class LanePrograms:
         """The number of lanes."""
         return len(self._rows)
 
-    def program(self, training: bool) -> GroupedProgram | SeparateProgram:
-        """Gives the program of the lanes that there are now, in their order."""
-        if training not in self._of_lanes:
-            self._of_lanes[training] = self._place(training)
-        return self._of_lanes[training]
+    def program(self, training: bool, given: GivenInputs | None = None) -> GroupedProgram | SeparateProgram:
+        """Gives the program of the lanes that there are now, in their order, for inputs of this form.
+
+        A model that cannot be fused with the example's inputs is not tried with others.
+        """
+        inputs = self._example if given is None else given
+        form = (training, inputs.form)
+        # The last one is the one used last.
+        kept = self._kept[form] = self._kept.pop(form) if form in self._kept else _Programs()
+        if len(self._kept) > KEPT_FORMS:
+            del self._kept[next(iter(self._kept))]
+        if kept.of_lanes is None:
+            kept.of_lanes = self._place(kept, training, inputs)
+        return kept.of_lanes
+
+    def report(self, training: bool) -> FusionReport:
+        """Every op with its tier, of the program used last in this mode; before any call, of the example's."""
+        used = [kept for (mode, _), kept in self._kept.items() if mode == training and kept.lowered is not None]
+        if not used:
+            return self.program(training).report
+        return (used[-1].of_lanes or self._place(used[-1], training, self._example)).report
 
     def take(self, indices: Sequence[int]) -> None:
         """Keeps the lanes with these indices, in this order."""
         self._rows = [self._rows[index] for index in indices]
-        if len(self._configurations) > 1:
-            self._of_lanes.clear()
+        self._lanes_changed()
 
     def insert(self, model: nn.Module | None) -> None:
         """Adds a lane at the end: configured like this model, or like the last lane."""
@@ -56,41 +86,48 @@ class LanePrograms:
             row = next(found, len(self._configurations))
         if row == len(self._configurations) and model is not None:
             self._configurations.append(model)
-            self._programs.clear()
+            self._lower_again()
         self._rows.append(row)
-        if len(self._configurations) > 1:
-            self._of_lanes.clear()
+        self._lanes_changed()
 
     def share(self, names: Sequence[str]) -> None:
         """Replaces the names of the parameters without a lane axis."""
         self._shared = tuple(names)
-        self._programs.clear()
-        self._of_lanes.clear()
+        self._lower_again()
 
-    def _place(self, training: bool) -> GroupedProgram | SeparateProgram:
-        if training not in self._programs:
-            self._programs[training] = self._lower(training)
-        program = self._programs[training]
-        if isinstance(program, str):
+    def _lanes_changed(self) -> None:
+        for kept in self._kept.values():
+            if len(self._configurations) > 1 or isinstance(kept.of_lanes, SeparateProgram):
+                kept.of_lanes = None
+
+    def _lower_again(self) -> None:
+        for kept in self._kept.values():
+            kept.lowered = kept.of_lanes = None
+
+    def _place(self, kept: _Programs, training: bool, inputs: GivenInputs) -> GroupedProgram | SeparateProgram:
+        if kept.lowered is None:
+            kept.lowered = self._lower(kept, training, inputs)
+        if isinstance(kept.lowered, str):
             # Also without lanes the report must say what cannot be fused.
             models = [self._configurations[row] for row in self._rows] or self._configurations[:1]
-            return SeparateProgram(models, training, program, self._shared)
-        return program if len(self._configurations) == 1 else program.of(self._rows)
+            return SeparateProgram(models, training, kept.lowered, self._shared)
+        return kept.lowered if len(self._configurations) == 1 else kept.lowered.of(self._rows)
 
-    def _lower(self, training: bool) -> GroupedProgram | str:
+    def _lower(self, kept: _Programs, training: bool, inputs: GivenInputs) -> GroupedProgram | str:
+        example = self._kept.get((training, self._example.form))
+        if example is not None and isinstance(example.lowered, str):
+            return example.lowered
+        args, keywords = inputs.of_one_lane()
         try:
-            return lower([self._trace(row, training) for row in range(len(self._configurations))], self._shared)
+            for row in range(len(kept.traces), len(self._configurations)):
+                kept.traces[row] = trace(self._configurations[row], args, train=training, example_keywords=keywords)
+            return lower([*kept.traces.values()], self._shared)
         except (NotFusible, NotTraceable) as error:
             return str(error)
 
-    def _trace(self, row: int, training: bool) -> Trace:
-        if (row, training) not in self._traces:
-            self._traces[row, training] = trace(self._configurations[row], self._example_inputs, train=training)
-        return self._traces[row, training]
-
     def __getstate__(self) -> dict[str, Any]:
         # Graphs are made again where the copy lives: they hold what cannot be pickled.
-        return vars(self) | {"_traces": {}, "_programs": {}, "_of_lanes": {}}
+        return vars(self) | {"_kept": {}}
 
 
 def same_configuration(one: nn.Module, other: nn.Module) -> bool:

@@ -60,6 +60,7 @@ class GroupedProgram:
         self._rebuild = rebuild
         self._aliases = aliases
         self._graphs: dict[bool, GroupedGraph] = {}
+        self._had_lane_inputs = False
 
     def of(self, rows: Sequence[int]) -> GroupedProgram:
         """Gives the program for lanes that are configured like these of the traces' lanes, without lowering again."""
@@ -72,8 +73,8 @@ class GroupedProgram:
 
     @property
     def report(self) -> FusionReport:
-        """Every op call with its tier."""
-        return self.graph(lane_inputs=next(iter(self._graphs), False)).report
+        """Every op call with its tier, for inputs given as in the last call."""
+        return self.graph(lane_inputs=self._had_lane_inputs).report
 
     def graph(self, *, lane_inputs: bool) -> GroupedGraph:
         """Gives the emitted graph for inputs that lanes share, or that carry the lane axis themselves."""
@@ -109,6 +110,7 @@ class GroupedProgram:
             The module's output, with a leading lane axis on every tensor.
         """
         graph = self.graph(lane_inputs=lane_inputs)
+        self._had_lane_inputs = lane_inputs
         flat = flatten_as((tuple(inputs), dict(keywords or {})), self._in_spec)
         own = [self._find(parameters, name) for name in graph.parameters]
         state = [self._find(buffers, name) for name in graph.buffers]
