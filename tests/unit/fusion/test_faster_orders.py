@@ -51,12 +51,20 @@ def test_adam_in_float32_steps_as_torch_does(size, amsgrad):
 
 
 @pytest.mark.parametrize("size", [(3, 4), (100, 100)], ids=["together", "by lane"])
-def test_adam_in_float64_gives_the_bits_of_torch(size):
+@pytest.mark.parametrize(
+    ("plain", "twin", "numbers"),
+    [
+        (torch.optim.AdamW, optim.AdamW, {"weight_decay": 0.1}),
+        (torch.optim.SGD, optim.SGD, {"weight_decay": 0.1, "momentum": 0.9}),
+    ],
+    ids=["adamw", "sgd"],
+)
+def test_optimizers_in_float64_give_the_bits_of_torch(plain, twin, numbers, size):
     generator = torch.Generator().manual_seed(0)
     parameter = torch.randn(2, *size, generator=generator, dtype=torch.float64).requires_grad_()
     alone = parameter.detach()[1].clone().requires_grad_()
-    together = optim.AdamW({"weight": parameter}, lr=[0.01, 0.02], weight_decay=[0.0, 0.1])
-    optimizer = torch.optim.AdamW([alone], lr=0.02, weight_decay=0.1)
+    together = twin({"weight": parameter}, lr=[0.01, 0.02], **numbers)
+    optimizer = plain([alone], lr=0.02, **numbers)
     for _ in range(20):
         parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         alone.grad = parameter.grad[1].clone()

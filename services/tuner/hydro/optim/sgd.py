@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.sgd import sgd
 
 from hydro.optim.grouped_rule import GroupedRule, pick
 from hydro.optim.lane_numbers import Number
@@ -104,15 +106,16 @@ class SGD(GroupedRule):
         return list(torch._foreach_addcmul(ahead, gradients, pick(self._direct, rows)))
 
     def update_by_lane(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
-        """Updates the parameters in these rows by torch's fused kernel, one lane after the other."""
+        """Updates the parameters in these rows by torch's kernel, fused but in float64, one lane after the other."""
         parameters = self.parameters_by_lane()
         buffers = self.slot_by_lane("momentum_buffer") if self._has_momentum else []
         gradient_of = {row: unbound(each) for row, each in zip(rows, gradients, strict=True)}
+        step: Callable[..., None] = _step_in_turn if self.is_double else torch._fused_sgd_
         for lane, (lr, momentum, dampening, weight_decay, nesterov, maximize), alike in self.lane_rows.parts(
             self._numbers, rows
         ):
             for is_first, part in self._by_start(lane, alike, momentum).items():
-                torch._fused_sgd_(
+                step(
                     [parameters[row][lane] for row in part],
                     [gradient_of[row][lane] for row in part],
                     [buffers[row][lane] for row in part] if momentum else [],
@@ -133,3 +136,22 @@ class SGD(GroupedRule):
         for row in rows:
             parts.setdefault(bool(self._steps[row, lane] == 1), []).append(row)
         return parts
+
+
+def _step_in_turn(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    buffers: list[Tensor],
+    *,
+    momentum: float,
+    is_first_step: bool,
+    **numbers: Any,
+) -> None:
+    """One step of torch's own default on a CPU."""
+    begin = not buffers or is_first_step
+    kept: list[Tensor | None] = [None] * len(parameters) if begin else list(buffers)
+    sgd(parameters, gradients, kept, foreach=False, momentum=momentum, **numbers)
+    if begin:
+        for buffer, started in zip(buffers, kept, strict=False):
+            if started is not None:
+                buffer.copy_(started)
