@@ -128,8 +128,8 @@ def test_an_optimizer_that_runs_out_in_its_first_step_is_put_back(
 ) -> None:
     refused = []
 
-    def half_done(self: Any) -> None:
-        step(self)
+    def half_done(self: Any, **given: Any) -> None:
+        step(self, **given)
         if self.lanes > 2:
             refused.append(self.lanes)
             _refuse()
@@ -143,6 +143,118 @@ def test_an_optimizer_that_runs_out_in_its_first_step_is_put_back(
     _train(trainer, 3)
     assert refused == [3]
     assert_equal_lanes(trainer, undisturbed)
+
+
+@pytest.fixture
+def roomless(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Memory for so many lanes in one stack; the refusal comes when half of their tensors are stacked."""
+    from hydro.tuner.fusion.lanes import LaneTensors
+
+    most, append, refused = [10**9], LaneTensors.append, []
+
+    def limited_append(self: Any, rows: Any) -> None:
+        append(self, rows)
+        if len(self) > most[0]:
+            refused.append(len(self))
+            _refuse()
+
+    monkeypatch.setattr(LaneTensors, "append", limited_append)
+    return most, refused
+
+
+def test_a_bundle_that_does_not_fit_at_once_is_built_in_smaller_ones(
+    digits: Any, roomless: Any, assert_equal_lanes: Any
+) -> None:
+    undisturbed = _train(_trainer(digits()), 2)
+    most, refused = roomless
+    most[0] = 2
+    trainer = _trainer(digits())
+    assert refused == [6, 3]
+    assert trainer.fusion_count == 2
+    assert [miss.lanes for miss in trainer.misses] == [6, 3]
+    assert trainer.take_failures() == ()
+    assert_equal_lanes(_train(trainer, 2), undisturbed)
+
+
+def test_lanes_that_join_take_a_micro_bundle_of_their_own_where_one_stack_has_no_room(
+    digits: Any, roomless: Any, assert_equal_lanes: Any
+) -> None:
+    undisturbed = _train(_trainer(digits(), LANES[:3]), 4)
+    trainer = _train(_trainer(digits(), LANES[:3]), 2)
+    most, _ = roomless
+    most[0] = 3
+    trainer.insert(LANES[3:5])
+    assert [lane.trial for lane in trainer.lanes] == ["0", "1", "2", "3", "4"]
+    assert_equal_lanes(_train(trainer, 2), undisturbed)
+    assert trainer.fusion_count <= 3
+
+
+def test_lanes_without_any_room_are_refused_and_the_others_stay_as_they_were(
+    digits: Any, roomless: Any, assert_equal_lanes: Any
+) -> None:
+    undisturbed = _train(_trainer(digits(), LANES[:3]), 4)
+    trainer = _train(_trainer(digits(), LANES[:3]), 2)
+    most, _ = roomless
+    most[0] = 0
+    with pytest.raises(OutOfMemory):
+        trainer.insert(LANES[3:5])
+    assert [lane.trial for lane in trainer.lanes] == ["0", "1", "2"]
+    assert trainer.take_failures() == ()
+    most[0] = 3
+    assert_equal_lanes(_train(trainer, 2), undisturbed)
+
+
+def test_lanes_that_cannot_be_regrouped_go_on_as_they_are(digits: Any, roomless: Any, assert_equal_lanes: Any) -> None:
+    undisturbed = _train(_trainer(digits()), 3)
+    trainer = build_trainer(
+        digits(),
+        width=1.0,
+        solution=None,
+        execution=Execution.FUSED,
+        lanes=LANES,
+        data_seed=7,
+        gate=OpenGate(),
+        micro_lanes=3,
+    )
+    _train(trainer, 1)
+    most, _ = roomless
+    most[0] = 2
+    trainer.remove(["1", "3", "4"])
+    assert "micro-bundles of 2, 1" in trainer.report
+    assert_equal_lanes(_train(trainer, 2), undisturbed)
+
+
+class Hungry(torch.nn.Module):
+    """A model that is refused memory while it is built, when so many are there already."""
+
+    def __init__(self, built: list[int], most: int) -> None:
+        super().__init__()
+        built.append(len(built))
+        if len(built) > most:
+            _refuse()
+        self.weight = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.weight).square().mean()
+
+
+@pytest.mark.parametrize("execution", list(Execution))
+def test_memory_refused_to_a_model_beside_others_fails_no_lane(digits: Any, execution: Execution) -> None:
+    built: list[int] = []
+
+    class Task(digits):  # type: ignore[misc]
+        def model(self, hp: Any) -> torch.nn.Module:
+            # The template, and two lanes.
+            return Hungry(built, 3)
+
+        def loss(self, model: Any, batch: Any, hp: Any) -> torch.Tensor:
+            return model(batch[0].flatten()[:2])  # type: ignore[no-any-return]
+
+    with pytest.raises(RuntimeError) as refused:
+        build_trainer(
+            Task(), width=1.0, solution=None, execution=execution, lanes=LANES[:3], data_seed=7, gate=OpenGate()
+        )
+    assert is_out_of_memory(refused.value)
 
 
 CHILD = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +321,63 @@ def test_lanes_that_an_optimizer_left_half_done_begin_again_from_their_checkpoin
     measured = fake.measured()
     for key, metrics in undisturbed.items():
         assert measured[key] == pytest.approx(metrics)
+    assert fake.released[-1].failure == ""
+
+
+@pytest.fixture
+def memory_for_lanes(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Memory for so many lanes, in whatever trainer."""
+    from hydro.tuner.training import fused_trainer, separate_trainer
+
+    def limit(most: int) -> weakref.WeakSet[Any]:
+        alive: weakref.WeakSet[Any] = weakref.WeakSet()
+
+        def limited(kind: Any) -> Any:
+            def build(*given: Any) -> Any:
+                if len(alive) >= most:
+                    _refuse()
+                lane = kind(*given)
+                alive.add(lane)
+                return lane
+
+            return build
+
+        monkeypatch.setattr(fused_trainer, "FusedLane", limited(fused_trainer.FusedLane))
+        monkeypatch.setattr(separate_trainer, "_Lane", limited(separate_trainer._Lane))
+        return alive
+
+    return limit
+
+
+@pytest.mark.parametrize("execution", [bundle_pb2.EXECUTION_FUSED, bundle_pb2.EXECUTION_SEPARATE])
+def test_lanes_without_room_wait_for_others_to_leave(
+    fake: Any, run_worker: Any, lane: Any, memory_for_lanes: Any, execution: Any
+) -> None:
+    fake.offer(lane(0), lane(1), lane(2), execution=execution)
+    run_worker()
+    undisturbed = fake.measured()
+    fake.rounds.clear()
+    memory_for_lanes(2)
+    fake.offer(lane(0), lane(1), lane(2), execution=execution)
+    run_worker()
+    measured = fake.measured()
+    assert measured.keys() == undisturbed.keys()
+    for key, metrics in undisturbed.items():
+        assert measured[key] == pytest.approx(metrics)
+    assert all(each.free_lanes == 0 for each in fake.rounds[:2])
+    assert not any(report.failure for each in fake.rounds for report in each.reports)
+    assert fake.released[-1].failure == ""
+
+
+def test_only_a_trial_that_does_not_fit_alone_fails(
+    fake: Any, run_worker: Any, lane: Any, memory_for_lanes: Any
+) -> None:
+    memory_for_lanes(0)
+    fake.offer(lane(0), lane(1))
+    run_worker()
+    failures = {report.trial[-1]: report.failure for each in fake.rounds for report in each.reports}
+    assert failures.keys() == {"0", "1"}
+    assert all("allocate" in failure for failure in failures.values())
     assert fake.released[-1].failure == ""
 
 

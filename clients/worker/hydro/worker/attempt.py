@@ -16,7 +16,7 @@ from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, MemoryMiss
-from hydro.tuner.training.out_of_memory import is_out_of_memory
+from hydro.tuner.training.out_of_memory import free_unused, is_out_of_memory
 from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.bundle import BundleBuilder
 from hydro.worker.device import Workplace
@@ -54,11 +54,15 @@ class Attempt:
         self._monotonic = monotonic
         self._store = ArtifactStore(grant.recipe.artifact_uri)
         self._lanes: dict[str, Lane] = {}
+        """All of the bundle; those that the trainer does not have wait for memory."""
         self._measured: dict[str, int] = {}
         self._current = CurrentTrial()
         self._logs = LaneLogs(self._current)
         self._trainer: BundleTrainer | None = None
-        self._arrived: list[Lane] = []
+        self._execution = grant.recipe.execution
+        self._held = grant.recipe.max_lanes
+        """The most lanes that the trainer holds."""
+        self._noted_misses = 0
         self._checkpointed_at = monotonic()
 
     def run(self) -> None:
@@ -70,8 +74,8 @@ class Attempt:
             Exception: The bundle cannot be trained: whatever the task raised for all lanes.
         """
         with redirect_stdout(self._logs):
-            self._build()
-            while self._running.lanes:
+            self._begin()
+            while self._has_lanes():
                 if self._keeper.release_requested or self._is_stopping():
                     self._save_all()
                     return
@@ -83,71 +87,122 @@ class Attempt:
             raise RuntimeError("the bundle has not been built")
         return self._trainer
 
-    def _build(self) -> None:
-        recipe = self._recipe
-        self._logs.add_trials(lane.trial for lane in recipe.lanes)
+    def _begin(self) -> None:
         task = self._workplace.aside(self._builder.load)
-        specs = self._admit(recipe.lanes)
-        self._rebuild: Callable[[Sequence[LaneSpec], Execution], BundleTrainer] = lambda lanes, execution: (
-            self._workplace.aside(lambda: self._builder.trainer(task, lanes, execution, self._current))
+        self._rebuild: Callable[[Sequence[LaneSpec]], BundleTrainer] = lambda lanes: self._workplace.aside(
+            lambda: self._builder.trainer(task, lanes, self._execution, self._current)
         )
-        self._execution = recipe.execution
-        self._trainer = self._rebuild(specs, self._execution)
-        self._note(f"{self._grant.name}: {self._trainer.report}", [spec.trial for spec in specs])
-        self._checkpointed_at = self._monotonic()
-        self._report_failures()
-        arrived, self._arrived = self._arrived, []
-        if arrived:
-            self._insert(arrived)
+        self._begin_anew()
+        self._admit(self._recipe.lanes)
 
-    def _admit(self, lanes: Sequence[Lane]) -> list[LaneSpec]:
-        """Notes lanes and reads their checkpoints; those that cannot be read fail."""
+    def _begin_anew(self) -> None:
+        """Lets go of all lanes: they go on from their last checkpoints, which the coordinator knows."""
+        self._trainer = None
+        free_unused(self._builder.device)
+        self._noted_misses = 0
+        self._trainer = self._rebuild([])
+
+    def _admit(self, lanes: Sequence[Lane]) -> None:
+        """Notes lanes; they join before the next step."""
+        self._logs.add_trials(lane.trial for lane in lanes)
+        last = self._recipe.measured_steps[-1]
+        for lane in lanes:
+            self._lanes[lane.trial] = lane
+            # A lane that has nothing left to train is measured once more: its first measurement stands.
+            self._measured[lane.trial] = lane.start_step if lane.start_step < last else -1
+
+    def _has_lanes(self) -> bool:
+        """Lets in lanes that wait, as many as memory holds; says whether any train."""
+        while (waiting := self._waiting()) and len(self._running.lanes) < self._held:
+            self._let_in(waiting[: self._held - len(self._running.lanes)])
+        return bool(self._running.lanes)
+
+    def _waiting(self) -> list[Lane]:
+        inside = {status.trial for status in self._running.lanes}
+        return [lane for trial, lane in self._lanes.items() if trial not in inside]
+
+    def _let_in(self, lanes: Sequence[Lane]) -> None:
+        specs = self._read(lanes)
+        wanted = len(self._running.lanes) + len(specs)
+        try:
+            self._insert(specs)
+        except (RuntimeError, MemoryError) as error:
+            is_smallest = wanted == 1 and self._execution is Execution.SEPARATE
+            if is_smallest or not is_out_of_memory(error):
+                raise
+        else:
+            self._note(f"{self._grant.name}: {self._running.report}", [spec.trial for spec in specs])
+            self._note_misses()
+            self._report_failures()
+            return
+        # Outside the handler: the error held the frames, and they the tensors.
+        self._hold_fewer_than(wanted)
+
+    def _read(self, lanes: Sequence[Lane]) -> list[LaneSpec]:
+        """Reads the lanes' checkpoints; those that cannot be read fail."""
         specs = []
         for lane in lanes:
             try:
-                spec = lane.spec()
+                specs.append(lane.spec())
             except HydroError as error:
                 self._tell([LaneNews(lane.trial, lane.start_step, failure=str(error))])
-                continue
-            self._lanes[lane.trial] = lane
-            last = self._recipe.measured_steps[-1]
-            # A lane that has nothing left to train is measured once more: its first measurement stands.
-            self._measured[lane.trial] = lane.start_step if lane.start_step < last else -1
-            specs.append(spec)
         return specs
 
+    def _insert(self, specs: Sequence[LaneSpec]) -> None:
+        try:
+            self._workplace.aside(lambda: self._running.insert(specs))
+        except (NotFusible, NotTraceable) as error:
+            self._separate(specs, str(error))
+
+    def _hold_fewer_than(self, lanes: int) -> None:
+        """There was no room for so many: some wait until others have left."""
+        self._held = max(len(self._running.lanes), lanes // 2, 1)
+        structlog.get_logger().warning("out of memory: lanes wait for others to leave", lanes=lanes, held=self._held)
+        if lanes == 1:
+            # A separate model has nothing beside it; where even that does not fit, its trial fails.
+            self._execution = Execution.SEPARATE
+            self._begin_anew()
+        free_unused(self._builder.device)
+
     def _advance_within_memory(self) -> None:
-        misses = len(self._running.misses)
         try:
             self._advance()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or self._execution is Execution.SEPARATE:
+            if not is_out_of_memory(error):
                 raise
-            too_many = MemoryMiss(self._running.fusion_count, 0)
+            reason = str(error)
         else:
-            self._note_misses(self._running.misses[misses:])
+            self._note_misses()
             return
         # Outside the handler: the error held the frames, and they the activations.
-        self._begin_smaller(too_many)
+        self._begin_smaller(reason)
 
-    def _note_misses(self, misses: Sequence[MemoryMiss]) -> None:
+    def _note_misses(self) -> None:
+        misses = self._running.misses[self._noted_misses :]
         if misses:
+            self._noted_misses += len(misses)
             self._builder.learn(misses)
             self._note(self._running.report, [status.trial for status in self._running.lanes])
 
-    def _begin_smaller(self, too_many: MemoryMiss) -> None:
-        """Goes back to the lanes' last checkpoints, which the coordinator knows, with fewer lanes at once."""
-        self._trainer = None
-        self._builder.learn([too_many])
-        self._execution = Execution.FUSED if too_many.lanes > 1 else Execution.SEPARATE
+    def _begin_smaller(self, reason: str) -> None:
+        """Has lanes begin again with fewer at once, then as separate models, then with fewer of them."""
+        self._note_misses()
+        held, at_once = self._running.lanes, self._running.fusion_count
+        if self._execution is Execution.FUSED and at_once > 1:
+            self._builder.learn([MemoryMiss(at_once, 0)])
+        elif self._execution is Execution.FUSED:
+            self._execution = Execution.SEPARATE
+        elif len(held) > 1:
+            self._held = len(held) // 2
+        else:
+            self._tell([LaneNews(status.trial, status.step, failure=reason) for status in held])
         structlog.get_logger().warning(
             "out of memory: lanes begin again from their checkpoints",
-            lanes=too_many.lanes,
+            lanes=at_once,
             execution=self._execution.value,
+            held=self._held,
         )
-        self._trainer = self._rebuild([lane.spec() for lane in self._lanes.values()], self._execution)
-        self._note(self._trainer.report, list(self._lanes))
-        self._report_failures()
+        self._begin_anew()
 
     def _advance(self) -> None:
         """To the next measurement, checkpoint or failure."""
@@ -162,6 +217,7 @@ class Attempt:
                 return
             if self._monotonic() - self._checkpointed_at >= self._recipe.checkpoint_interval_seconds > 0:
                 self._save_all()
+                return
 
     def _steps_left(self, trial: str, step: int) -> int:
         """Optimizer steps to the lane's next measurement."""
@@ -220,17 +276,11 @@ class Attempt:
 
     def _tell(self, news: Sequence[LaneNews]) -> None:
         """One round; then what the answer says is done."""
-        trainer = self._trainer
-        free, fusion_count = 0, 1
-        if trainer is not None:
-            free, fusion_count = max(0, self._recipe.max_lanes - len(trainer.lanes)), trainer.fusion_count
         failed = [each.trial for each in news if each.failure]
-        answer = self._reporter.report(news, free, fusion_count)
+        free = max(0, min(self._recipe.max_lanes, self._held) - len(self._lanes.keys() - set(failed)))
+        answer = self._reporter.report(news, free, self._running.fusion_count)
         self._drop(failed + [trial for trial, verdict in answer.verdicts.items() if self._ends(trial, verdict)])
-        self._arrived += answer.insertions
-        if self._arrived and self._trainer is not None:
-            arrived, self._arrived = self._arrived, []
-            self._insert(arrived)
+        self._admit(answer.insertions)
 
     def _ends(self, trial: str, verdict: Verdict) -> bool:
         return verdict is not Verdict.CONTINUE or self._measured.get(trial, 0) >= self._recipe.measured_steps[-1]
@@ -240,18 +290,8 @@ class Attempt:
             self._lanes.pop(trial, None)
             self._measured.pop(trial, None)
             self._logs.drop(trial)
-        if trials and self._trainer is not None:
-            self._trainer.remove(trials)
-
-    def _insert(self, lanes: Sequence[Lane]) -> None:
-        self._logs.add_trials(lane.trial for lane in lanes)
-        specs = self._admit(lanes)
-        try:
-            self._workplace.aside(lambda: self._running.insert(specs))
-        except (NotFusible, NotTraceable) as error:
-            self._separate(specs, str(error))
-        self._note(f"joins {self._grant.name}: {self._running.report}", [spec.trial for spec in specs])
-        self._report_failures()
+        if trials:
+            self._running.remove(trials)
 
     def _separate(self, new: Sequence[LaneSpec], reason: str) -> None:
         """Goes on with separate models: what came in cannot run in one program with the lanes there are."""
@@ -267,7 +307,8 @@ class Attempt:
             for status in self._running.lanes
         ]
         self._execution = Execution.SEPARATE
-        self._trainer = self._rebuild([*current, *new], self._execution)
+        self._begin_anew()
+        self._trainer = self._rebuild([*current, *new])
 
     def _note(self, text: str, trials: Sequence[str]) -> None:
         first_line = text.splitlines()[0]

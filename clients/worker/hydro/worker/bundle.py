@@ -45,13 +45,13 @@ class BundleBuilder:
     def __init__(self, recipe: Recipe, gate: Gate, device: torch.device, lessons: MemoryLessons) -> None:
         self._recipe = recipe
         self._gate = gate
-        self._device = device
+        self.device = device
         self._lessons = lessons
 
     def learn(self, misses: Sequence[MemoryMiss]) -> None:
         """Takes in what ran out of memory: later trainers run fewer lanes at once, those of other leases too."""
         self._lessons.learn(self._recipe, misses)
-        free_unused(self._device)
+        free_unused(self.device)
 
     def load(self) -> TrainingTask:
         """Imports the task.
@@ -87,7 +87,7 @@ class BundleBuilder:
             data_seed=recipe.data_seed,
             gate=self._gate,
             objective=recipe.objective,
-            device=self._device,
+            device=self.device,
             current=current,
             micro_lanes=self._lessons.micro_lanes(recipe),
         )

@@ -92,19 +92,19 @@ class FusedTrainer:
                 self._split(index)
                 continue
             own = streams[len(losses) : len(losses) + len(micro)]
-            done = self._attempted(micro, partial(micro.train_step, batches, own))
+            done = self._attempted(len(micro), partial(micro.train_step, batches, own))
             if done is not None:
                 losses, index = losses + done, index + 1
         return losses
 
-    def _attempted(self, micro: MicroBundle, work: Callable[[], _Result]) -> _Result | None:
-        """The result, or None when it ran out of memory and can be tried by halves."""
+    def _attempted(self, lanes: int, work: Callable[[], _Result]) -> _Result | None:
+        """The result for so many lanes at once, or None when it ran out of memory and can be tried by halves."""
         try:
             return work()
         except Exception as error:
             if not is_out_of_memory(error) or isinstance(error, OutOfMemory):
                 raise
-            miss = MemoryMiss(len(micro), peak_bytes(self._task.device))
+            miss = MemoryMiss(lanes, peak_bytes(self._task.device))
             if miss.lanes == 1:
                 raise OutOfMemory(miss) from error
         # Outside the handler: the error held the frames, and they the activations.
@@ -142,7 +142,7 @@ class FusedTrainer:
         metrics, index = dict[str, dict[str, float]](), 0
         while index < len(self._micro):
             micro = self._micro[index]
-            done = self._attempted(micro, partial(self._validate, micro, set(trials)))
+            done = self._attempted(len(micro), partial(self._validate, micro, set(trials)))
             if done is None:
                 self._split(index)
             else:
@@ -190,7 +190,8 @@ class FusedTrainer:
 
     def _built(self, spec: LaneSpec) -> Iterator[FusedLane]:
         """The lane, or nothing when the task raises for it."""
-        with self._failures.attributed(spec.trial, spec.start_step, but=(NotTraceable, NotFusible)):
+        but = (NotTraceable, NotFusible)
+        with self._failures.attributed(spec.trial, spec.start_step, but=but, is_alone=False):
             yield FusedLane(self._task, spec, self._given.models)
 
     def _check_fusible(self, lanes: Sequence[FusedLane]) -> None:
@@ -211,14 +212,24 @@ class FusedTrainer:
         return (lanes[start : start + size] for start in range(0, len(lanes), size))
 
     def _join(self, arriving: list[MovingLane]) -> None:
-        """Fills the last micro-bundle, then further ones."""
-        room = max(0, self._room(self._micro[-1])) if self._micro else 0
-        if arriving[:room]:
-            self._micro[-1].join(arriving[:room])
-        rest = arriving[room:]
-        size = self._micro_lanes or max(1, len(rest))
-        for start in range(0, len(rest), size):
-            self._micro.append(MicroBundle(self._given, self._programs, rest[start : start + size]))
+        """Fills the last micro-bundle, then further ones: with all lanes or none."""
+        stacked: list[MicroBundle] | None = None
+        while stacked is None:
+            # Stacked anew, so that what has no room leaves everything as it was.
+            kept, last = (self._micro[:-1], self._micro[-1:]) if self._has_room() else (self._micro, [])
+            lanes = sum(map(len, last)) + len(arriving)
+            at_once = min(lanes, self._micro_lanes or lanes)
+            stacked = self._attempted(at_once, partial(self._stacked, last, arriving))
+        self._micro = [*kept, *stacked]
+
+    def _has_room(self) -> bool:
+        return bool(self._micro) and self._room(self._micro[-1]) > 0
+
+    def _stacked(self, micro: Sequence[MicroBundle], arriving: Sequence[MovingLane] = ()) -> list[MicroBundle]:
+        moving = [*(lane for each in micro for lane in each.moving(range(len(each)))), *arriving]
+        size = self._micro_lanes or len(moving)
+        starts = range(0, len(moving), size)
+        return [MicroBundle(self._given, self._programs, moving[start : start + size]) for start in starts]
 
     def _room(self, micro: MicroBundle) -> int:
         return sys.maxsize if self._micro_lanes is None else self._micro_lanes - len(micro)
@@ -237,9 +248,12 @@ class FusedTrainer:
         size = self._micro_lanes or math.inf
         if len(self._micro) > math.ceil(sum(map(len, self._micro)) / size):
             first = next(index for index, micro in enumerate(self._micro) if len(micro) < size)
-            moving = [each for micro in self._micro[first:] for each in micro.moving(range(len(micro)))]
-            del self._micro[first:]
-            self._join(moving)
+            try:
+                self._micro = [*self._micro[:first], *self._stacked(self._micro[first:])]
+            except Exception as error:
+                # They are held twice meanwhile; without room for that they go on as they are.
+                if not is_out_of_memory(error):
+                    raise
         self._source.place_lanes([Cursor(lane.step, lane.hyperparameters) for lane in self._lanes()])
 
     def take_failures(self) -> tuple[LaneFailure, ...]:

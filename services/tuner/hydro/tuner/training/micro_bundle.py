@@ -111,7 +111,7 @@ class MicroBundle:
         self._is_proven = False
         """Whether these lanes have taken a step: the optimizer's state is there, and room for its work."""
         self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
-        self.join(arriving)
+        self._join(arriving)
 
     def __len__(self) -> int:
         """How many lanes there are."""
@@ -221,8 +221,7 @@ class MicroBundle:
         """Gives a copy of a lane's optimizer state."""
         return self._optimizer.lane_state(index)
 
-    def join(self, arriving: Sequence[MovingLane]) -> None:
-        """Stacks lanes at the end."""
+    def _join(self, arriving: Sequence[MovingLane]) -> None:
         self.stacked.append([each.tensors for each in arriving])
         for each in arriving:
             self._optimizer.append(each.optimizer_state, each.lane.numbers.options(), each.lane.make_optimizer)

@@ -16,7 +16,7 @@ from hydro.tuner.training.averages import SampleAverages
 from hydro.tuner.training.checkpoint import LaneState, load_model
 from hydro.tuner.training.clipping import clip_gradients
 from hydro.tuner.training.data import BatchSource, Cursor
-from hydro.tuner.training.failures import LaneFailures
+from hydro.tuner.training.failures import Attribution, LaneFailures
 from hydro.tuner.training.fused_kernels import use_fused_kernels
 from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
@@ -129,7 +129,7 @@ class SeparateTrainer:
 
     @property
     def misses(self) -> tuple[MemoryMiss, ...]:
-        """None: a model that does not fit by itself fails by itself."""
+        """None: one that does not fit beside others asks for fewer lanes, and one that does not fit by itself fails."""
         return ()
 
     def train_step(self) -> None:
@@ -154,11 +154,14 @@ class SeparateTrainer:
             with self._gate.segment("backward"):
                 is_ready = self._backward(lane, loss)
         if is_ready:
-            with self._gate.segment("optimizer"), self._failures.attributed(lane.trial, lane.step):
+            with self._gate.segment("optimizer"), self._attributed(lane):
                 lane.update(self._task)
 
+    def _attributed(self, lane: _Lane) -> Attribution:
+        return self._failures.attributed(lane.trial, lane.step, is_alone=len(self._lanes) == 1)
+
     def _loss(self, lane: _Lane, batch: Batch) -> Tensor | None:
-        with self._failures.attributed(lane.trial, lane.step):
+        with self._attributed(lane):
             if not lane.model.training:
                 lane.model.train()
             with autocast(self._task):
@@ -170,7 +173,7 @@ class SeparateTrainer:
         return None
 
     def _backward(self, lane: _Lane, loss: Tensor) -> bool:
-        with self._failures.attributed(lane.trial, lane.step):
+        with self._attributed(lane):
             lane.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             return True
         return False
@@ -204,11 +207,14 @@ class SeparateTrainer:
 
     def insert(self, lanes: Sequence[LaneSpec]) -> None:
         """See `BundleTrainer`."""
+        is_alone = len(self._lanes) + len(lanes) == 1
+        built: list[_Lane] = []
         for spec in lanes:
-            with self._failures.attributed(spec.trial, spec.start_step):
+            with self._failures.attributed(spec.trial, spec.start_step, is_alone=is_alone):
                 lane = _Lane(self._task, spec, self._given.models)
                 self._prepare(lane)
-                self._lanes.append(lane)
+                built.append(lane)
+        self._lanes += built
         self._place_lanes()
 
     def _prepare(self, lane: _Lane) -> None:

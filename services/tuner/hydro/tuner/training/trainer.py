@@ -65,7 +65,8 @@ class BundleTrainer(Protocol):
         """Takes every lane one optimizer step further. Does nothing when there are no lanes.
 
         Raises:
-            OutOfMemory: The lanes have to be built again from their checkpoints, fewer at once.
+            Exception: Any that `is_out_of_memory` tells: the lanes have to be built again from their checkpoints,
+                fewer at once or fewer in all.
         """
         ...
 
@@ -89,6 +90,7 @@ class BundleTrainer(Protocol):
 
         Raises:
             NotFusible: A fused trainer cannot run them beside its lanes; it is as it was before.
+            Exception: Any that `is_out_of_memory` tells: there is no room for all of them, and it is as it was before.
         """
         ...
 
