@@ -20,7 +20,7 @@ LARGEST = 40_000_000
 
 _FIXED_SIZES = {
     "maxvit_t": (2, 3, 224, 224),  # windows of 7 at the last of five halvings
-    "s3d": (1, 3, 13, 193, 193),  # pools over 2 x 7 x 7 places at the end
+    "s3d": (1, 3, 14, 224, 224),  # pools over 2 x 7 x 7 places at the end
     "inception_v3": (2, 3, 96, 96),
 }
 """The least that these take; the others are fully convolutional, or pad."""
