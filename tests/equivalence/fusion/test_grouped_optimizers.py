@@ -292,6 +292,58 @@ def test_the_bits_of_a_lane_do_not_depend_on_the_other_lanes(case, dtype, monkey
         assert all(torch.equal(mine, other) for mine, other in zip(alone, train(lanes), strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_bits_of_a_lane_do_not_depend_on_whether_its_neighbours_parameters_have_equal_numbers(dtype):
+    shapes = [(33,), (5, 7), ()]
+    generator = torch.Generator().manual_seed(1)
+    values = [torch.randn(2, *shape, generator=generator).to(dtype) for shape in shapes]
+    steps = [[torch.randn(2, *shape, generator=generator).to(dtype) for shape in shapes] for _ in range(4)]
+
+    def train(second):
+        parameters = {str(row): value.clone().requires_grad_() for row, value in enumerate(values)}
+        optimizer = optim.AdamW(parameters, lr=0.1)
+        optimizer.set_options(1, second)
+        for rows in steps:
+            for parameter, gradient in zip(parameters.values(), rows, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+        return [parameter.detach()[0] for parameter in parameters.values()]
+
+    alike, unlike = train({}), train({"1": {"lr": 0.01, "betas": (0.5, 0.7), "eps": 1e-3}})
+    assert all(torch.equal(mine, other) for mine, other in zip(alike, unlike, strict=True))
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float64, torch.float64), (torch.float64, torch.float32)])
+@pytest.mark.parametrize("case", ["adam", "adamw"])
+def test_parameters_whose_gradients_come_and_go_step_as_those_of_torch(case, dtypes):
+    optimizer_type, numbers = CASES[case]
+    shapes = {"weight": ((2, 3), dtypes[0]), "bias": ((3,), dtypes[1]), "scale": ((), dtypes[0])}
+    generator = torch.Generator().manual_seed(1)
+    lanes = len(numbers)
+    parameters = {name: torch.randn(lanes, *shape, generator=generator).to(dtype).requires_grad_()
+                  for name, (shape, dtype) in shapes.items()}  # fmt: skip
+    blank = optimizer_type([torch.zeros(1, requires_grad=True)]).defaults
+    options = [{name: {**blank, **given} for name in shapes} for given in numbers]
+    alone = [{name: parameter.detach()[lane].clone().requires_grad_() for name, parameter in parameters.items()}
+             for lane in range(lanes)]  # fmt: skip
+    torches = [optimizer_type(leaves.values(), **given) for leaves, given in zip(alone, numbers, strict=True)]
+    optimizer = optim.build_optimizer(optimizer_type, parameters, options)
+    for step in range(40):
+        for row, (name, parameter) in enumerate(parameters.items()):
+            present = step in range(5 * row, 35 + row)
+            gradient = torch.randn(parameter.shape, generator=generator).to(parameter) if present else None
+            parameter.grad = gradient
+            for lane, leaves in enumerate(alone):
+                leaves[name].grad = None if gradient is None else gradient[lane].clone()
+        optimizer.step()
+        for each in torches:
+            each.step()
+    for lane, leaves in enumerate(alone):
+        for name, leaf in leaves.items():
+            tolerance = 1e-12 if leaf.dtype is torch.float64 and dtypes[1] is torch.float64 else 1e-5
+            assert torch.allclose(parameters[name][lane], leaf, rtol=0, atol=tolerance), (lane, name)
+
+
 def test_an_optimizer_made_by_its_maker_keeps_its_groups_and_attributes():
     class Counting(torch.optim.SGD):
         def __init__(self, params, lr, factor):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from hydro.optim.bias_corrections import as_factors, as_torch, corrections_ahead
+from hydro.optim.columns import Columns, shared
 from hydro.optim.grouped_rule import GroupedRule, pick
 from hydro.optim.lane_numbers import Number
 from hydro.optim.lane_rows import unbound
 from hydro.optim.parameter_groups import Parameters
+
+_ONE = torch.ones(1, 1, 1, dtype=torch.float64)
 
 
 class Adam(GroupedRule):
@@ -24,6 +29,7 @@ class Adam(GroupedRule):
 
     numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize", "decoupled_weight_decay")
     elements_by_lane = 8192
+    _constant: Sequence[Tensor] = ()
 
     def __init__(
         self,
@@ -43,22 +49,22 @@ class Adam(GroupedRule):
 
     def refresh(self) -> None:
         """Writes the coefficients that do not depend on the step count."""
-        decay, decoupled = self._numbers["weight_decay"], self._numbers["decoupled_weight_decay"]
-        self._has_amsgrad = bool((self._numbers["amsgrad"] != 0).any())
+        numbers = self._numbers
+        decay, decoupled = numbers["weight_decay"], numbers["decoupled_weight_decay"]
+        self._has_amsgrad = bool((numbers["amsgrad"] != 0).any())
         if self.is_by_lane:
             return
         self._couples = bool((decay * (1 - decoupled) != 0).any())
         self._decays = bool((decay * decoupled != 0).any())
-        self._maximizes = bool((self._numbers["maximize"] != 0).any())
-        self._sign = self.write("sign", 1 - 2 * self._numbers["maximize"])
+        self._maximizes = bool((numbers["maximize"] != 0).any())
         self._coupled = self.write("coupled", decay * (1 - decoupled))
-        self._kept = self.write("kept", 1 - self._numbers["lr"] * decay * decoupled)
-        self._first_share = self.write("first_share", 1 - self._numbers["beta1"])
-        self._second_share = self.write("second_share", 1 - self._numbers["beta2"])
-        self._second_kept = self.write("second_kept", self._numbers["beta2"])
-        self._betas = torch.stack([self._numbers["beta1"], self._numbers["beta2"]])
-        self._descent = torch.stack([-self._numbers["lr"], self._numbers["eps"]])
-        self._amsgrad = self.write("amsgrad", self._numbers["amsgrad"])
+        self._kept = self.write("kept", 1 - numbers["lr"] * decay * decoupled)
+        self._descent = shared(torch.stack([-numbers["lr"], numbers["eps"]]))
+        constant = [numbers[name] for name in ("beta1", "beta2", "maximize", "amsgrad")]
+        # A table is the same tensor until one of its numbers changes.
+        if any(old is not new for old, new in zip_longest(self._constant, constant)):
+            self._constant = constant
+            self.forget_ahead()
 
     def has_slot(self, slot: str, row: int, lane: int) -> bool:
         """Torch keeps the largest moment for lanes with amsgrad."""
@@ -66,66 +72,68 @@ class Adam(GroupedRule):
 
     def update(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
         """Updates the parameters in these rows, all lanes at once."""
-        parameters, gradients = pick(self._parameters, rows), list(gradients)
+        for columns in self.columns(rows):
+            own = gradients
+            if len(columns.rows) < len(rows):
+                own = [gradient for row, gradient in zip(rows, gradients, strict=True) if row in columns.rows]
+            self._update_columns(columns, own)
+
+    def _update_columns(self, columns: Columns, gradients: Sequence[Tensor]) -> None:
+        first_share, second_share, second_kept, sign, amsgrad = self._constants(columns)
+        gradient = columns.gather(gradients)
         if self._maximizes:
-            gradients = list(torch._foreach_mul(gradients, pick(self._sign, rows)))
+            gradient.mul_(sign)
         if self._couples:
-            gradients = list(torch._foreach_addcmul(gradients, parameters, pick(self._coupled, rows)))
+            torch._foreach_addcmul_(columns.room_parts, columns.parameters, pick(self._coupled, columns.rows))
         if self._decays:
-            torch._foreach_mul_(parameters, pick(self._kept, rows))
-        first = pick(self.slot("exp_avg"), rows)
-        torch._foreach_lerp_(first, gradients, pick(self._first_share, rows))
-        second = self._second_moment(rows, gradients)
+            torch._foreach_mul_(columns.parameters, pick(self._kept, columns.rows))
+        self.slot_in_columns("exp_avg", columns)[0].lerp_(gradient, first_share)
+        second, _ = self.slot_in_columns("exp_avg_sq", columns)
         if self.is_double:
-            self._descend_as_torch(rows, parameters, first, second)
-            return
-        step_size, eps = self._corrections()
-        direction = self.room(rows)
-        for moment, into in zip(second, direction, strict=True):
-            torch.sqrt(moment, out=into)
-        torch._foreach_add_(direction, pick(eps, rows))
-        for moment, into in zip(first, direction, strict=True):
-            torch.div(moment, into, out=into)
-        torch._foreach_addcmul_(parameters, direction, pick(step_size, rows))
-
-    def _second_moment(self, rows: Sequence[int], gradients: list[Tensor]) -> list[Tensor]:
-        second = pick(self.slot("exp_avg_sq"), rows)
-        if self.is_double:
-            torch._foreach_mul_(second, pick(self._second_kept, rows))
-            torch._foreach_addcmul_(second, torch._foreach_mul(gradients, pick(self._second_share, rows)), gradients)
+            second.mul_(second_kept).addcmul_(gradient * second_share, gradient)
         else:
-            squares = self.room(rows)
-            for gradient, into in zip(gradients, squares, strict=True):
-                torch.mul(gradient, gradient, out=into)
-            torch._foreach_lerp_(second, squares, pick(self._second_share, rows))
-        if not self._has_amsgrad:
-            return second
-        largest = pick(self.slot("max_exp_avg_sq"), rows)
-        torch._foreach_maximum_(largest, second)
-        chosen = zip(pick(self._amsgrad, rows), largest, second, strict=True)
-        return [torch.where(amsgrad != 0, maximum, current) for amsgrad, maximum, current in chosen]
+            second.lerp_(torch.mul(gradient, gradient, out=gradient), second_share)
+        if self._has_amsgrad:
+            largest, _ = self.slot_in_columns("max_exp_avg_sq", columns)
+            second = torch.where(amsgrad != 0, torch.maximum(largest, second, out=largest), second)
+        descend = self._descend_as_torch if self.is_double else self._descend
+        descend(columns, second)
 
-    def _corrections(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The step size and eps, with the second moment's correction taken out of its root: a pass less."""
-        first, second = 1 - self._betas**self._steps
-        step_size, eps = self._descent * second.sqrt_()
-        return self.write("step_size", step_size.div_(first)), self.write("eps", eps)
+    def _descend(self, columns: Columns, second: Tensor) -> None:
+        """With the second moment's correction taken out of its root, and the step size in the quotient: passes less."""
+        step_size, eps = columns.write("descent", self._corrections(columns), columns.own(self._descent))
+        scale = torch.sqrt(second, out=columns.room).add_(eps)
+        torch.div(step_size, scale, out=scale)
+        _, first = self.slot_in_columns("exp_avg", columns)
+        torch._foreach_addcmul_(columns.parameters, first, columns.room_parts)
 
-    def _descend_as_torch(
-        self, rows: Sequence[int], parameters: list[Tensor], first: list[Tensor], second: list[Tensor]
-    ) -> None:
-        """Torch's operations in torch's order; powers in Python, as a tensor's may differ in the last bit."""
-        tables = (self._numbers["beta1"].tolist(), self._numbers["beta2"].tolist(), self._steps.tolist())
-        corrections = [
-            [(1 - beta1**step, (1 - beta2**step) ** 0.5) for beta1, beta2, step in zip(*lanes, strict=True)]
-            for lanes in zip(*tables, strict=True)
-        ]
-        of_first, of_second = torch.tensor(corrections, dtype=torch.float64).unbind(-1)
-        step_size = self.write("step_size", -self._numbers["lr"] / of_first)
-        scale = torch._foreach_sqrt(second)
-        torch._foreach_div_(scale, pick(self.write("correction", of_second), rows))
-        torch._foreach_add_(scale, pick(self.write("eps", self._numbers["eps"]), rows))
-        torch._foreach_addcdiv_(parameters, torch._foreach_mul(first, pick(step_size, rows)), scale)
+    def _descend_as_torch(self, columns: Columns, second: Tensor) -> None:
+        """Torch's operations in torch's order."""
+        negative_rate, eps = columns.own(self._descent)
+        of_first, of_second = self._corrections(columns)
+        step_size = negative_rate / of_first
+        tables = torch.stack([step_size, of_second.expand_as(step_size), eps.expand_as(step_size)])
+        step_size, correction, eps = columns.write("descent", tables, _ONE)
+        torch.sqrt(second, out=columns.room).div_(correction).add_(eps)
+        steps, parts = columns.reserve()
+        torch.mul(self.slot_in_columns("exp_avg", columns)[0], step_size, out=steps)
+        torch._foreach_addcdiv_(columns.parameters, parts, columns.room_parts)
+
+    def _constants(self, columns: Columns) -> list[Tensor]:
+        if columns.constants is None:
+            beta1, beta2, maximize, amsgrad = self._constant
+            tables = shared(torch.stack([1 - beta1, 1 - beta2, beta2, 1 - 2 * maximize, amsgrad]))
+            columns.constants = columns.write("constants", columns.own(tables), _ONE)
+        return columns.constants
+
+    def _corrections(self, columns: Columns) -> Tensor:
+        """What both moments' bias makes of this step, [2, 1 or T, G]."""
+        if columns.ahead is None or columns.step == len(columns.ahead):
+            counts = shared(torch.stack([*self._constant[:2], self._steps])[:, columns.rows])
+            columns.ahead = corrections_ahead(counts, as_torch if self.is_double else as_factors)
+            columns.step = 0
+        columns.step += 1
+        return columns.ahead[columns.step - 1]
 
     def update_by_lane(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> None:
         """Updates the parameters in these rows by torch's kernels, fused but in float64, one lane after the other."""

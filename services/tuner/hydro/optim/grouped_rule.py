@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from hydro.optim.columns import Columns
 from hydro.optim.grouped_optimizer import LaneOptions, LaneState, MakeOptimizer
 from hydro.optim.lane_numbers import Coefficients, LaneNumbers
 from hydro.optim.lane_rows import LaneRows, Rows
@@ -63,6 +64,8 @@ class GroupedRule(ABC):
         self._state: dict[str, list[Tensor]] = {}
         self._room: list[Tensor] = []
         self._coefficients: dict[str, Coefficients] = {}
+        self._columns: list[Columns] = []
+        self._column_rows: list[int] = []
         self.lane_rows = LaneRows()
         self.is_by_lane = self._is_large()
         self.is_double = all(each.dtype is torch.float64 for each in self._parameters)
@@ -82,7 +85,8 @@ class GroupedRule(ABC):
     @torch.no_grad()
     def step(self, skipped: Sequence[int] = ()) -> None:
         """Updates every parameter that has a gradient, from `.grad`; the skipped lanes stay as they are."""
-        rows = [row for row, parameter in enumerate(self._parameters) if parameter.grad is not None]
+        given = [parameter.grad for parameter in self._parameters]
+        rows = [row for row, gradient in enumerate(given) if gradient is not None]
         if not rows or len(skipped) == self.lanes:
             return
         restore = self._snapshot(list(skipped)) if skipped else None
@@ -91,7 +95,7 @@ class GroupedRule(ABC):
             self.lane_rows.forget_numbers()
             self.refresh()
         self.count(rows)
-        gradients = [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None]
+        gradients = [gradient for gradient in given if gradient is not None]
         update = self.update_by_lane if self.is_by_lane else self.update
         update(rows, gradients)
         if restore is not None:
@@ -112,7 +116,7 @@ class GroupedRule(ABC):
     def count(self, rows: Sequence[int]) -> None:
         """Advances the step counts of the parameters in these rows."""
         if len(rows) == len(self._parameters):
-            self._steps += 1
+            self._steps.add_(1.0)
         else:
             self._steps[list(rows)] += 1
 
@@ -200,6 +204,30 @@ class GroupedRule(ABC):
             self._coefficients[name] = Coefficients(self._parameters)
         return self._coefficients[name].write(table)
 
+    def columns(self, rows: Sequence[int]) -> list[Columns]:
+        """Gives the parameters in these rows side by side, apart by dtype and device."""
+        if self._column_rows != rows:
+            self._column_rows = list(rows)
+            kinds: dict[Any, list[int]] = {}
+            for row in rows:
+                kinds.setdefault((self._parameters[row].dtype, self._parameters[row].device), []).append(row)
+            self._columns = [Columns(own, pick(self._parameters, own)) for own in kinds.values()]
+        return self._columns
+
+    def forget_ahead(self) -> None:
+        """Lets go of what was computed from numbers or step counts that have changed."""
+        for columns in self._columns:
+            columns.constants = columns.ahead = None
+
+    def slot_in_columns(self, name: str, columns: Columns) -> tuple[Tensor, list[Tensor]]:
+        """Gives a slot as [G, P], and each parameter's part of it, which is its slot from now on."""
+        if name not in columns.slots:
+            tensors = self.slot(name)
+            whole, parts = columns.slots[name] = columns.reserve()
+            for row, part in zip(columns.rows, parts, strict=True):
+                tensors[row] = part.copy_(tensors[row])
+        return columns.slots[name]
+
     def parameters_by_lane(self) -> list[Rows]:
         """Gives each parameter's rows."""
         return self.lane_rows.of("parameters", self._parameters)
@@ -216,19 +244,21 @@ class GroupedRule(ABC):
     def _snapshot(self, lanes: list[int]) -> Callable[[], None]:
         """Keeps lanes' rows; what it gives writes them back, and zeros into state that has come up since."""
         tables = [(table, table[:, lanes]) for table in (self._steps, *self._scalars.values())]
-        kept = {id(tensor): tensor[lanes] for tensor in self._tensors()}
+        kept = {place: tensor[lanes] for place, tensor in self._tensors().items()}
 
         def restore() -> None:
             for table, values in tables:
                 table[:, lanes] = values
-            for tensor in self._tensors():
-                tensor[lanes] = kept.get(id(tensor), torch.zeros_like(tensor[lanes]))
+            for place, tensor in self._tensors().items():
+                tensor[lanes] = kept.get(place, torch.zeros_like(tensor[lanes]))
+            self.forget_ahead()
             self._stale = True
 
         return restore
 
-    def _tensors(self) -> list[Tensor]:
-        return [*self._parameters, *(tensor for tensors in self._state.values() for tensor in tensors)]
+    def _tensors(self) -> dict[tuple[str, int], Tensor]:
+        named = {"parameter": self._parameters, **self._state}
+        return {(name, row): tensor for name, tensors in named.items() for row, tensor in enumerate(tensors)}
 
     def _read(self, options: Mapping[str, Any]) -> list[tuple[str, Any]]:
         given = dict(options)
@@ -262,6 +292,8 @@ class GroupedRule(ABC):
     def _forget_shapes(self) -> None:
         self._room.clear()
         self._coefficients.clear()
+        self._columns.clear()
+        self._column_rows.clear()
         self.lane_rows.forget()
         self._stale = True
 
