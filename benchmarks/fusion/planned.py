@@ -31,7 +31,7 @@ class Choice:
     """Models that step together."""
 
     def __str__(self) -> str:
-        return f"fused by {self.at_once}" if self.execution is Execution.FUSED else "separate"
+        return f"fused by {self.at_once}" if self.execution is not Execution.SEPARATE else "separate"
 
 
 class WorkloadTask(TrainingTask):

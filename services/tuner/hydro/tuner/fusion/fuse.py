@@ -89,6 +89,16 @@ class GroupedModel:
         """Every op with its tier, for the mode the model is in and the form of inputs used last in it."""
         return self._programs.report(self.training)
 
+    def compile(self) -> GroupedModel:
+        """Has the model run by torch.compile from here on, where it can: see `GroupedProgram.compiled`."""
+        self._programs.compile()
+        return self
+
+    @property
+    def compilation(self) -> str:
+        """Whether the model runs compiled, and if not, why; empty where nobody asked for it."""
+        return self._programs.program(self.training).compilation
+
     def train(self, mode: bool = True) -> GroupedModel:
         """Sets train mode; its program is made at the first call."""
         self.training = mode

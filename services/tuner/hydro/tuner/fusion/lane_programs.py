@@ -40,6 +40,7 @@ class LanePrograms:
         """Takes the lanes' models; `shared` names parameters without a lane axis."""
         self._example = example
         self._shared = tuple(shared)
+        self._compiles = False
         self._configurations: list[nn.Module] = []
         self._rows: list[int] = []
         self._kept: dict[tuple[bool, Hashable], _Programs] = {}
@@ -90,6 +91,11 @@ class LanePrograms:
         self._rows.append(row)
         self._lanes_changed()
 
+    def compile(self) -> None:
+        """Has programs run by torch.compile from here on."""
+        self._compiles = True
+        self._lower_again()
+
     def share(self, names: Sequence[str]) -> None:
         """Replaces the names of the parameters without a lane axis."""
         self._shared = tuple(names)
@@ -121,7 +127,8 @@ class LanePrograms:
         try:
             for row in range(len(kept.traces), len(self._configurations)):
                 kept.traces[row] = trace(self._configurations[row], args, train=training, example_keywords=keywords)
-            return lower([*kept.traces.values()], self._shared)
+            program = lower([*kept.traces.values()], self._shared)
+            return program.compiled() if self._compiles else program
         except (NotFusible, NotTraceable) as error:
             return str(error)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from hydro.tuner.fusion.compiled import COMPILED, CompiledGraph
 from hydro.tuner.fusion.flattening import flatten_as
 from hydro.tuner.fusion.report import FusionReport
 
@@ -39,6 +40,14 @@ class GroupedGraph:
         constants = (x[chosen] if index in self.lane_constants else x for index, x in enumerate(self.constants))
         return replace(self, numbers=tuple(number[chosen] for number in self.numbers), constants=tuple(constants))
 
+    def compiled(self, inputs: int, *, lane_inputs: bool) -> CompiledGraph:
+        """Gives the graph by way of torch.compile, for so many input tensors."""
+        tensors = [name not in self.shared for name in (*self.parameters, *self.buffers)]
+        constants = [index in self.lane_constants for index in range(len(self.constants))]
+        stacked = [*tensors, *[True] * len(self.numbers), *constants, *[lane_inputs] * inputs]
+        buffers = range(len(self.parameters), len(tensors))
+        return CompiledGraph(self.module, stacked, buffers, draws=self.draws)
+
 
 class GroupedProgram:
     """Runs one traced module for all lanes at once.
@@ -53,12 +62,17 @@ class GroupedProgram:
         in_spec: pytree.TreeSpec,
         rebuild: Callable[[Sequence[Any]], Any],
         aliases: Mapping[str, str],
+        compiled: dict[bool, CompiledGraph] | None = None,
     ) -> None:
-        """Takes what lowers the trace; `lower(lane_inputs)` is called once for each way of giving inputs."""
+        """Takes what lowers the trace; `lower(lane_inputs)` is called once for each way of giving inputs.
+
+        Where `compiled` is given, runs go by torch.compile: it keeps the forms for further programs of these graphs.
+        """
         self._lower = lower
         self._in_spec = in_spec
         self._rebuild = rebuild
         self._aliases = aliases
+        self._compiled = compiled
         self._graphs: dict[bool, GroupedGraph] = {}
         self._had_lane_inputs = False
 
@@ -69,7 +83,29 @@ class GroupedProgram:
             self._in_spec,
             self._rebuild,
             self._aliases,
+            self._compiled,
         )
+
+    def compiled(self) -> GroupedProgram:
+        """Gives the program that runs by torch.compile, at fusion counts that are powers of two.
+
+        The lanes are padded up to one, so that nothing is compiled again as they come and go. What draws random
+        numbers, and what torch cannot compile whole, runs as here: see `compilation`. A lane's bits do not depend on
+        the values of its neighbours, but may on its place and on how many there are.
+        """
+        form = self.graph
+        return GroupedProgram(
+            lambda lane_inputs: form(lane_inputs=lane_inputs), self._in_spec, self._rebuild, self._aliases, {}
+        )
+
+    @property
+    def compilation(self) -> str:
+        """Whether the program runs compiled, and if not, why, in words; empty where nobody asked for it."""
+        if self._compiled is None:
+            return ""
+        used = [self.graph(lane_inputs=key).compiled(0, lane_inputs=key) for key in self._graphs]
+        reasons = [each.reason for each in (*self._compiled.values(), *used) if each.reason]
+        return f"not compiled: {reasons[0]}" if reasons else COMPILED
 
     @property
     def report(self) -> FusionReport:
@@ -115,8 +151,12 @@ class GroupedProgram:
         own = [self._find(parameters, name) for name in graph.parameters]
         state = [self._find(buffers, name) for name in graph.buffers]
         lanes = self._lanes(graph, parameters, generators, flat if lane_inputs else [])
-        arguments = (*own, *state, *graph.numbers, *graph.constants, *flat, lanes, generators)
-        return self._rebuild(graph.module.forward(*arguments))
+        tensors = (*own, *state, *graph.numbers, *graph.constants, *flat)
+        if self._compiled is not None:
+            if lane_inputs not in self._compiled:
+                self._compiled[lane_inputs] = graph.compiled(len(flat), lane_inputs=lane_inputs)
+            return self._rebuild(self._compiled[lane_inputs](tensors, lanes, generators))
+        return self._rebuild(graph.module.forward(*tensors, lanes, generators))
 
     def _find(self, tensors: Mapping[str, Tensor], name: str) -> Tensor:
         if name in tensors:

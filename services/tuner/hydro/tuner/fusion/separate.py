@@ -27,6 +27,8 @@ class SeparateProgram:
         self._training = training
         run = OpRun(type(modules[0]).__name__, Tier.SEPARATE, "")
         self.report = FusionReport((run,), reason)
+        self.compilation = ""
+        """See `GroupedProgram`."""
 
     def __call__(
         self,

@@ -29,6 +29,24 @@ class ProfilePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledPoint:
+    """The cost of a bundle of so many lanes, run as one program by way of torch.compile."""
+
+    lanes: int
+    """A power of two: at others it runs padded."""
+    step_seconds: float
+    """Of the whole bundle."""
+    compile_seconds: float
+    bundle_steps: int
+    """So many steps a bundle takes, and has to earn the compilation in."""
+
+    @property
+    def seconds(self) -> float:
+        """What a step costs with its share of the compilation."""
+        return self.step_seconds + self.compile_seconds / self.bundle_steps
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """Fused bundles at ascending fusion counts, against separate surrogates and the target.
 
@@ -48,12 +66,16 @@ class Profile:
     misses: tuple[MemoryMiss, ...] = ()
     """Bundles that ran out of memory when they were trained, whatever had been measured."""
 
+    compiled: CompiledPoint | None = None
+    """None: not measured, since it could not pay, or not to be had."""
+
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:
         """Reads what `dataclasses.asdict` gives, and JSON of it."""
         points = tuple(ProfilePoint(**point) for point in fields["fused"])
         misses = tuple(MemoryMiss(**miss) for miss in fields["misses"])
-        return cls(**{**fields, "fused": points, "misses": misses})
+        compiled = CompiledPoint(**fields["compiled"]) if fields.get("compiled") else None
+        return cls(**{**fields, "fused": points, "misses": misses, "compiled": compiled})
 
     def fused_memory(self, lanes: int) -> MemoryEstimate:
         """Predicts the memory of a fused bundle of so many lanes at once."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from hydro.tuner.fusion.compiled import COMPILED, bucket
 from hydro.tuner.planning.memory_line import predict_memory
-from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.recording_gate import RecordingGate
-from hydro.tuner.planning.sizing import BUNDLE_LANES
+from hydro.tuner.planning.sizing import BUNDLE_LANES, smallest_near_peak
 from hydro.tuner.planning.still_task import StillTask
 from hydro.tuner.planning.turns import Patience, seconds_in_turns, step_clock
 from hydro.tuner.shrinking.solution import Solution
@@ -31,6 +32,12 @@ LARGER_WITHOUT_GAIN = 2
 
 BUDGET_SECONDS = 8.0
 """No larger bundle is begun that would end later than so long after the first."""
+
+EXPECTED_GAIN = 0.2
+"""The share of a step's time that compiling may be hoped to save."""
+
+EXPECTED_COMPILE_SECONDS = 30.0
+"""What a compilation may be feared to take: it is begun only for bundles that earn so much in all their steps."""
 
 _CPU = torch.device("cpu")
 
@@ -78,7 +85,13 @@ class Profiler:
     patience: Patience = Patience()
 
     def measure(
-        self, max_lanes: int, *, fuse: bool, budget_seconds: float = BUDGET_SECONDS, memory_bytes: int = 0
+        self,
+        max_lanes: int,
+        *,
+        fuse: bool,
+        budget_seconds: float = BUDGET_SECONDS,
+        memory_bytes: int = 0,
+        bundle_steps: int = 0,
     ) -> Measured:
         """Measures all of a profile, in a few seconds for a small model.
 
@@ -87,6 +100,8 @@ class Profiler:
             fuse: Whether to try fused bundles at all.
             budget_seconds: Of the fused bundles, about; one lane is measured whatever it takes.
             memory_bytes: Fused bundles that would hold more are not measured; 0: no limit.
+            bundle_steps: How many steps a bundle takes: where they may pay for it, the compiled form is measured too,
+                which takes as long as it compiles. 0: never.
 
         Raises:
             ProfileFailed: the task raised, or its loss is not finite from the start.
@@ -109,7 +124,27 @@ class Profiler:
             target_step_seconds=target.step_seconds,
             target_memory_bytes=target.memory_bytes,
         )
-        return Measured(profile, report)
+        compiled = self._measure_compiled(profile, separate, two, bundle_steps) if fused else None
+        return Measured(replace(profile, compiled=compiled), report)
+
+    def _measure_compiled(
+        self, profile: Profile, separate: _Subject, alone: ProfilePoint, bundle_steps: int
+    ) -> CompiledPoint | None:
+        """Measures the compiled form at the count that suits the emitted one; None where it could not pay."""
+        best = smallest_near_peak(profile, profile.fused)
+        if best is None or not compiling_could_pay(best, bundle_steps):
+            return None
+        subject = self._subject(Execution.COMPILED)
+        if not isinstance(subject.trainer, FusedTrainer):
+            return None
+        self._grow(subject, best.lanes)
+        begin = time.perf_counter()
+        subject.trainer.train_step()
+        compile_seconds = time.perf_counter() - begin
+        if subject.trainer.compilation != COMPILED:
+            return None
+        point = self._point(subject, beside=separate, alone=alone)
+        return CompiledPoint(best.lanes, point.step_seconds, compile_seconds, bundle_steps)
 
     def _measure_fused(
         self, separate: _Subject, alone: ProfilePoint, max_lanes: int, budget_seconds: float, memory_bytes: int
@@ -170,6 +205,15 @@ class Profiler:
         return ProfilePoint(
             subject.lanes, seconds[0] * drift, peak_bytes(self.device), subject.gate.longest_segment_seconds()
         )
+
+
+def compiling_could_pay(point: ProfilePoint, bundle_steps: int) -> bool:
+    """Tells whether so many steps of a bundle might earn what their compilation takes; not where it would run padded.
+
+    Padded, it would hold memory for more lanes than were measured.
+    """
+    is_full = bucket(point.lanes) == point.lanes
+    return is_full and bundle_steps * point.step_seconds * EXPECTED_GAIN > EXPECTED_COMPILE_SECONDS
 
 
 def _rising(points: list[ProfilePoint], max_lanes: int, deadline: float, memory_bytes: int) -> Iterator[int]:

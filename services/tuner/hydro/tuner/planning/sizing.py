@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
-from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.training.execution import Execution
 
 NEAR_PEAK = 0.97
@@ -68,8 +70,11 @@ def choose_sizing(profile: Profile, device: PlannedDevice, lanes: int | None = N
         lanes: How many lanes there are to train; None: as many as one likes.
     """
     points = _fitting_points(profile, device)
-    best = _smallest_near_peak(profile, points, lanes)
+    best = smallest_near_peak(profile, points, lanes)
     separate_fits = device.holds(profile.separate_memory_bytes, profile.separate_segment_seconds)
+    compiled = profile.compiled
+    if compiled and _compiling_pays(profile, compiled, device, best, lanes):
+        return _fused_sizing(profile, device, profile.point(compiled.lanes), lanes, Execution.COMPILED)
     if best and (_fusion_pays(profile, best, lanes) or not separate_fits):
         return _fused_sizing(profile, device, best, lanes)
     return separate_sizing(profile, lanes) if separate_fits else None
@@ -104,12 +109,34 @@ def separate_sizing(profile: Profile, lanes: int | None = None) -> Sizing:
     )
 
 
-def _fused_sizing(profile: Profile, device: PlannedDevice, best: ProfilePoint, lanes: int | None) -> Sizing:
+def _fused_sizing(
+    profile: Profile,
+    device: PlannedDevice,
+    best: ProfilePoint,
+    lanes: int | None,
+    execution: Execution = Execution.FUSED,
+) -> Sizing:
     wanted = lanes or best.lanes * max(1, BUNDLE_LANES // best.lanes)
     memory_bytes = best.memory_bytes + max(0, wanted - best.lanes) * profile.lane_memory_bytes
     if lanes is None and not device.holds(memory_bytes, best.segment_seconds):
         wanted, memory_bytes = best.lanes, best.memory_bytes
-    return Sizing(profile, Execution.FUSED, wanted, best.lanes, memory_bytes, best.segment_seconds)
+    return Sizing(profile, execution, wanted, best.lanes, memory_bytes, best.segment_seconds)
+
+
+def _compiling_pays(
+    profile: Profile, compiled: CompiledPoint, device: PlannedDevice, best: ProfilePoint | None, lanes: int | None
+) -> bool:
+    """Tells whether a lane-step is cheapest compiled, with its share of the compilation, on a device of one's own.
+
+    A compilation is longer than any bubble.
+    """
+    if device.bubble_seconds or not device.holds(profile.fused_memory(compiled.lanes).upper_bytes, 0.0):
+        return False
+    # A part of a micro-bundle costs what a whole one does.
+    count = lanes or compiled.lanes
+    seconds = ceil(count / compiled.lanes) * compiled.seconds / count
+    fused = 1 / _rate(profile, best, lanes) if best else float("inf")
+    return seconds < min(fused, profile.separate_step_seconds or float("inf"))
 
 
 def _fusion_pays(profile: Profile, point: ProfilePoint, lanes: int | None) -> bool:
@@ -117,7 +144,10 @@ def _fusion_pays(profile: Profile, point: ProfilePoint, lanes: int | None) -> bo
     return not profile.separate_step_seconds or 1 / _rate(profile, point, lanes) < profile.separate_step_seconds
 
 
-def _smallest_near_peak(profile: Profile, points: list[ProfilePoint], lanes: int | None) -> ProfilePoint | None:
+def smallest_near_peak(
+    profile: Profile, points: Sequence[ProfilePoint], lanes: int | None = None
+) -> ProfilePoint | None:
+    """Gives the smallest of these counts with nearly the best throughput of them; None: there are none."""
     peak = max((_rate(profile, point, lanes) for point in points), default=0.0)
     return next((point for point in points if _rate(profile, point, lanes) >= NEAR_PEAK * peak), None)
 

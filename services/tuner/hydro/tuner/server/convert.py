@@ -96,13 +96,11 @@ def plan_to_message(bundles: Iterable[PlannedBundle]) -> tuner_service_pb2.PlanB
 
 
 def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle:
-    executions = {
-        Execution.FUSED: bundle_pb2.EXECUTION_FUSED,
-        Execution.SEPARATE: bundle_pb2.EXECUTION_SEPARATE,
-    }
+    # The contract knows nothing of compiled bundles: whoever reads it runs them as they were emitted.
+    is_separate = bundle.execution is Execution.SEPARATE
     return tuner_service_pb2.PlannedBundle(
         trials=bundle.trials,
-        execution=executions[bundle.execution],
+        execution=bundle_pb2.EXECUTION_SEPARATE if is_separate else bundle_pb2.EXECUTION_FUSED,
         max_lanes=bundle.max_lanes,
         micro_lanes=bundle.micro_lanes,
         memory_bytes=bundle.memory_bytes,

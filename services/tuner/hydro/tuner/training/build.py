@@ -58,8 +58,8 @@ def build_trainer(
     placed = PlacedTask(task, device)
     models = ModelLibrary(placed, width, solution)
     given = Surroundings(placed, models, data_seed, gate, objective, current or CurrentTrial())
-    if execution is Execution.FUSED:
-        fused = FusedTrainer(given, micro_lanes)
+    if execution is not Execution.SEPARATE:
+        fused = FusedTrainer(given, micro_lanes, compiles=execution is Execution.COMPILED)
         try:
             fused.insert(lanes)
         except (NotTraceable, NotFusible) as error:

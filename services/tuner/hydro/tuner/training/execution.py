@@ -8,5 +8,7 @@ class Execution(Enum):
 
     FUSED = "FUSED"
     """As one grouped program."""
+    COMPILED = "COMPILED"
+    """As one grouped program by way of torch.compile, where that can be; on a GPU captured as well."""
     SEPARATE = "SEPARATE"
     """One model after the other."""

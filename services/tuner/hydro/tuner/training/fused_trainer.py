@@ -36,15 +36,15 @@ class FusedTrainer:
     alone: the activations of one of them are there at a time.
     """
 
-    def __init__(self, given: Surroundings, micro_lanes: int | None = None) -> None:
-        """Takes the most lanes that run at once; None: all of them."""
+    def __init__(self, given: Surroundings, micro_lanes: int | None = None, *, compiles: bool = False) -> None:
+        """Takes the most lanes that run at once (None: all of them), and whether their training is to be compiled."""
         self._given = given
         self._task = given.task
         self._micro_lanes = micro_lanes
         self._failures = LaneFailures(given.current)
         self._micro: list[MicroBundle] = []
         self._misses: list[MemoryMiss] = []
-        self._programs = ProgramLibrary(given.task)
+        self._programs = ProgramLibrary(given.task, compiles=compiles)
         self._validation = FusedValidation(given.task, self._programs, given.gate)
         self._source = BatchSource(given.task, given.data_seed)
 
@@ -67,7 +67,13 @@ class FusedTrainer:
         counts = [len(micro) for micro in self._micro]
         how = "as one program" if len(counts) < 2 else f"in micro-bundles of {', '.join(map(str, counts))}"
         missed = "".join(f" (out of memory with {miss.lanes} at once)" for miss in self._misses[-1:])
-        return f"{sum(counts)} lanes {how}{missed}; {self._programs.report}"
+        compiled = f", {self.compilation}" if self.compilation else ""
+        return f"{sum(counts)} lanes {how}{missed}{compiled}; {self._programs.report}"
+
+    @property
+    def compilation(self) -> str:
+        """Whether training runs compiled, and if not, why, in words; empty where nobody asked for it."""
+        return self._programs.compilation
 
     @property
     def misses(self) -> tuple[MemoryMiss, ...]:

@@ -36,8 +36,10 @@ class ProgramLibrary:
     program carries those numbers as vectors over its lanes.
     """
 
-    def __init__(self, task: PlacedTask) -> None:
+    def __init__(self, task: PlacedTask, *, compiles: bool = False) -> None:
+        """Takes whether training programs are to be compiled; those of validation run seldom and stay as they are."""
         self._task = task
+        self._compiles = compiles
         self._reads = {True: HyperparameterReads(), False: HyperparameterReads()}
         self._traces: dict[Hashable, Trace] = {}
         self._programs: dict[tuple[int, ...], GroupedProgram] = {}
@@ -55,7 +57,8 @@ class ProgramLibrary:
             traces = traces[:1]
         key = tuple(id(each) for each in traces)
         if key not in self._programs:
-            self._programs[key] = lower(traces)
+            program = lower(traces)
+            self._programs[key] = program.compiled() if train and self._compiles else program
         return self._programs[key]
 
     def check(self, lanes: Sequence[TracedLane], batch: Batch) -> None:
@@ -80,6 +83,12 @@ class ProgramLibrary:
             self._traces[*key[:3], reads.values(lane.hyperparameters)] = traced
             return traced
         return self._traces[key]
+
+    @property
+    def compilation(self) -> str:
+        """See `GroupedProgram`: of the newest training program."""
+        told = [program.compilation for program in self._programs.values() if program.compilation]
+        return told[-1] if told else ""
 
     @property
     def report(self) -> str:
