@@ -23,7 +23,7 @@ class Emitter:
     def __init__(self, graph: Graph, lanes: Node, generators: Node) -> None:
         """Starts on a graph with the two placeholders that every rule may use."""
         self._graph = graph
-        self.lanes = lanes
+        self.lanes: Any = lanes
         """The number of lanes, known at run time."""
         self.generators = generators
         """The lanes' random streams, or None at run time."""

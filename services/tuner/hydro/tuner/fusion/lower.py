@@ -19,14 +19,16 @@ from hydro.tuner.fusion.fallback import can_vmap, unrolled, vmapped
 from hydro.tuner.fusion.inplace import functional_form, without_changed_views
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.fusion.overwriting import overwrite_operands
+from hydro.tuner.fusion.own_samples import OwnSamples
 from hydro.tuner.fusion.program import GroupedGraph, GroupedProgram
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
 from hydro.tuner.fusion.rounding import narrows, rounds_by_place
+from hydro.tuner.fusion.samples import Padding, takes_random_numbers
 from hydro.tuner.fusion.structure import NotFusible, Structure, call_arguments, compare
 from hydro.tuner.ops.registry import lane_rules
 from hydro.tuner.tracing import Trace, location
 
-__all__ = ["GroupedProgram", "NotFusible", "lower"]
+__all__ = ["GroupedProgram", "NotFusible", "lower", "lower_padded"]
 
 aten = torch.ops.aten
 
@@ -51,6 +53,28 @@ def lower(traces: Sequence[Trace], shared: Collection[str] = ()) -> GroupedProgr
     return program
 
 
+def lower_padded(traces: Sequence[Trace], lengths: Sequence[int]) -> GroupedProgram:
+    """Lowers traces of lanes whose batches have different lengths; inputs are [G, longest, ...], see `padded`.
+
+    What treats samples by themselves runs over the padded batches. What mixes them, and what draws, runs once for each
+    length, over the lanes' own samples alone.
+
+    Args:
+        traces: One for each lane, of its own batch.
+        lengths: The number of samples in each lane's batch.
+
+    Raises:
+        NotFusible: Samples are mixed where that cannot be told apart, or the structures differ.
+    """
+    longest = traces[max(range(len(traces)), key=lengths.__getitem__)]
+    structure = compare([longest, *traces], [max(lengths), *lengths]).without_first()
+    program = GroupedProgram(
+        partial(_lower_graph, longest, structure, frozenset()), longest.in_spec, longest.rebuild, longest.aliases
+    )
+    program.graph(lane_inputs=True)
+    return program
+
+
 def _lower_graph(trace: Trace, structure: Structure, shared: frozenset[str], lane_inputs: bool) -> GroupedGraph:
     return _Lowering(trace, structure, shared, lane_inputs).run()
 
@@ -61,6 +85,7 @@ class _Lowering:
     def __init__(self, trace: Trace, structure: Structure, shared: frozenset[str], lane_inputs: bool) -> None:
         self._trace = trace
         self._structure = structure
+        self._padding = structure.padding
         self._shared = shared
         self._graph = Graph()
         self._values: dict[Node, Any] = {}
@@ -139,6 +164,8 @@ class _Lowering:
             raise NotFusible(f"{target} at {location(node) or 'an unknown line'} has no meaning over lanes")
         if target._schema.name.startswith("aten::_assert") or (not node.users and not node.is_impure()):
             return
+        if self._padding is not None and node.name not in self._padding.seen:
+            raise NotFusible(f"{target} at {location(node) or 'an unknown line'} changes what other views show")
         if target._schema.is_mutable:
             self._lower_in_place(node, target)
         else:
@@ -146,6 +173,8 @@ class _Lowering:
 
     def _lower_op(self, node: Node, op: OpOverload) -> Any:
         args, kwargs = self._arguments(node)
+        if self._padding is not None and node.name in self._padding.by_length:
+            return self._lower_by_length(node, op, args, kwargs, self._padding)
         is_repeatable = self._is_pure and not draws(op, args, kwargs) and not narrows(node.meta["val"], args)
         key = self._key(op, args, kwargs) if is_repeatable else None
         if key is not None and key in self._computed:
@@ -165,6 +194,19 @@ class _Lowering:
         if key is not None:
             self._computed[key] = output
         return output
+
+    def _lower_by_length(
+        self, node: Node, op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], padding: Padding
+    ) -> Any:
+        """Runs a call for the lanes of each length, over their own samples, and puts what they give together."""
+        parts = OwnSamples(self._emit, padding, node)
+        for length in parts.lengths:
+            with parts.of(length, args, kwargs, draws=draws(op, args, kwargs)) as (own_args, own_kwargs):
+                values = [leaf for leaf in pytree.tree_leaves((own_args, own_kwargs)) if isinstance(leaf, Value)]
+                tier, output = self._run_over_lanes(op, own_args, own_kwargs, values)
+                parts.add(output)
+        self._runs.append(_op_run(node, op, tier))
+        return parts.together()
 
     def _run_once(
         self, op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], values: Sequence[Value]
@@ -284,16 +326,9 @@ def in_schema_order(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, An
 
 
 def draws(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call takes random numbers: not in eval mode, and not with a probability of 0."""
-    if torch.Tag.nondeterministic_seeded not in op.tags:
-        return False
-    given = dict(zip((each.name for each in op._schema.arguments), in_schema_order(op, args, kwargs), strict=True))
-    if any(given.get(name) is False for name in ("train", "training")):
-        return False
-    # A Bernoulli draw takes numbers from the stream whatever its probability.
-    return op is aten.bernoulli.p or not any(
-        given[name] == 0 for name in ("p", "dropout_p", "dropout") if isinstance(given.get(name), float)
-    )
+    """Whether a call takes random numbers, by arguments whose defaults are spelled out."""
+    given = zip((each.name for each in op._schema.arguments), in_schema_order(op, args, kwargs), strict=True)
+    return takes_random_numbers(op, dict(given))
 
 
 def _op_run(node: Node, op: OpOverload, tier: Tier) -> OpRun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,17 +12,15 @@ from torch._ops import OpOverload
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
-from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.fusion.not_fusible import NotFusible
+from hydro.tuner.fusion.samples import Padding, SampleFlow
 from hydro.tuner.ops.registry import bind
 from hydro.tuner.tracing import Trace, location
 
 _NUMBER_TYPES = {"float", "number", "Optional[float]", "Optional[number]"}
 
 
-class NotFusible(FailedPrecondition):
-    """The models cannot run as one program: the message says which op and where."""
-
-    default_reason = "NOT_FUSIBLE"
+__all__ = ["NotFusible", "Structure", "call_arguments", "compare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +31,29 @@ class Structure:
     """(node name, position among its flattened arguments) -> a number per lane."""
     constants: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     """Placeholder name -> a tensor per lane."""
+    padding: Padding | None = None
+    """Set where the lanes' batches have different lengths."""
+
+    def without_first(self) -> Structure:
+        """Gives what the lanes but the first one do not have in common."""
+        numbers = {key: values[1:] for key, values in self.numbers.items()}
+        constants = {name: tensors[1:] for name, tensors in self.constants.items()}
+        padding = self.padding and replace(self.padding, lengths=self.padding.lengths[1:])
+        return Structure(numbers, constants, padding)
 
 
-def compare(traces: Sequence[Trace]) -> Structure:
+def compare(traces: Sequence[Trace], lengths: Sequence[int] = ()) -> Structure:
     """Gives what differs among traces of one structure.
 
+    Args:
+        traces: One for each lane.
+        lengths: The number of samples in each one's batch, where that differs; the first trace has the longest.
+
     Raises:
-        NotFusible: They differ in more than numbers.
+        NotFusible: They differ in more than numbers, or in the length of their batches and something mixes samples.
     """
     first = traces[0]
+    flow = SampleFlow(lengths) if lengths else None
     numbers: dict[tuple[str, int], tuple[float, ...]] = {}
     columns = [list(trace.graph.nodes) for trace in traces]
     for lane, column in enumerate(columns):
@@ -50,12 +62,18 @@ def compare(traces: Sequence[Trace]) -> Structure:
     order = [{node: index for index, node in enumerate(column)} for column in columns]
     for nodes in zip(*columns, strict=True):
         _require_same_call(nodes)
+        if flow is None:
+            _require_same_shapes(nodes)
+        else:
+            flow.visit(nodes, is_input=nodes[0].name in first.inputs)
         for position, values in enumerate(_arguments(nodes, order)):
+            if flow is not None and flow.may_differ(nodes[0], values):
+                continue
             if any(not _same(value, values[0]) for value in values):
                 numbers[nodes[0].name, position] = _as_numbers(nodes[0], position, values)
     constants = {name: tuple(trace.constants[name] for trace in traces) for name in first.constants}
     differing = {name: each for name, each in constants.items() if any(not _same(one, each[0]) for one in each)}
-    return Structure(numbers, differing)
+    return Structure(numbers, differing, flow.padding(lengths) if flow else None)
 
 
 def call_arguments(node: Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -85,6 +103,13 @@ def _require_same_call(nodes: Sequence[Node]) -> None:
     for node in nodes[1:]:
         if (node.op, node.target) != (first.op, first.target):
             raise _difference(first, f"the op ({first.target}, {node.target})")
+        if _types(node) != _types(first):
+            raise _difference(first, f"the type of its output ({_types(first)}, {_types(node)})")
+
+
+def _require_same_shapes(nodes: Sequence[Node]) -> None:
+    first = nodes[0]
+    for node in nodes[1:]:
         if _shapes(node) != _shapes(first):
             raise _difference(first, f"the shape or type of its output ({_shapes(first)}, {_shapes(node)})")
 
@@ -92,6 +117,10 @@ def _require_same_call(nodes: Sequence[Node]) -> None:
 def _shapes(node: Node) -> list[Any]:
     leaves = pytree.tree_leaves(node.meta.get("val"))
     return [(tuple(leaf.shape), leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def _types(node: Node) -> list[torch.dtype]:
+    return [leaf.dtype for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, Tensor)]
 
 
 def _same(one: Any, other: Any) -> bool:

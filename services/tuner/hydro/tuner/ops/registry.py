@@ -28,6 +28,7 @@ _Rule = TypeVar("_Rule", bound=Callable[..., Any])
 
 _dimension_rules: dict[OpOverload, Callable[..., Any]] = {}
 _lane_rules: dict[OpOverload, Callable[..., Any]] = {}
+_sample_rules: dict[OpOverload, Callable[..., Any]] = {}
 
 
 def dimension_rule(*ops: OpOverload) -> Callable[[_Rule], _Rule]:
@@ -38,6 +39,11 @@ def dimension_rule(*ops: OpOverload) -> Callable[[_Rule], _Rule]:
 def lane_rule(*ops: OpOverload) -> Callable[[_Rule], _Rule]:
     """Registers how ops run over lanes; a second rule for an op is an error."""
     return _registering(_lane_rules, ops)
+
+
+def sample_rule(*ops: OpOverload) -> Callable[[_Rule], _Rule]:
+    """Registers where ops have the samples of their output, if each comes from the same sample of the inputs alone."""
+    return _registering(_sample_rules, ops)
 
 
 def takes_numbers(rule: _Rule) -> _Rule:
@@ -56,6 +62,12 @@ def lane_rules() -> Mapping[OpOverload, Callable[..., Any]]:
     """The lane rules of all rooms."""
     _import_rooms()
     return _lane_rules
+
+
+def sample_rules() -> Mapping[OpOverload, Callable[..., Any]]:
+    """The sample rules of all rooms."""
+    _import_rooms()
+    return _sample_rules
 
 
 def bind(node: Node) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from math import prod
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from hydro.tuner.fusion.own_samples import pad
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 from hydro.tuner.training.placed_task import TaskInvalid
 from hydro.tuner.training.reads import HyperparameterReads, ReadValues
@@ -110,6 +112,49 @@ class BatchSource:
 def shapes(batch: Batch) -> Shapes:
     """Gives the shape and type of each tensor of a batch: there is one program for each."""
     return tuple((tuple(leaf.shape), leaf.dtype) for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor))
+
+
+PADDING_KEEPS = 0.5
+"""Batches share a padded program down to this share of the longest one: below, a lane would take more than twice the
+time it needs, and a program of its own costs no more than that."""
+
+
+def sample_counts(shapes: Sequence[Shapes]) -> list[int] | None:
+    """Gives how many samples each batch has, if batches differ in the length of their first axis alone; else None."""
+    if len({tuple((shape[1:], len(shape), dtype) for shape, dtype in each) for each in shapes}) > 1:
+        return None
+    columns = {tuple(shape[:1] for shape, _ in leaves) for leaves in zip(*shapes, strict=True)}
+    differing = [column for column in columns if len(set(column)) > 1]
+    return [length for (length,) in differing[0]] if len(differing) == 1 else None
+
+
+def close_in_length(shapes: Iterable[Shapes]) -> list[list[Shapes]]:
+    """Groups the shapes of batches that may share a padded program, the longest of each group first."""
+    groups: list[list[Shapes]] = []
+    for each in sorted(shapes, key=lambda each: sum(prod(shape) for shape, _ in each), reverse=True):
+        for group in groups:
+            counts = sample_counts([group[0], each])
+            if counts and counts[0] * PADDING_KEEPS <= counts[1] and sample_counts([*group, each]):
+                group.append(each)
+                break
+        else:
+            groups.append([each])
+    return groups
+
+
+def padded(batches: Sequence[Batch]) -> list[Batch]:
+    """Gives the batches as long as the longest one; each is filled up with its own samples, from the first one on."""
+
+    def same_length(*leaves: Any) -> Any:
+        if not isinstance(leaves[0], Tensor) or leaves[0].ndim == 0:
+            return leaves
+        longest = max(len(leaf) for leaf in leaves)
+        return tuple(pad(leaf, 0, longest) for leaf in leaves)
+
+    spec = pytree.tree_structure(batches[0])
+    columns = zip(*(pytree.tree_leaves(batch) for batch in batches), strict=True)
+    rows = zip(*(same_length(*column) for column in columns), strict=True)
+    return [pytree.tree_unflatten(list(row), spec) for row in rows]
 
 
 def stack(batches: Sequence[Batch]) -> Batch:

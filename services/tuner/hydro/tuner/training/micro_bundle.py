@@ -17,7 +17,7 @@ from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
 from hydro.tuner.fusion.lower import GroupedProgram
 from hydro.tuner.task import Batch
 from hydro.tuner.training.clipping import clip_lane_gradients
-from hydro.tuner.training.data import Shapes, shapes, stack
+from hydro.tuner.training.data import Shapes, close_in_length, padded, shapes, stack
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.lane import MemoryMiss
 from hydro.tuner.training.mixed_precision import autocast, scales_losses
@@ -111,6 +111,8 @@ class MicroBundle:
         self._is_proven = False
         """Whether these lanes have taken a step: the optimizer's state is there, and room for its work."""
         self._train_programs: dict[tuple[tuple[int, ...], Shapes], tuple[GroupedProgram, list[torch.Generator]]] = {}
+        self._padded_programs: dict[tuple[tuple[int, ...], tuple[Shapes, ...]], GroupedProgram | None] = {}
+        """The same, by the shape of each lane's batch; None where they cannot share one."""
         self._join(arriving)
 
     def __len__(self) -> int:
@@ -151,7 +153,10 @@ class MicroBundle:
         return losses
 
     def _parts(self, batches: Sequence[Batch], streams: Sequence[int]) -> list[_Part]:
-        """The lanes by the shape of their batches: each part runs as a program of its own. Mostly there is one."""
+        """The lanes by the shape of their batches: each part runs as a program of its own. Mostly there is one.
+
+        Batches that differ in length alone are padded, and their lanes share a program, where that is exact.
+        """
         if all(stream == streams[0] for stream in streams):
             return [self._part(None, [batches[streams[0]]])]
         of_lane = [batches[stream] for stream in streams]
@@ -160,7 +165,33 @@ class MicroBundle:
             by_shape.setdefault(shapes(batch), []).append(index)
         if len(by_shape) == 1:
             return [self._part(None, of_lane)]
-        return [self._part(indices, [of_lane[index] for index in indices]) for indices in by_shape.values()]
+        groups = close_in_length(by_shape)
+        return [part for group in groups for part in self._close_parts(group, by_shape, of_lane)]
+
+    def _close_parts(
+        self, group: Sequence[Shapes], by_shape: Mapping[Shapes, list[int]], of_lane: Sequence[Batch]
+    ) -> list[_Part]:
+        """One part for lanes whose batches are about as long, or one for each shape where samples are mixed."""
+        if len(group) > 1:
+            indices = sorted(index for each in group for index in by_shape[each])
+            part = self._padded_part(indices, [of_lane[index] for index in indices])
+            if part is not None:
+                return [part]
+        return [self._part(by_shape[each], [of_lane[index] for index in by_shape[each]]) for each in group]
+
+    def _padded_part(self, indices: list[int], batches: Sequence[Batch]) -> _Part | None:
+        lanes = [self.lanes[index] for index in indices]
+        key = (tuple(indices), tuple(map(shapes, batches)))
+        if key not in self._padded_programs:
+            self._padded_programs[key] = self._programs.padded_program(lanes, batches)
+        program = self._padded_programs[key]
+        if program is None:
+            return None
+        generators = [lane.generator for lane in lanes]
+        is_whole = len(indices) == len(self.lanes)
+        return _Part(
+            None if is_whole else indices, program, generators, padded(batches), program.draws(lane_inputs=True)
+        )
 
     def _part(self, indices: list[int] | None, batches: list[Batch]) -> _Part:
         has_lane_inputs = len(batches) > 1
@@ -247,6 +278,7 @@ class MicroBundle:
 
     def _place(self) -> None:
         self._train_programs.clear()
+        self._padded_programs.clear()
         self._is_proven = False
         self._scaler = self._lane_scaler()
         if self.lanes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from hydro.tuner.fusion.lower import GroupedProgram, lower
+from hydro.tuner.fusion.lower import GroupedProgram, NotFusible, lower, lower_padded
 from hydro.tuner.fusion.structure import compare
 from hydro.tuner.task import Batch, Hyperparameters
 from hydro.tuner.tracing import LossModule, MetricsModule, Trace, trace
-from hydro.tuner.training.data import Shapes, shapes
+from hydro.tuner.training.data import Shapes, sample_counts, shapes
 from hydro.tuner.training.models import LaneModel
 from hydro.tuner.training.placed_task import PlacedTask
 from hydro.tuner.training.reads import HyperparameterReads
@@ -43,6 +43,8 @@ class ProgramLibrary:
         self._reads = {True: HyperparameterReads(), False: HyperparameterReads()}
         self._traces: dict[Hashable, Trace] = {}
         self._programs: dict[tuple[int, ...], GroupedProgram] = {}
+        self._padded: dict[tuple[int, ...], GroupedProgram | None] = {}
+        self._apart = ""
 
     def program(self, lanes: Sequence[TracedLane], batch: Batch, *, train: bool) -> GroupedProgram:
         """Gives the program for these lanes in this order: the loss in train mode, the metrics in eval mode.
@@ -60,6 +62,28 @@ class ProgramLibrary:
             program = lower(traces)
             self._programs[key] = program.compiled() if train and self._compiles else program
         return self._programs[key]
+
+    def padded_program(self, lanes: Sequence[TracedLane], batches: Sequence[Batch]) -> GroupedProgram | None:
+        """Gives the loss of lanes whose batches differ in length, for batches padded to the longest; None: it has none.
+
+        Raises:
+            NotTraceable: The task cannot be exported.
+        """
+        of_shape = [shapes(batch) for batch in batches]
+        traces = [self._trace(*each, train=True) for each in zip(lanes, batches, of_shape, strict=True)]
+        key = tuple(id(each) for each in traces)
+        if key not in self._padded:
+            self._padded[key] = self._lower_padded(traces, sample_counts(of_shape))
+        return self._padded[key]
+
+    def _lower_padded(self, traces: Sequence[Trace], lengths: Sequence[int] | None) -> GroupedProgram | None:
+        if lengths is None or any(each.in_spec != traces[0].in_spec for each in traces):
+            return None
+        try:
+            return lower_padded(traces, lengths)
+        except NotFusible as error:
+            self._apart = str(error)
+            return None
 
     def check(self, lanes: Sequence[TracedLane], batch: Batch) -> None:
         """Tells whether any of these lanes could share a training program.
@@ -92,6 +116,7 @@ class ProgramLibrary:
 
     @property
     def report(self) -> str:
-        """How the ops of the newest program run over lanes."""
-        programs = list(self._programs.values())
-        return str(programs[-1].report) if programs else "no program yet"
+        """How the ops of the newest program run over lanes, and why batches of different lengths are not padded."""
+        programs = [each for each in self._padded.values() if each] or list(self._programs.values())
+        newest = str(programs[-1].report) if programs else "no program yet"
+        return f"{self._apart}; {newest}" if self._apart else newest
