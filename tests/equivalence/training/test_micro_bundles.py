@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hydro.tuner.fusion import lower
 from hydro.tuner.training.build import build_trainer
 from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.gate import OpenGate
@@ -74,3 +75,29 @@ def test_lanes_that_leave_and_join_are_regrouped_without_a_trace(
     ]
     assert_equal_lanes(trainer, _train(new_trainer(digits(), [lanes[i] for i in (0, 2, 5, 6)], fused=False), 6))
     assert_equal_lanes(trainer, _train(new_trainer(digits(), lanes[7:], fused=False), 2))
+
+
+def test_lanes_of_other_numbers_come_go_and_are_regrouped_without_lowering_again(
+    char_lm: Any, assert_equal_lanes: Any, new_trainer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lowered = []
+    lower_graph = lower._lower_graph
+
+    def counted(*given: Any) -> Any:
+        lowered.append(given)
+        return lower_graph(*given)
+
+    monkeypatch.setattr(lower, "_lower_graph", counted)
+    lanes = [LaneSpec(str(index), {"dropout": 0.05 * (index + 1)}, seed=index) for index in range(7)]
+    trainer = _train(_trainer(char_lm(), lanes[:5], 2), 2)
+    trainer.validate([lane.trial for lane in trainer.lanes])
+    # Training and validation, each once for all micro-bundles.
+    assert len(lowered) == 2
+    trainer.remove(["1", "2"])
+    trainer.insert(lanes[5:])
+    _train(trainer, 2)
+    trainer.validate([lane.trial for lane in trainer.lanes])
+    # Lanes at other steps have batches of their own: that is another form of the training program, and the only one.
+    assert len(lowered) <= 3
+    assert_equal_lanes(trainer, _train(new_trainer(char_lm(), [lanes[i] for i in (0, 3, 4)], fused=False), 4))
+    assert_equal_lanes(trainer, _train(new_trainer(char_lm(), lanes[5:], fused=False), 2))

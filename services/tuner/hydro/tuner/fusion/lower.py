@@ -20,7 +20,7 @@ from hydro.tuner.fusion.inplace import functional_form, without_changed_views
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.fusion.overwriting import overwrite_operands
 from hydro.tuner.fusion.own_samples import OwnSamples
-from hydro.tuner.fusion.program import GroupedGraph, GroupedProgram
+from hydro.tuner.fusion.program import GroupedGraph, GroupedProgram, number_vectors
 from hydro.tuner.fusion.report import FusionReport, OpRun, Tier
 from hydro.tuner.fusion.rounding import narrows, rounds_by_place
 from hydro.tuner.fusion.samples import Padding, takes_random_numbers
@@ -28,7 +28,7 @@ from hydro.tuner.fusion.structure import NotFusible, Structure, call_arguments, 
 from hydro.tuner.ops.registry import lane_rules
 from hydro.tuner.tracing import Trace, location
 
-__all__ = ["GroupedProgram", "NotFusible", "lower", "lower_padded"]
+__all__ = ["GroupedProgram", "NotFusible", "lower", "lower_as", "lower_padded"]
 
 aten = torch.ops.aten
 
@@ -44,11 +44,19 @@ def lower(traces: Sequence[Trace], shared: Collection[str] = ()) -> GroupedProgr
     Raises:
         NotFusible: The structures differ, or an op has no meaning over lanes.
     """
-    structure = compare(traces) if len(traces) > 1 else Structure()
-    first = traces[0]
-    program = GroupedProgram(
-        partial(_lower_graph, first, structure, frozenset(shared)), first.in_spec, first.rebuild, first.aliases
-    )
+    return lower_as(traces[0], compare(traces) if len(traces) > 1 else Structure(), shared)
+
+
+def lower_as(trace: Trace, structure: Structure, shared: Collection[str] = ()) -> GroupedProgram:
+    """Lowers the first of several traces with what the others differ in.
+
+    Only where they differ decides about the emitted graph: with other values it is `program.carrying` them.
+
+    Raises:
+        NotFusible: An op has no meaning over lanes.
+    """
+    lower_graph = partial(_lower_graph, trace, structure, frozenset(shared))
+    program = GroupedProgram(lower_graph, trace.in_spec, trace.rebuild, trace.aliases)
     program.graph(lane_inputs=False)
     return program
 
@@ -138,7 +146,7 @@ class _Lowering:
             tuple(trace.parameters.values()),
             tuple(trace.buffers.values()),
             self._shared,
-            tuple(torch.tensor(each, dtype=torch.float64) for each in self._structure.numbers.values()),
+            number_vectors(self._structure),
             tuple(
                 torch.stack(constants[name]) if name in constants else tensor
                 for name, tensor in trace.constants.items()

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from hydro.tuner.fusion.compiled import COMPILED, CompiledGraph
 from hydro.tuner.fusion.flattening import flatten_as
 from hydro.tuner.fusion.report import FusionReport
+from hydro.tuner.fusion.structure import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,21 @@ class GroupedGraph:
         stacked = [*tensors, *[True] * len(self.numbers), *constants, *[lane_inputs] * inputs]
         buffers = range(len(self.parameters), len(tensors))
         return CompiledGraph(self.module, stacked, buffers, draws=self.draws)
+
+    def carrying(self, structure: Structure) -> GroupedGraph:
+        """Gives the graph for other lanes that differ in the same places; the emitted module stays the same one."""
+        constants = list(self.constants)
+        for index, each in zip(sorted(self.lane_constants), structure.constants.values(), strict=True):
+            constants[index] = torch.stack(each)
+        return replace(self, numbers=number_vectors(structure), constants=tuple(constants))
+
+
+def number_vectors(structure: Structure) -> tuple[Tensor, ...]:
+    """Gives the numbers in which lanes differ.
+
+    Shape: each [G], float64.
+    """
+    return tuple(torch.tensor(each, dtype=torch.float64) for each in structure.numbers.values())
 
 
 class GroupedProgram:
@@ -106,6 +122,16 @@ class GroupedProgram:
         used = [self.graph(lane_inputs=key).compiled(0, lane_inputs=key) for key in self._graphs]
         reasons = [each.reason for each in (*self._compiled.values(), *used) if each.reason]
         return f"not compiled: {reasons[0]}" if reasons else COMPILED
+
+    def carrying(self, structure: Structure) -> GroupedProgram:
+        """Gives the program for other traces, which differ in the same places, without lowering again."""
+        return GroupedProgram(
+            lambda lane_inputs: self.graph(lane_inputs=lane_inputs).carrying(structure),
+            self._in_spec,
+            self._rebuild,
+            self._aliases,
+            self._compiled,
+        )
 
     @property
     def report(self) -> FusionReport:

@@ -41,6 +41,10 @@ class Structure:
         padding = self.padding and replace(self.padding, lengths=self.padding.lengths[1:])
         return Structure(numbers, constants, padding)
 
+    def differs_like(self, other: Structure) -> bool:
+        """Says whether lanes differ in the same places."""
+        return self.numbers.keys() == other.numbers.keys() and self.constants.keys() == other.constants.keys()
+
 
 def compare(traces: Sequence[Trace], lengths: Sequence[int] = ()) -> Structure:
     """Gives what differs among traces of one structure.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
-from hydro.tuner.fusion.lower import GroupedProgram, NotFusible, lower, lower_padded
-from hydro.tuner.fusion.structure import compare
+from hydro.tuner.fusion.lower import GroupedProgram, NotFusible, lower_padded
 from hydro.tuner.task import Batch, Hyperparameters
 from hydro.tuner.tracing import LossModule, MetricsModule, Trace, trace
 from hydro.tuner.training.data import Shapes, sample_counts, shapes
 from hydro.tuner.training.models import LaneModel
 from hydro.tuner.training.placed_task import PlacedTask
 from hydro.tuner.training.reads import HyperparameterReads
+from hydro.tuner.training.trace_family import TraceFamily
 
 
 class TracedLane(Protocol):
@@ -32,8 +32,8 @@ class TracedLane(Protocol):
 class ProgramLibrary:
     """Traces and lowers, each thing once.
 
-    Lanes whose loss and model read equal hyperparameters have one trace; where traces differ, and in numbers alone, the
-    program carries those numbers as vectors over its lanes.
+    Lanes whose loss and model read equal hyperparameters have one trace; where traces differ, and in numbers alone, one
+    program serves them all, and is called with those numbers as vectors over its lanes.
     """
 
     def __init__(self, task: PlacedTask, *, compiles: bool = False) -> None:
@@ -42,7 +42,8 @@ class ProgramLibrary:
         self._compiles = compiles
         self._reads = {True: HyperparameterReads(), False: HyperparameterReads()}
         self._traces: dict[Hashable, Trace] = {}
-        self._programs: dict[tuple[int, ...], GroupedProgram] = {}
+        self._families: dict[Hashable, TraceFamily] = {}
+        self._newest: GroupedProgram | None = None
         self._padded: dict[tuple[int, ...], GroupedProgram | None] = {}
         self._apart = ""
 
@@ -53,15 +54,9 @@ class ProgramLibrary:
             NotTraceable: The task cannot be exported.
             NotFusible: The lanes differ in more than numbers.
         """
-        of_shape = shapes(batch)
-        traces = [self._trace(lane, batch, of_shape, train) for lane in lanes]
-        if all(each is traces[0] for each in traces):
-            traces = traces[:1]
-        key = tuple(id(each) for each in traces)
-        if key not in self._programs:
-            program = lower(traces)
-            self._programs[key] = program.compiled() if train and self._compiles else program
-        return self._programs[key]
+        traces, family = self._family(lanes, batch, train)
+        self._newest = family.program(traces)
+        return self._newest
 
     def padded_program(self, lanes: Sequence[TracedLane], batches: Sequence[Batch]) -> GroupedProgram | None:
         """Gives the loss of lanes whose batches differ in length, for batches padded to the longest; None: it has none.
@@ -92,10 +87,21 @@ class ProgramLibrary:
             NotTraceable: The task cannot be exported.
             NotFusible: The lanes differ in more than numbers.
         """
+        self._family(lanes, batch, train=True)
+
+    def _family(self, lanes: Sequence[TracedLane], batch: Batch, train: bool) -> tuple[list[Trace], TraceFamily]:
         of_shape = shapes(batch)
-        traces = {id(each): each for each in (self._trace(lane, batch, of_shape, train=True) for lane in lanes)}
-        if len(traces) > 1:
-            compare(list(traces.values()))
+        traces = [self._trace(lane, batch, of_shape, train) for lane in lanes]
+        compiles = train and self._compiles
+        family = self._families.setdefault((train, of_shape), TraceFamily(compiles=compiles))
+        try:
+            family.admit(traces)
+        except NotFusible:
+            # They may differ from lanes that have gone, and not among themselves.
+            family = TraceFamily(compiles=compiles)
+            family.admit(traces)
+            self._families[train, of_shape] = family
+        return traces, family
 
     def _trace(self, lane: TracedLane, batch: Batch, of_shape: Shapes, train: bool) -> Trace:
         reads = self._reads[train]
@@ -111,12 +117,13 @@ class ProgramLibrary:
     @property
     def compilation(self) -> str:
         """See `GroupedProgram`: of the newest training program."""
-        told = [program.compilation for program in self._programs.values() if program.compilation]
+        told = [family.compilation for family in self._families.values() if family.compilation]
         return told[-1] if told else ""
 
     @property
     def report(self) -> str:
         """How the ops of the newest program run over lanes, and why batches of different lengths are not padded."""
-        programs = [each for each in self._padded.values() if each] or list(self._programs.values())
-        newest = str(programs[-1].report) if programs else "no program yet"
+        padded = [each for each in self._padded.values() if each]
+        program = padded[-1] if padded else self._newest
+        newest = str(program.report) if program else "no program yet"
         return f"{self._apart}; {newest}" if self._apart else newest
