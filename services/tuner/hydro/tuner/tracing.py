@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch._dynamo  # an export's own first import, of a second: a worker has it before its bundle comes
 from torch import Tensor, nn
-from torch.export import ExportedProgram
+from torch.export import ExportedProgram, ModuleCallSignature
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
@@ -103,13 +103,21 @@ class Trace:
     @property
     def in_spec(self) -> Any:
         """The pytree of `(args, kwargs)`."""
-        return self.program.call_spec.in_spec
+        return self._signature.in_spec
+
+    @property
+    def _signature(self) -> ModuleCallSignature:
+        # Not `call_spec`, which makes a class anew at each look: a tenth of a small model's step.
+        signature: ModuleCallSignature | None = self.program.module_call_graph[0].signature
+        if signature is None:
+            raise RuntimeError("the exported program does not tell its call signature")
+        return signature
 
     def rebuild(self, flat: Sequence[Any]) -> Any:
         """Gives the module's own output type, from what the graph gives or what stands for it."""
         if self.output is not None:
             return self.output.rebuild(flat)
-        return pytree.tree_unflatten(flat, self.program.call_spec.out_spec)
+        return pytree.tree_unflatten(flat, self._signature.out_spec)
 
 
 def trace(
