@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ class Adam(GroupedRule):
 
     numbers = ("lr", "beta1", "beta2", "eps", "weight_decay", "amsgrad", "maximize", "decoupled_weight_decay")
     elements_by_lane = 8192
-    _constant: Sequence[Tensor] = ()
 
     def __init__(
         self,
@@ -46,25 +44,32 @@ class Adam(GroupedRule):
         """Takes torch's arguments; each number is one value, or one per lane."""
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         super().__init__(params, {**defaults, "maximize": maximize, "decoupled_weight_decay": decoupled_weight_decay})
+        self._constant: dict[str, Tensor] = {}
 
     def refresh(self) -> None:
-        """Writes the coefficients that do not depend on the step count."""
-        numbers = self._numbers
-        decay, decoupled = numbers["weight_decay"], numbers["decoupled_weight_decay"]
-        self._has_amsgrad = bool((numbers["amsgrad"] != 0).any())
+        """Writes the coefficients that do not depend on the step count; a schedule mostly changes the rates alone."""
+        constant = {name: self._numbers[name] for name in self.numbers if name != "lr"}
+        # A table is the same tensor until one of its numbers changes.
+        if any(self._constant.get(name) is not table for name, table in constant.items()):
+            self._constant = constant
+            self._refresh_constant(**constant)
         if self.is_by_lane:
             return
-        self._couples = bool((decay * (1 - decoupled) != 0).any())
-        self._decays = bool((decay * decoupled != 0).any())
-        self._maximizes = bool((numbers["maximize"] != 0).any())
-        self._coupled = self.write("coupled", decay * (1 - decoupled))
-        self._kept = self.write("kept", 1 - numbers["lr"] * decay * decoupled)
-        self._descent = shared(torch.stack([-numbers["lr"], numbers["eps"]]))
-        constant = [numbers[name] for name in ("beta1", "beta2", "maximize", "amsgrad")]
-        # A table is the same tensor until one of its numbers changes.
-        if any(old is not new for old, new in zip_longest(self._constant, constant)):
-            self._constant = constant
-            self.forget_ahead()
+        rate = self._numbers["lr"]
+        if self._decays:
+            self._kept = self.write("kept", 1 - rate * self._decay)
+        self._descent = shared(torch.stack([-rate, constant["eps"]]))
+
+    def _refresh_constant(
+        self, amsgrad: Tensor, maximize: Tensor, weight_decay: Tensor, decoupled_weight_decay: Tensor, **_: Tensor
+    ) -> None:
+        self.forget_ahead()
+        coupled, self._decay = weight_decay * (1 - decoupled_weight_decay), weight_decay * decoupled_weight_decay
+        self._has_amsgrad, self._maximizes, self._couples, self._decays = (
+            bool((table != 0).any()) for table in (amsgrad, maximize, coupled, self._decay)
+        )
+        if self._couples:
+            self._coupled = self.write("coupled", coupled)
 
     def has_slot(self, slot: str, row: int, lane: int) -> bool:
         """Torch keeps the largest moment for lanes with amsgrad."""
@@ -121,7 +126,9 @@ class Adam(GroupedRule):
 
     def _constants(self, columns: Columns) -> list[Tensor]:
         if columns.constants is None:
-            beta1, beta2, maximize, amsgrad = self._constant
+            beta1, beta2, maximize, amsgrad = (
+                self._constant[name] for name in ("beta1", "beta2", "maximize", "amsgrad")
+            )
             tables = shared(torch.stack([1 - beta1, 1 - beta2, beta2, 1 - 2 * maximize, amsgrad]))
             columns.constants = columns.write("constants", columns.own(tables), _ONE)
         return columns.constants
@@ -129,7 +136,9 @@ class Adam(GroupedRule):
     def _corrections(self, columns: Columns) -> Tensor:
         """What both moments' bias makes of this step, [2, 1 or T, G]."""
         if columns.ahead is None or columns.step == len(columns.ahead):
-            counts = shared(torch.stack([*self._constant[:2], self._steps])[:, columns.rows])
+            counts = shared(
+                torch.stack([self._constant["beta1"], self._constant["beta2"], self._steps])[:, columns.rows]
+            )
             columns.ahead = corrections_ahead(counts, as_torch if self.is_double else as_factors)
             columns.step = 0
         columns.step += 1

@@ -55,7 +55,7 @@ class GroupedRule(ABC):
             for number, value in self._read({**defaults, **options}):
                 self._numbers.fill(name, number, value)
         self._defaults = {name: value for name, value in self._read(defaults) if isinstance(value, int | float)}
-        self._steps = torch.zeros(len(groups), self.lanes, dtype=torch.float64)
+        self._counts, self._uncounted = torch.zeros(len(groups), self.lanes, dtype=torch.float64), 0
         # As torch keeps them: in float32, unless the default is float64.
         scalar = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
         self._scalars = {
@@ -116,7 +116,7 @@ class GroupedRule(ABC):
     def count(self, rows: Sequence[int]) -> None:
         """Advances the step counts of the parameters in these rows."""
         if len(rows) == len(self._parameters):
-            self._steps.add_(1.0)
+            self._uncounted += 1
         else:
             self._steps[list(rows)] += 1
 
@@ -236,6 +236,18 @@ class GroupedRule(ABC):
         """Gives the rows of a slot of each parameter."""
         return self.lane_rows.of(name, self.slot(name))
 
+    @property
+    def _steps(self) -> Tensor:
+        """Step counts [T, G]; steps of all parameters are added up until somebody looks."""
+        if self._uncounted:
+            self._counts += self._uncounted
+            self._uncounted = 0
+        return self._counts
+
+    @_steps.setter
+    def _steps(self, counts: Tensor) -> None:
+        self._counts, self._uncounted = counts, 0
+
     def _is_large(self) -> bool:
         fits = all(each.device.type == "cpu" and each.is_contiguous() for each in self._parameters)
         elements = sum(each.shape[1:].numel() for each in self._parameters)
@@ -243,12 +255,12 @@ class GroupedRule(ABC):
 
     def _snapshot(self, lanes: list[int]) -> Callable[[], None]:
         """Keeps lanes' rows; what it gives writes them back, and zeros into state that has come up since."""
-        tables = [(table, table[:, lanes]) for table in (self._steps, *self._scalars.values())]
+        values = [table[:, lanes] for table in (self._steps, *self._scalars.values())]
         kept = {place: tensor[lanes] for place, tensor in self._tensors().items()}
 
         def restore() -> None:
-            for table, values in tables:
-                table[:, lanes] = values
+            for table, own in zip((self._steps, *self._scalars.values()), values, strict=True):
+                table[:, lanes] = own
             for place, tensor in self._tensors().items():
                 tensor[lanes] = kept.get(place, torch.zeros_like(tensor[lanes]))
             self.forget_ahead()
