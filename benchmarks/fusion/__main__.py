@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.fusion.accelerator import accelerator_rows
 from benchmarks.fusion.cells import Row, measure_cell
+from benchmarks.fusion.compiled import compiled_rows
 from benchmarks.fusion.memory import measure_memory
 from benchmarks.fusion.planned import choose, measure
 from benchmarks.fusion.summary import empty_summary, summarize
@@ -53,6 +54,7 @@ def _rows() -> Iterator[Row]:
     for workload in CPU_WORKLOADS:
         for variant in VARIANTS:
             yield measure_memory(workload, MEMORY_LANES, ADAMW, variant)
+    yield from compiled_rows()
     yield from accelerator_rows()
 
 

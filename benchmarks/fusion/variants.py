@@ -92,8 +92,8 @@ class Vmapped:
 class Fused:
     """Ours: `hydro.tuner.fuse` and `hydro.optim`."""
 
-    def __init__(self, models: Sequence[nn.Module], batch: Batch, optimizer: str) -> None:
-        self._model = fuse(models, batch)
+    def __init__(self, models: Sequence[nn.Module], batch: Batch, optimizer: str, *, compiles: bool = False) -> None:
+        self._model = fuse(models, batch).compile() if compiles else fuse(models, batch)
         self._batch = batch
         rates = learning_rates(optimizer, len(models))
         named = dict(self._model.named_parameters())
@@ -110,6 +110,10 @@ class Fused:
 
     def update(self) -> None:
         self._optimizer.step()
+
+    @property
+    def compilation(self) -> str:
+        return self._model.compilation
 
 
 class Several:
