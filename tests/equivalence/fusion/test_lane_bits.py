@@ -55,8 +55,6 @@ NETS = {
     ),
 }  # fmt: skip
 CASES = [(name, dtype) for name in NETS for dtype in (torch.float32, torch.float64)]
-# The number of lanes chooses the kernel of a convolution: see GroupedModel.
-EXACT_AT_ANY_COUNT = [(name, dtype) for name, dtype in CASES if name != "convolution"]
 
 
 @pytest.fixture(autouse=True)
@@ -123,13 +121,11 @@ def assert_same_bits(states, expected):
 
 
 @pytest.mark.parametrize("own_inputs", [False, True])
-@pytest.mark.parametrize(("name", "dtype"), EXACT_AT_ANY_COUNT)
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_bits_do_not_depend_on_how_many_lanes_there_are_nor_on_their_places(name, dtype, own_inputs):
     lanes = Lanes(name, dtype)
-    # Attention of a single lane goes to another kernel.
-    counts = COUNTS[1:] if name == "transformer" else COUNTS
     expected = lanes.train(range(ALL), own_inputs=own_inputs)
-    for count in counts:
+    for count in COUNTS:
         for ids in (range(count), range(ALL - 1, ALL - 1 - count, -1)):
             assert_same_bits(lanes.train(ids, own_inputs=own_inputs), [expected[lane] for lane in ids])
 
@@ -149,7 +145,7 @@ def test_a_lane_that_diverges_leaves_the_bits_of_the_others(name, dtype, poison)
     assert_same_bits([dirty[lane] for lane in (0, 1, 3)], [clean[lane] for lane in (0, 1, 3)])
 
 
-@pytest.mark.parametrize(("name", "dtype"), EXACT_AT_ANY_COUNT)
+@pytest.mark.parametrize(("name", "dtype"), CASES)
 def test_lanes_that_leave_and_come_back_end_with_the_bits_of_an_undisturbed_run(name, dtype):
     lanes = Lanes(name, dtype, count=5)
 

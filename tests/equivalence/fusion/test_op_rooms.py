@@ -248,3 +248,53 @@ def test_an_op_without_rule_is_reported_in_its_tier(name):
     report = fuse(build(make), inputs).report
     assert report.count(Tier(name.split("-")[0])) > 0
     assert "not grouped: " in str(report)
+
+
+def single(tensor):
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def outputs_of(grouped, inputs, states):
+    grouped.generators = None
+    grouped.take([])
+    for state in states:
+        grouped.insert(state)
+    grouped.generators = [torch.Generator().manual_seed(lane) for lane in range(len(states))]
+    outputs = grouped(*inputs)
+    return [each for each in (outputs if isinstance(outputs, tuple | list) else [outputs]) if torch.is_tensor(each)]
+
+
+def total(outputs):
+    return sum((0.3 * each.square() + each).sum() for each in outputs if each.requires_grad)
+
+
+@pytest.mark.parametrize("name", [*MODELS, *UNGROUPED])
+def test_bits_in_float32_do_not_depend_on_how_many_lanes_there_are(name):
+    make, inputs = (MODELS | UNGROUPED)[name]
+    inputs = tuple(single(each) for each in inputs)
+    torch.manual_seed(0)
+    states = [{key: single(each) for key, each in make().state_dict().items()} for _ in range(8)]
+    grouped = fuse([make().float().train()], inputs)
+    parameters = [each for each in grouped.parameters() if each.requires_grad]
+    expected = []
+    for count in (8, 5, 3, 2, 1):
+        outputs = outputs_of(grouped, inputs, states[:count])
+        loss = total(outputs)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if parameters else ()
+        found = [*(each.detach() for each in outputs), *gradients, *(each for _, each in grouped.named_buffers())]
+        expected = expected or found
+        for one, all_eight in zip(found, expected, strict=True):
+            assert one is all_eight is None or torch.equal(one, all_eight[:count]), count
+
+
+@pytest.mark.parametrize("name", [*MODELS, *UNGROUPED])
+def test_gradients_come_out_as_the_parameters_lie(name):
+    make, inputs = (MODELS | UNGROUPED)[name]
+    grouped = fuse(build(make), inputs)
+    grouped.generators = [torch.Generator().manual_seed(lane) for lane in range(LANES)]
+    outputs = grouped(*inputs)
+    loss = total([each for each in (outputs if isinstance(outputs, tuple) else [outputs]) if torch.is_tensor(each)])
+    # Filters of images come as their kernel gives them, and autograd copies them: little beside the convolution.
+    parameters = [each for each in grouped.parameters() if each.requires_grad and each.ndim < 5]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if parameters else ()
+    assert all(each.is_contiguous() for each in gradients if each is not None)

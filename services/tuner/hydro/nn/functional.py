@@ -19,6 +19,7 @@ from hydro.nn.lane_dropout import dropout as dropout
 from hydro.nn.lane_embedding import embedding as embedding
 from hydro.nn.lane_product import linear as linear
 from hydro.nn.lane_product import product as product
+from hydro.nn.packing import leading_channels, with_empty_channels
 
 _BLOCK_BYTES = 128
 """Torch's loops take two vectors of at most 64 bytes at a time."""
@@ -49,18 +50,17 @@ def batch_norm(
     mean, variance = (None if each is None else each.view(-1) for each in (running_mean_GC, running_var_GC))
     weight, bias = (None if each is None else each.reshape(-1) for each in (weight_GC, bias_GC))
     channels = x.shape[1]
-    # Images keep their memory format, which a slice of them would lose.
-    extra = -channels % (_BLOCK_BYTES // x.itemsize) if x.is_cpu and x.ndim < 4 else 0
+    extra = -channels % (_BLOCK_BYTES // x.itemsize) if x.is_cpu else 0
     if not extra:
         return plain.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
-    # Torch sums channels that fill no vector in another order: which ones follows from the number of lanes.
-    whole = plain.pad(x, (0, 0) * (x.ndim - 2) + (0, extra))
+    # Torch sums and rounds otherwise in channels that fill no vector: which ones follows from the number of lanes.
+    whole = with_empty_channels(x, extra)
     own = [None if each is None else plain.pad(each, (0, extra)) for each in (mean, variance, weight, bias)]
     y = plain.batch_norm(whole, own[0], own[1], own[2], own[3], training, momentum, eps)
     for kept, padded in ((mean, own[0]), (variance, own[1])):
         if training and kept is not None and padded is not None:
             kept.copy_(padded[:channels])
-    return y[:, :channels]
+    return leading_channels(y, channels)
 
 
 def layer_norm(

@@ -36,11 +36,19 @@ def scaled_dot_product_attention(
     if isinstance(dropout_p, Tensor) or dropout_p > 0:
         weights = dropout(_weights(query, key, mask, is_causal, scale), dropout_p, generators)
         return product(weights, _repeated(value, query))
-    own_query, own_key, own_value = (x.flatten(0, 1) if x.ndim > 3 else x for x in (query, key, value))
+    own_query, own_key, own_value = (_merged(x) if x.ndim > 3 else x for x in (query, key, value))
     y: Tensor = plain.scaled_dot_product_attention(
         own_query, own_key, own_value, mask, 0.0, is_causal, scale=scale, enable_gqa=gqa
     )
     return y.view(*query.shape[:-1], y.shape[-1])
+
+
+def _merged(x: Tensor) -> Tensor:
+    """Merges the batch into the lanes: samples that do not lie one after the other are copied, as several lanes need
+    it, also where one lane alone would not.
+    """
+    lies_inside = x.shape[1] > 1 and x.stride(1) < max(x.stride()[2:])
+    return (x.contiguous() if len(x) == 1 and lies_inside else x).flatten(0, 1)
 
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> Tensor:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hydro.nn.packing import leading_channels
+
 
 def convolution(
     function: Callable[..., Tensor],
@@ -43,7 +45,7 @@ def convolution(
         return function(x, filters, bias, groups=lanes * groups, **geometry)
     padded = (None if tensor is None else _beside_nothing(tensor, axis) for tensor, axis in ((filters, 0), (bias, 0)))
     both = function(_beside_nothing(x, 1), *padded, groups=2, **geometry)
-    return both[:, : both.shape[1] // 2]
+    return leading_channels(both, both.shape[1] // 2)
 
 
 _VECTOR = 16
@@ -60,12 +62,12 @@ def convolution_shared(
 
     Shape: `x` [N, C, ...], `filters` [G*O, C, ...]; gives packed [N, G*O, ...].
     """
-    if x.device.type != "cpu" or x.dtype is torch.float64:
+    if x.device.type != "cpu":
         return function(x, filters, bias, **geometry)
     output = function(x, _with_whole_vectors(filters), None, **geometry)
     if bias is not None:
         output = _apply_bias(output, _with_whole_vectors(bias))
-    return output if output.shape[1] == len(filters) else output[:, : len(filters)]
+    return leading_channels(output, len(filters))
 
 
 def _with_whole_vectors(x: Tensor) -> Tensor:

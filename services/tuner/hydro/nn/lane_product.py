@@ -138,8 +138,17 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     if right.ndim == 3 and left.ndim > 3:
         return _apply_product(left.flatten(1, -2), right).view(*left.shape[:-1], right.shape[-1])
     batch = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])  # type: ignore[no-untyped-call]
-    left_GNK, right_GKM = (x.expand(*batch, *x.shape[-2:]).flatten(0, len(batch) - 1) for x in (left, right))
+    left_GNK, right_GKM = (_merged(x.expand(*batch, *x.shape[-2:]), len(batch)) for x in (left, right))
     return _apply_product(left_GNK, right_GKM).view(*batch, left.shape[-2], right.shape[-1])
+
+
+def _merged(x: Tensor, axes: int) -> Tensor:
+    """Merges batch axes into the lanes', in whole matrices: several lanes need copies of what one alone does not."""
+    if axes == 1:
+        return x
+    is_transposed = x.stride(-2) == 1 and x.stride(-1) != 1
+    whole = x.mT.contiguous().mT if is_transposed else x.contiguous()
+    return whole.flatten(0, axes - 1)
 
 
 def linear(x: Tensor, weight_GMK: Tensor, bias_GM: Tensor | None = None) -> Tensor:

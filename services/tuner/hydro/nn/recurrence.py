@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hydro.nn import functional
+from hydro.nn.whole_vectors import fills_vectors, in_whole_vectors
 
 State = tuple[Tensor, ...]
 """Hidden state, and the cell state of an LSTM: [G, N, H] each."""
@@ -75,7 +76,7 @@ def rnn_tanh(
     generators: Sequence[torch.Generator] | None,
 ) -> tuple[Tensor, ...]:
     """Runs torch.nn.RNN over lanes; shapes as in `lstm`, with one state."""
-    return _run(partial(_simple_cell, torch.tanh), x, states, weights, layers, generators)
+    return _run(partial(_simple_cell, _tanh), x, states, weights, layers, generators)
 
 
 def rnn_relu(
@@ -146,16 +147,16 @@ def _run_direction(
 def _lstm_cell(step_GNS: Tensor, state: State, hidden_map: Callable[[Tensor], Tensor]) -> State:
     hidden_GNH, cell_GNH = state
     enter, keep, update, leave = (step_GNS + hidden_map(hidden_GNH)).chunk(4, -1)
-    cell_GNH = keep.sigmoid() * cell_GNH + enter.sigmoid() * update.tanh()
-    return leave.sigmoid() * cell_GNH.tanh(), cell_GNH
+    cell_GNH = _sigmoid(keep) * cell_GNH + _sigmoid(enter) * _tanh(update)
+    return _sigmoid(leave) * _tanh(cell_GNH), cell_GNH
 
 
 def _gru_cell(step_GNS: Tensor, state: State, hidden_map: Callable[[Tensor], Tensor]) -> State:
     (hidden_GNH,) = state
     reset, keep, update = step_GNS.chunk(3, -1)
     own_reset, own_keep, own_update = hidden_map(hidden_GNH).chunk(3, -1)
-    updated_GNH = (update + (reset + own_reset).sigmoid() * own_update).tanh()
-    return ((hidden_GNH - updated_GNH) * (keep + own_keep).sigmoid() + updated_GNH,)
+    updated_GNH = _tanh(update + _sigmoid(reset + own_reset) * own_update)
+    return ((hidden_GNH - updated_GNH) * _sigmoid(keep + own_keep) + updated_GNH,)
 
 
 def _simple_cell(
@@ -165,3 +166,18 @@ def _simple_cell(
     hidden_map: Callable[[Tensor], Tensor],
 ) -> State:
     return (activation(step_GNS + hidden_map(state[0])),)
+
+
+def _sigmoid(x_GNH: Tensor) -> Tensor:
+    return _approximated(torch.sigmoid, x_GNH)
+
+
+def _tanh(x_GNH: Tensor) -> Tensor:
+    return _approximated(torch.tanh, x_GNH)
+
+
+def _approximated(function: Callable[[Tensor], Tensor], x_GNH: Tensor) -> Tensor:
+    lanes, *shape = x_GNH.shape
+    if not x_GNH.is_cpu or fills_vectors(x_GNH[0].numel(), x_GNH.itemsize):
+        return function(x_GNH)
+    return in_whole_vectors(function, lanes, tuple(shape), x_GNH)

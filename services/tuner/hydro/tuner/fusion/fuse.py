@@ -39,8 +39,9 @@ class GroupedModel:
     torch's default generator. Parameters that are frozen (`requires_grad` is False) and equal in all models are kept
     once, without a lane axis, until a lane joins that has others.
 
-    On a CPU with one thread a lane's bits do not depend on which other lanes there are. Nor do they on how many, but
-    for the kernels of convolutions and of the batch norms of images, and for attention of a single lane.
+    On a CPU with one thread a lane's bits do not depend on which other lanes there are, nor on how many. Not so in
+    large convolutions of some shapes, whose last bits change where all lanes' filters together pass about 1.5 MB
+    (docs/decisions/0011).
     """
 
     def __init__(self, models: Sequence[nn.Module], example_inputs: tuple[Any, ...]) -> None:

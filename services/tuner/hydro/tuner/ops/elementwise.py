@@ -84,7 +84,16 @@ def elementwise_lanes(emit: Emitter, op: OpOverload, *values: Any) -> Value | No
         return None
     ndim = emit.example.ndim
     forms = [_lane_form(emit, value, ndim) if isinstance(value, Value) else value for value in values]
+    if any(each.is_packed for each in operands):
+        forms = [
+            emit.call(_spread_over_lanes, form, tuple(emit.example.shape)) if _is_spread(value, emit.example) else form
+            for form, value in zip(forms, values, strict=True)
+        ]
     return emit.in_lanes(emit.aten(op, forms))
+
+
+def _is_spread(value: Any, output: torch.Tensor) -> bool:
+    return isinstance(value, Value) and not value.is_shared and value.shape != tuple(output.shape)
 
 
 def needs_whole_vectors(op: OpOverload, output: torch.Tensor) -> bool:
@@ -116,17 +125,31 @@ def _packed_form(emit: Emitter, operand: Value) -> Node:
         return emit.shared(operand)
     if _is_packed_as(operand, emit.example):
         return emit.packed(operand)
-    return emit.call(_spread_over_packed, emit.lane_major(operand), emit.example.ndim, emit.example.shape[1])
+    return emit.call(_spread_over_packed, emit.lane_major(operand), tuple(emit.example.shape))
 
 
 _MUCH_LARGER = 16
 
 
-def _spread_over_packed(operand: torch.Tensor, ndim: int, channels: int) -> torch.Tensor:
-    """[G, ...] to a form that broadcasts against [N, G * channels, ...]."""
-    aligned = operand.reshape(len(operand), *(1,) * (ndim + 1 - operand.ndim), *operand.shape[1:])
-    repeated = aligned.expand(*aligned.shape[:2], channels, *aligned.shape[3:])
-    return repeated.transpose(0, 1).flatten(1, 2)
+def _spread_over_packed(operand: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """[G, ...] to [N, G * channels, ...], copied no further than over the channels."""
+    aligned = operand.reshape(len(operand), *(1,) * (len(shape) + 1 - operand.ndim), *operand.shape[1:])
+    repeated = aligned.expand(*aligned.shape[:2], shape[1], *aligned.shape[3:])
+    return _summed_in_rows(repeated.transpose(0, 1).flatten(1, 2).expand(shape[0], -1, *shape[2:]))
+
+
+def _spread_over_lanes(operand: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """[G, ...] to [G, *shape]."""
+    return _summed_in_rows(operand.expand(len(operand), *shape))
+
+
+def _summed_in_rows(spread: torch.Tensor) -> torch.Tensor:
+    """Has the gradient in rows before it is summed: channels beside each other are summed in orders that depend on
+    their place.
+    """
+    if spread.requires_grad:
+        spread.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
+    return spread
 
 
 def _takes_tensors(op: OpOverload, values: Sequence[Any]) -> bool:
