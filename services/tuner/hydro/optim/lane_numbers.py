@@ -5,7 +5,7 @@ Legend: T parameters, G lanes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,15 +61,19 @@ class LaneNumbers:
         self._tables.pop(name, None)
         return True
 
-    def of_lane(self, lane: int, rows: Sequence[int]) -> list[tuple[tuple[float, ...], list[int]]]:
-        """Gives a lane's numbers, in the order of the names, with the rows among these that have them."""
+    def parts(self, rows: Sequence[int]) -> Iterator[tuple[int, tuple[float, ...], list[int]]]:
+        """Gives each lane with its numbers, in the order of the names, and those of these rows that have them."""
         tables = list(self._values.values())
-        if all(table[row] == table[rows[0]] for table in tables for row in rows):
-            return [(tuple(table[rows[0]][lane] for table in tables), list(rows))]
-        parts: dict[tuple[float, ...], list[int]] = {}
+        # A schedule writes anew at each step, and most rows are alike in every lane: they are compared once for all.
+        alike: dict[tuple[tuple[float, ...], ...], list[int]] = {}
         for row in rows:
-            parts.setdefault(tuple(table[row][lane] for table in tables), []).append(row)
-        return list(parts.items())
+            alike.setdefault(tuple(tuple(table[row]) for table in tables), []).append(row)
+        for lane in range(self.lanes):
+            own: dict[tuple[float, ...], list[int]] = {}
+            for values, members in alike.items():
+                own.setdefault(tuple(value[lane] for value in values), []).extend(members)
+            for numbers, members in own.items():
+                yield lane, numbers, sorted(members)
 
     def take(self, indices: Sequence[int]) -> None:
         """Keeps the lanes with these indices, in this order."""

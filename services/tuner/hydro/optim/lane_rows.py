@@ -50,9 +50,7 @@ class LaneRows:
     def parts(self, numbers: LaneNumbers, rows: Sequence[int]) -> list[LanePart]:
         """Gives what can go through one call each: a lane's rows that have the same numbers."""
         if self._parts is None or self._parts[0] != rows:
-            lanes = range(numbers.lanes)
-            parts = [(lane, own, part) for lane in lanes for own, part in numbers.of_lane(lane, rows)]
-            self._parts = list(rows), parts
+            self._parts = list(rows), list(numbers.parts(rows))
         return self._parts[1]
 
     def forget_numbers(self) -> None:
