@@ -21,6 +21,7 @@ from hydro.tuner.training.build import build_trainer
 from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.fused_trainer import FusedTrainer
 from hydro.tuner.training.lane import LaneFailure, LaneSpec
+from hydro.tuner.training.out_of_memory import is_out_of_memory
 from hydro.tuner.training.peak_memory import peak_bytes, reset_peak
 from hydro.tuner.training.trainer import BundleTrainer
 
@@ -155,8 +156,17 @@ class Profiler:
             return (), fused.trainer.report
         points: list[ProfilePoint] = []
         for lanes in _rising(points, max_lanes, begin + budget_seconds, memory_bytes):
-            self._grow(fused, lanes)
-            points.append(self._point(fused, beside=separate, alone=alone))
+            try:
+                self._grow(fused, lanes)
+                point = self._point(fused, beside=separate, alone=alone)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                break
+            if fused.trainer.misses:
+                # What was timed are the halves that it went on with.
+                break
+            points.append(point)
         return tuple(points), fused.trainer.report
 
     def _measure_target(self) -> ProfilePoint:
