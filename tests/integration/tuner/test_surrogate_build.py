@@ -167,7 +167,7 @@ def test_each_hyperparameter_has_its_role(ask):
     )
     assert result.roles == {
         "lr": Role.OPTIMIZER,
-        "batch_size": Role.STRUCTURAL,
+        "batch_size": Role.PADDED,
         "layers": Role.STRUCTURAL,
         "dropout": Role.NUMERIC,
         "smoothing": Role.NUMERIC,

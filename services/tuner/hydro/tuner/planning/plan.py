@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from math import ceil
@@ -10,6 +10,7 @@ from math import ceil
 from hydro.tuner.planning.profile import Profile
 from hydro.tuner.planning.role import Role
 from hydro.tuner.planning.sizing import PlannedDevice, Sizing, choose_sizing, separate_sizing
+from hydro.tuner.training.data import PADDING_KEEPS
 from hydro.tuner.training.execution import Execution
 
 Value = bool | int | float | str
@@ -68,6 +69,10 @@ def plan_bundles(
 ) -> list[PlannedBundle]:
     """Puts each trial into exactly one bundle.
 
+    Batch lengths that may be padded are no structure, but trials whose lengths are far apart start in other bundles:
+    their lanes would run as programs of their own anyway, and two devices can take two bundles. Lanes that come later
+    may have any length.
+
     Lanes of one structure stay together up to the best fusion count of their device; a group is split further only for
     a device that would be idle, and while that pays. Bundles are sized for the devices in the order given, and round
     again when there are more bundles than devices. Trials that fit no device are planned as separate models.
@@ -91,6 +96,7 @@ def _sizings(profile: Profile, devices: Sequence[PlannedDevice]) -> list[Sizing]
 
 def _group_by_structure(roles: Mapping[str, Role], trials: Sequence[PlannedTrial]) -> list[_Group]:
     # Trials that have done the same steps are neighbours: lanes at one step share each batch.
+    lengths = _close_lengths(roles, trials)
     groups: dict[object, _Group] = {}
     for trial in sorted(trials, key=lambda trial: trial.steps):
         structure = {
@@ -99,9 +105,32 @@ def _group_by_structure(roles: Mapping[str, Role], trials: Sequence[PlannedTrial
             if roles.get(name, Role.STRUCTURAL) is Role.STRUCTURAL
         }
         # With the type, because True == 1 == 1.0 and a model may tell them apart.
-        key = tuple((name, type(value), value) for name, value in structure.items())
+        key = tuple((name, type(value), value) for name, value in structure.items()), lengths[trial.trial]
         groups.setdefault(key, _Group(structure, [])).trials.append(trial.trial)
     return list(groups.values())
+
+
+def _close_lengths(roles: Mapping[str, Role], trials: Sequence[PlannedTrial]) -> dict[str, tuple[Value, ...]]:
+    """For each trial the longest batch that it may be padded to, or what it has where that is no number."""
+    padded = sorted(name for name, role in roles.items() if role is Role.PADDED)
+    heads = {
+        name: _heads({trial.hyperparameters[name] for trial in trials if name in trial.hyperparameters})
+        for name in padded
+    }
+    return {
+        trial.trial: tuple(heads[name][trial.hyperparameters[name]] for name in padded if name in trial.hyperparameters)
+        for trial in trials
+    }
+
+
+def _heads(values: Collection[Value]) -> dict[Value, Value]:
+    """By value, the largest one of those it shares programs with; each is at least `PADDING_KEEPS` of it."""
+    heads: dict[Value, Value] = {value: value for value in values}
+    head = 0.0
+    for value in sorted((each for each in values if isinstance(each, int | float)), reverse=True):
+        head = head if value >= PADDING_KEEPS * head and head > 0 else value
+        heads[value] = head
+    return heads
 
 
 def _count_bundles(groups: list[_Group], sizings: list[Sizing]) -> None:

@@ -15,6 +15,7 @@ from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.role import Role
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 from hydro.tuner.tracing import LossModule, MetricsModule, NotTraceable, Trace, trace
+from hydro.tuner.training.data import sample_counts, shapes
 from hydro.tuner.training.reads import HyperparameterReads
 
 Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
@@ -27,7 +28,8 @@ def find_roles(
 
     Code that does not read a hyperparameter does not depend on it: what model, data, loss and metrics leave unread
     belongs to the optimizer. The others are tried with each of their values: other shapes or another graph make them
-    structural, other numbers in the same graph numeric. What cannot be traced and is read counts as structural.
+    structural, other numbers in the same graph numeric. Training batches may differ in length, where the traces at both
+    lengths prove that padding is exact. What cannot be traced and is read counts as structural.
 
     Args:
         task: The user's.
@@ -63,6 +65,7 @@ class _Observation:
     batch: Batch
     validation_batch: Batch
     shapes: Shapes
+    """Of the model and the validation batch."""
     reads: frozenset[str]
 
     def trace(self) -> tuple[Trace, Trace]:
@@ -81,9 +84,9 @@ def _observe(task: TrainingTask, hyperparameters: Hyperparameters) -> _Observati
     with torch.no_grad():
         task.loss(model.train(), batch, watched)
         MetricsModule(task, model.eval(), watched)(validation_batch)
-    shapes = tuple(_shapes(model, batch, validation_batch))
+    fixed = tuple(_shapes(model, validation_batch))
     reads = frozenset(name for name, _, _ in recorder.values(hyperparameters))
-    return _Observation(task, dict(hyperparameters), model, batch, validation_batch, shapes, reads)
+    return _Observation(task, dict(hyperparameters), model, batch, validation_batch, fixed, reads)
 
 
 class _Comparison:
@@ -95,14 +98,17 @@ class _Comparison:
 
     def role(self, other: _Observation) -> Role:
         """Tells what the difference between the two sets of hyperparameters changes."""
-        if other.shapes != self._observed.shapes:
+        own = self._observed
+        both = [shapes(own.batch), shapes(other.batch)]
+        lengths = sample_counts(both) if both[0] != both[1] else []
+        if other.shapes != own.shapes or lengths is None:
             return Role.STRUCTURAL
         try:
-            self._traces = self._traces or self._observed.trace()
-            pairs = zip(self._traces, other.trace(), strict=True)
-            return max((_difference(*pair) for pair in pairs), key=_STRENGTH.index)
+            self._traces = self._traces or own.trace()
+            (loss, metrics), (other_loss, other_metrics) = self._traces, other.trace()
         except NotTraceable:
             return Role.STRUCTURAL
+        return _stronger(_difference(loss, other_loss, lengths), _difference(metrics, other_metrics))
 
 
 def _is_same(one: object, other: object) -> bool:
@@ -110,18 +116,20 @@ def _is_same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-_STRENGTH = [Role.OPTIMIZER, Role.NUMERIC, Role.STRUCTURAL]
+_STRENGTH = [Role.OPTIMIZER, Role.NUMERIC, Role.PADDED, Role.STRUCTURAL]
 
 
 def _stronger(first: Role, second: Role) -> Role:
     return max(first, second, key=_STRENGTH.index)
 
 
-def _difference(one: Trace, other: Trace) -> Role:
+def _difference(one: Trace, other: Trace, lengths: Sequence[int] = ()) -> Role:
     try:
-        structure = compare([one, other])
+        structure = compare([one, other], lengths)
     except NotFusible:
         return Role.STRUCTURAL
+    if lengths:
+        return Role.PADDED if one.in_spec == other.in_spec else Role.STRUCTURAL
     return Role.NUMERIC if structure.numbers or structure.constants else Role.OPTIMIZER
 
 

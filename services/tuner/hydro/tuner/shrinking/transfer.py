@@ -83,7 +83,7 @@ def _transfer(name: str, role: Role, width: float, is_marked: bool) -> Transfer:
                 " the task's default holds"
             )
             return Transfer(name, TransferKind.NOT_TRANSFERABLE, explanation)
-        case Role.STRUCTURAL:
+        case Role.STRUCTURAL | Role.PADDED:
             explanation = (
                 "surrogate and target have the same value; batch size transfers across width (TP-V, Table 1),"
                 " choices of architecture by experience only"
