@@ -208,17 +208,17 @@ def test_as_many_lanes_as_there_are_get_what_is_fastest_for_them(lanes, executio
 PADDED = ROLES | {"batch_size": Role.PADDED}
 
 
-def test_padded_lengths_within_a_factor_of_two_share_a_bundle():
-    waiting = [trial for size in (16, 8, 12) for trial in trials(2, batch_size=size)]
+def test_padded_lengths_near_each_other_share_a_bundle():
+    waiting = [trial for size in (16, 10, 12) for trial in trials(2, batch_size=size)]
     (bundle,) = plan_bundles(DISPATCH_BOUND, PADDED, waiting, exclusive(1))
     assert len(bundle.trials) == 6
     assert bundle.structure == {}
 
 
 def test_padded_lengths_that_are_far_apart_start_in_bundles_of_their_own():
-    waiting = [trial for size in (8, 64, 32, 4) for trial in trials(2, batch_size=size)]
+    waiting = [trial for size in (8, 64, 48, 5) for trial in trials(2, batch_size=size)]
     bundles = plan_bundles(DISPATCH_BOUND, PADDED, waiting, exclusive(2))
     assert {frozenset(bundle.trials) for bundle in bundles} == {
-        frozenset({"t64-0", "t64-1", "t32-0", "t32-1"}),
-        frozenset({"t8-0", "t8-1", "t4-0", "t4-1"}),
+        frozenset({"t64-0", "t64-1", "t48-0", "t48-1"}),
+        frozenset({"t8-0", "t8-1", "t5-0", "t5-1"}),
     }
