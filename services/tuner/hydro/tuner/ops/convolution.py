@@ -76,14 +76,15 @@ def convolution_lanes(
 ) -> Value | None:  # fmt: skip
     """Exact: each lane's filters are a group of their own, so they meet that lane's channels only.
 
-    A shared input needs no groups: all lanes' filters read the same channels.
+    A shared input needs no groups: all lanes' filters read the same channels. In float64, which is run for exactness,
+    it has them all the same: torch loops over groups there, so each lane has the bits of the model alone.
     """
     if weight.is_shared or x.ndim != weight.ndim:
         return None
     filters, own_bias = _filters(emit, weight, bias)
     filters = emit.call(channels_innermost, filters)
     geometry = {"stride": stride, "padding": padding, "dilation": dilation}
-    if x.is_shared and groups == 1:
+    if x.is_shared and groups == 1 and x.example.dtype != torch.float64:
         image = emit.call(channels_innermost, emit.shared(x))
         output = emit.call(grouped.convolution_shared, op, image, filters, own_bias, **geometry)
     else:
