@@ -10,8 +10,8 @@ from math import ceil
 from hydro.tuner.planning.profile import Profile
 from hydro.tuner.planning.role import Role
 from hydro.tuner.planning.sizing import PlannedDevice, Sizing, choose_sizing, separate_sizing
-from hydro.tuner.training.data import PADDING_KEEPS
 from hydro.tuner.training.execution import Execution
+from hydro.tuner.training.padding_limit import PADDING_KEEPS
 
 Value = bool | int | float | str
 

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from hydro.tuner.fusion.own_samples import pad
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
+from hydro.tuner.training.padding_limit import PADDING_KEEPS
 from hydro.tuner.training.placed_task import TaskInvalid
 from hydro.tuner.training.reads import HyperparameterReads, ReadValues
 
@@ -112,11 +113,6 @@ class BatchSource:
 def shapes(batch: Batch) -> Shapes:
     """Gives the shape and type of each tensor of a batch: there is one program for each."""
     return tuple((tuple(leaf.shape), leaf.dtype) for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor))
-
-
-PADDING_KEEPS = 0.6
-"""Batches share a padded program down to this share of the longest one: two lengths of which one is half the other are
-faster apart, by a tenth to a fifth for a tiny model, and many lengths near each other are much faster together."""
 
 
 def sample_counts(shapes: Sequence[Shapes]) -> list[int] | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hydro.tuner.task import Hyperparameters
+# The service, which runs no tensor itself, knows these values and starts without torch.
+if TYPE_CHECKING:
+    from hydro.tuner.task import Hyperparameters
 
 
 @dataclass(frozen=True, slots=True)
