@@ -121,10 +121,11 @@ def _spreads_over_packed(operand: Value, output: torch.Tensor) -> bool:
 
 
 def _packed_form(emit: Emitter, operand: Value) -> Node:
-    if operand.is_shared:
-        return emit.shared(operand)
+    # A shared image may lie packed as well, for a convolution's sake.
     if _is_packed_as(operand, emit.example):
         return emit.packed(operand)
+    if operand.is_shared:
+        return emit.shared(operand)
     return emit.call(_spread_over_packed, emit.lane_major(operand), tuple(emit.example.shape))
 
 
