@@ -51,13 +51,13 @@ def test_a_convolutional_net_stays_packed_from_end_to_end():
 def test_a_shared_image_meets_one_convolution_without_groups():
     program = lower(traces([nn.Conv2d(3, 4, 3)], (torch.randn(2, 3, 8, 8),)))
     assert "convolution_shared" in functions(program)
-    assert not {"spread", "pack", "convolution"} & set(functions(program))
+    assert not {"share", "pack", "convolution"} & set(functions(program))
 
 
 def test_a_shared_input_of_a_linear_map_is_not_copied_for_each_lane():
     program = lower(traces([nn.Linear(3, 4)], (torch.randn(2, 3),)))
     assert "linear_shared" in functions(program)
-    assert not {"spread", "expand"} & set(functions(program))
+    assert not {"share", "expand"} & set(functions(program))
 
 
 def test_one_program_runs_any_number_of_lanes():

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.fx import Graph, Node
 
-from hydro.tuner.fusion.layout import Layout, Value, pack, spread, unpack
+from hydro.nn.packing import pack, share, unpack
+from hydro.tuner.fusion.layout import Layout, Value
 
 
 class Emitter:
@@ -51,7 +52,7 @@ class Emitter:
         """Gives a value as [G, ...]; a shared one as a view without copies."""
         if Layout.LANES not in value.forms:
             if value.is_shared:
-                node = self.call(spread, self.shared(value), self.lanes)
+                node = self.call(share, self.shared(value), self.lanes)
             else:
                 node = self.call(unpack, value.forms[Layout.PACKED], self.lanes)
             value.forms[Layout.LANES] = node

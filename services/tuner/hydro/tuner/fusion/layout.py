@@ -56,21 +56,6 @@ class Value:
         return Layout.PACKED in self.forms
 
 
-def unpack(x: Tensor, lanes: int) -> Tensor:
-    """[N, G*C, ...] to [G, N, C, ...], a view."""
-    return x.view(x.shape[0], lanes, x.shape[1] // lanes, *x.shape[2:]).transpose(0, 1)
-
-
-def pack(x: Tensor) -> Tensor:
-    """[G, N, C, ...] to [N, G*C, ...]."""
-    return x.transpose(0, 1).flatten(1, 2)
-
-
-def spread(x: Tensor, lanes: int) -> Tensor:
-    """[...] to [G, ...], a view without copies."""
-    return x.expand(lanes, *x.shape)
-
-
 def channels_innermost(x: Tensor) -> Tensor:
     """Puts [N, C, H, W] on a CPU, and its gradient, into the memory format that torch has vector code for.
 
