@@ -147,9 +147,14 @@ def _fusion_pays(profile: Profile, point: ProfilePoint, lanes: int | None) -> bo
 def smallest_near_peak(
     profile: Profile, points: Sequence[ProfilePoint], lanes: int | None = None
 ) -> ProfilePoint | None:
-    """Gives the smallest of these counts with nearly the best throughput of them; None: there are none."""
-    peak = max((_rate(profile, point, lanes) for point in points), default=0.0)
-    return next((point for point in points if _rate(profile, point, lanes) >= NEAR_PEAK * peak), None)
+    """Gives the smallest of these counts with nearly the best throughput of them; None: there are none.
+
+    With the number of lanes given, nothing is saved by a smaller count but memory, which they all have: the best one.
+    """
+    if lanes is not None:
+        return max(points, key=lambda point: _rate(profile, point, lanes), default=None)
+    peak = max((point.rate for point in points), default=0.0)
+    return next((point for point in points if point.rate >= NEAR_PEAK * peak), None)
 
 
 def _rate(profile: Profile, point: ProfilePoint, lanes: int | None) -> float:

@@ -36,15 +36,25 @@ class FusedTrainer:
     alone: the activations of one of them are there at a time.
     """
 
-    def __init__(self, given: Surroundings, micro_lanes: int | None = None, *, compiles: bool = False) -> None:
-        """Takes the most lanes that run at once (None: all of them), and whether their training is to be compiled."""
+    def __init__(
+        self,
+        given: Surroundings,
+        micro_lanes: int | None = None,
+        *,
+        compiles: bool = False,
+        programs: ProgramLibrary | None = None,
+    ) -> None:
+        """Takes the most lanes that run at once (None: all of them), and whether their training is to be compiled.
+
+        `programs` are those of another trainer of the same task (see `twin`); None: its own.
+        """
         self._given = given
         self._task = given.task
         self._micro_lanes = micro_lanes
         self._failures = LaneFailures(given.current)
         self._micro: list[MicroBundle] = []
         self._misses: list[MemoryMiss] = []
-        self._programs = ProgramLibrary(given.task, compiles=compiles)
+        self._programs = programs or ProgramLibrary(given.task, compiles=compiles)
         self._validation = FusedValidation(given.task, self._programs, given.gate)
         self._source = BatchSource(given.task, given.data_seed)
 
@@ -79,6 +89,10 @@ class FusedTrainer:
     def misses(self) -> tuple[MemoryMiss, ...]:
         """See `BundleTrainer`."""
         return tuple(self._misses)
+
+    def twin(self) -> FusedTrainer:
+        """Gives another trainer without lanes, whose programs need not be traced again."""
+        return FusedTrainer(self._given, self._micro_lanes, programs=self._programs)
 
     def train_step(self) -> None:
         """See `BundleTrainer`."""
