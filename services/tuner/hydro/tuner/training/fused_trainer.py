@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from hydro.tuner.fusion.compiled import bucket
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import NotTraceable
@@ -29,6 +30,11 @@ from hydro.tuner.training.trainer import Surroundings, require_metric
 _Result = TypeVar("_Result")
 
 
+def _compiled_from(micro_lanes: int | None) -> int:
+    """Fewer lanes than run in the power of two that was planned would compile once more: they run as emitted."""
+    return bucket(micro_lanes) // 2 + 1 if micro_lanes else 1
+
+
 class FusedTrainer:
     """Trains lanes in micro-bundles: each goes forward, backward and through the optimizer before the next one does.
 
@@ -46,6 +52,8 @@ class FusedTrainer:
     ) -> None:
         """Takes the most lanes that run at once (None: all of them), and whether their training is to be compiled.
 
+        It is compiled for one power of two of lanes: the one that holds `micro_lanes`.
+
         `programs` are those of another trainer of the same task (see `twin`); None: its own.
         """
         self._given = given
@@ -54,7 +62,9 @@ class FusedTrainer:
         self._failures = LaneFailures(given.current)
         self._micro: list[MicroBundle] = []
         self._misses: list[MemoryMiss] = []
-        self._programs = programs or ProgramLibrary(given.task, compiles=compiles)
+        self._programs = programs or ProgramLibrary(
+            given.task, compiled_from=_compiled_from(micro_lanes) if compiles else None
+        )
         self._validation = FusedValidation(given.task, self._programs, given.gate)
         self._source = BatchSource(given.task, given.data_seed)
 
