@@ -42,10 +42,45 @@ def test_a_later_split_is_seen_through_earlier_equalities():
     assert dimensions.atoms(other) == dimensions.atoms(heads + size)
 
 
-def test_factors_that_do_not_line_up_are_refused():
+def test_factors_that_do_not_line_up_meet_in_common_ones():
     dimensions = Dimensions()
-    with pytest.raises(DimensionMismatch):
-        dimensions.unify(dimensions.new(4) + dimensions.new(6), dimensions.new(3) + dimensions.new(8))
+    one, other = dimensions.new(4) + dimensions.new(6), dimensions.new(3) + dimensions.new(8)
+    dimensions.unify(one, other)
+    assert sorted(dimensions.atoms(one)) == sorted(dimensions.atoms(other))
+    assert sorted(dimensions.size((atom,)) for atom in dimensions.atoms(one)) == [2, 3, 4]
+
+
+def test_a_dimension_is_divided_only_into_what_it_holds():
+    dimensions = Dimensions()
+    with pytest.raises(DimensionMismatch, match=r"24 has no factors \(5, 5\)"):
+        dimensions.divide(dimensions.new(24), (5, 5))
+
+
+def test_halves_of_shuffled_channels_need_no_even_number_of_them():
+    dimensions = Dimensions()
+    channels = dimensions.new(29)
+    shuffled = channels + dimensions.new(2, "the number of branches")
+    assert dimensions.share(shuffled, 2) == channels
+
+
+def test_equal_parts_are_the_outer_factor_of_a_dimension():
+    dimensions = Dimensions()
+    fused = dimensions.new(2304)
+    part = dimensions.share(fused, 3)
+    assert dimensions.size(part) == 768
+    assert not dimensions.pins(part)
+    assert dimensions.size(fused) == 2304
+    with pytest.raises(DimensionMismatch, match="no 5 equal parts"):
+        dimensions.share(part, 5)
+
+
+def test_a_concatenation_of_whole_rows_is_divided_into_rows():
+    dimensions = Dimensions()
+    queries, keys = dimensions.new(64), dimensions.new(16)
+    heads, size = dimensions.divide(dimensions.total([queries, keys]), (10, 8))
+    assert not dimensions.pins(heads)
+    assert [dimensions.size((atom,)) for atom in dimensions.atoms(queries)] == [8, 8]
+    assert dimensions.atoms(queries)[1] == dimensions.atoms(keys)[1] == dimensions.atoms(size)[0]
 
 
 def test_a_concatenation_of_equal_parts_splits_into_their_number_and_a_part():
@@ -60,7 +95,7 @@ def test_a_concatenation_of_equal_parts_splits_into_their_number_and_a_part():
 def test_a_concatenation_that_is_cut_elsewhere_keeps_its_size():
     dimensions = Dimensions()
     both = dimensions.total([dimensions.new(16), dimensions.new(48)])
-    dimensions.divide(both, (8, 8))
+    dimensions.divide(both, (2, 32))
     assert all(dimensions.is_pinned(atom) for atom in dimensions.atoms(both))
 
 
@@ -90,3 +125,18 @@ def test_regrouping_keeps_the_size_and_the_atoms_in_order(factors, data):
     again = dimensions.divide(tuple(atom for part in parts for atom in part), shape)
     assert tuple(dimensions.size(part) for part in again) == shape
     assert dimensions.atoms(whole) == dimensions.atoms(atom for part in again for atom in part)
+
+
+@given(st.lists(st.integers(2, 12), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_any_two_factorizations_of_a_size_can_be_equal(factors, random):
+    dimensions = Dimensions()
+    primes = [prime for factor in factors for prime in ([2] * 4 + [3, 3, 5, 7, 11]) if factor % prime == 0]
+    size = math.prod(primes)
+    random.shuffle(primes)
+    cut = random.randrange(len(primes) + 1)
+    one = dimensions.new(math.prod(primes[:cut])) + dimensions.new(math.prod(primes[cut:]))
+    random.shuffle(primes)
+    other = dimensions.new(math.prod(primes[:cut])) + dimensions.new(math.prod(primes[cut:]))
+    dimensions.unify(one, other)
+    assert sorted(dimensions.atoms(one)) == sorted(dimensions.atoms(other))
+    assert dimensions.size(one) == dimensions.size(other) == size

@@ -187,7 +187,7 @@ def test_a_width_outside_its_range_is_refused(width):
 def test_an_op_without_a_rule_keeps_what_it_touches_and_is_reported_with_its_line():
     model = shrink(Sums(), (torch.ones(2, 4),), 1 / 4)
     assert model.solution.by_name["up.weight"].shape == (16, 4)
-    assert model.report.warnings[0].startswith("dimensions kept: aten.frexp.Tensor at test_shrunk_module.py:")
+    assert model.report.warnings[0].startswith("not shrunk because of aten.frexp.Tensor at test_shrunk_module.py:")
     assert "up.weight: aten.frexp" in str(model.report)
 
 

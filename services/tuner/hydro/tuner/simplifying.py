@@ -1,4 +1,4 @@
-"""Rids an exported graph of what only the exporter needs: blocks that run without gradients, and assertions."""
+"""Rids an exported graph of what only the exporter needs: blocks that run without gradients, assertions, dead calls."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ _ASSERTIONS = (
 
 
 def simplify(graph_module: GraphModule) -> None:
-    """Inlines every `torch.no_grad()` block and drops assertions: the same values and the same gradients."""
+    """Inlines every `torch.no_grad()` block; drops assertions, and calls whose values nobody takes.
+
+    The same values, gradients and random draws are left: what writes in place or draws stays.
+    """
     graph = graph_module.graph
     for node in graph.find_nodes(op="call_function", target=_SET_GRAD_ENABLED):
         _inline(graph_module, node)
     for assertion in _ASSERTIONS:
         for node in graph.find_nodes(op="call_function", target=assertion):
             graph.erase_node(node)
+    graph.eliminate_dead_code()
 
 
 def _inline(graph_module: GraphModule, node: Node) -> None:

@@ -12,7 +12,7 @@ from hydro.nn import functional as grouped
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Value, channels_innermost
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
-from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
+from hydro.tuner.shrinking.dimensions import Dim, Dims
 from hydro.tuner.shrinking.propagation import Call
 
 aten = torch.ops.aten
@@ -39,13 +39,16 @@ def transposed_convolution(call: Call) -> Dims:
     """Weight [in, out / groups, kernel ...]."""
     inputs, weight, groups = call.dims("input"), call.dims("weight"), int(call["groups"])
     call.pin(*weight[2:])
-    if groups != 1:
-        raise DimensionMismatch("a transposed convolution with groups")
     call.unify(inputs[-len(weight) + 1], weight[0])
-    call.contract(call["weight"], weight[0])
+    outer, fan_in = call.dimensions.divide(weight[0], (groups, call.size(weight[0]) // groups))
+    if fan_in:
+        call.dimensions.defer(outer, 2)
+    call.rewrite("groups", outer)
+    call.contract(call["weight"], fan_in)
+    channels = outer + weight[1]
     if call.is_given("bias"):
-        call.unify(call.dims("bias")[0], weight[1])
-    return _output(call, inputs, weight[1], len(weight) - 2)
+        call.unify(call.dims("bias")[0], channels)
+    return _output(call, inputs, channels, len(weight) - 2)
 
 
 def _meet(call: Call, channels: Dim, fan_in: Dim, fan_out: Dim, groups: int) -> None:

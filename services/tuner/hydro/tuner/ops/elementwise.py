@@ -23,7 +23,9 @@ aten = torch.ops.aten
     aten.rsub.Tensor, aten.masked_fill.Tensor, aten.hardswish.default, aten.hardswish_.default, aten.relu6.default,
     aten.relu6_.default, aten.selu.default, aten.selu_.default, aten.where.ScalarOther, aten.where.ScalarSelf,
     aten.where.Scalar, aten.copy_.default, aten.square.default, aten.true_divide.Tensor, aten.multiply.Tensor,
-    aten.subtract.Tensor, aten.divide.Tensor, aten.masked_fill_.Scalar, aten.masked_fill_.Tensor,
+    aten.subtract.Tensor, aten.divide.Tensor, aten.masked_fill_.Scalar, aten.masked_fill_.Tensor, aten.copy.default,
+    aten.log_sigmoid.default, aten.__and__.Tensor, aten.__and__.Scalar, aten.__or__.Tensor, aten.__or__.Scalar,
+    aten.__xor__.Tensor, aten.__xor__.Scalar, aten.fill_.Scalar, aten.zero_.default,
 )  # fmt: skip
 def elementwise(call: Call) -> Dims:
     """Element by element; ops that ATen tags as pointwise need no entry here."""
@@ -44,9 +46,7 @@ def glu(call: Call) -> Dims:
     """One half gates the other."""
     inputs = call.dims("self")
     axis = call.axis("dim", len(inputs))
-    halves = call.dimensions.divide(inputs[axis], (2, call.size(inputs[axis]) // 2))
-    call.pin(halves[0])
-    return (*inputs[:axis], halves[1], *inputs[axis + 1 :])
+    return (*inputs[:axis], call.dimensions.share(inputs[axis], 2), *inputs[axis + 1 :])
 
 
 @dimension_rule(

@@ -23,6 +23,12 @@ def embedding(call: Call) -> Dims:
     return (*call.dims("indices"), weight[1])
 
 
+@dimension_rule(aten.one_hot.default)
+def one_hot(call: Call) -> Dims:
+    """A place for each class, which is no width."""
+    return (*call.dims("self"), call.new(call.shape[-1], pinned=True))
+
+
 @lane_rule(aten.embedding.default)
 def embedding_lanes(
     emit: Emitter, op: OpOverload, weight: Value, indices: Value, padding: int, by_frequency: bool, sparse: bool

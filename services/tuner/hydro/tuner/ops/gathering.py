@@ -12,20 +12,23 @@ from hydro.tuner.fusion.emitter import Emitter, lane_axis
 from hydro.tuner.fusion.layout import Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
-from hydro.tuner.shrinking.propagation import Call
+from hydro.tuner.shrinking.propagation import Call, broadcast_dims
 
 aten = torch.ops.aten
 
 
 @dimension_rule(aten.index.Tensor)
 def index(call: Call) -> Dims:
-    """Indices in one axis, which keeps its size; other axes are untouched."""
+    """Indices into axes, which keep their size; other axes are untouched. Axes apart are gathered in front."""
     inputs = call.dims("self")
     given = [axis for axis, each in enumerate(call["indices"]) if each is not None]
-    if len(given) != 1:
-        raise DimensionMismatch("indices in several axes")
-    call.pin(inputs[given[0]])
-    return (*inputs[: given[0]], *call.dims_of(call["indices"][given[0]]), *inputs[given[0] + 1 :])
+    indices = [call["indices"][axis] for axis in given]
+    if any(each.meta["val"].dtype in (torch.bool, torch.uint8) for each in indices):
+        raise DimensionMismatch("a mask among the indices, which picks as many as it likes")
+    call.pin(*(inputs[axis] for axis in given))
+    rest = [dim for axis, dim in enumerate(inputs) if axis not in given]
+    place = given[0] if given == list(range(given[0], given[-1] + 1)) else 0
+    return (*rest[:place], *broadcast_dims(call, *(call.dims_of(each) for each in indices)), *rest[place:])
 
 
 @dimension_rule(aten.index_select.default)
@@ -35,6 +38,79 @@ def index_select(call: Call) -> Dims:
     axis = call.axis("dim", len(inputs))
     call.pin(inputs[axis])
     return (*inputs[:axis], call.dims("index")[0], *inputs[axis + 1 :])
+
+
+@dimension_rule(aten.gather.default, aten.take_along_dim.default)
+def gather(call: Call) -> Dims:
+    """Indices along one axis, which keeps its size; there is one for each element of the others."""
+    inputs, indices = call.dims("self"), call.dims("indices" if "indices" in call.arguments else "index")
+    if call["dim"] is None or len(indices) != len(inputs):
+        raise DimensionMismatch("indices into the flattened tensor")
+    _pick(call, inputs, indices, call.axis("dim", len(inputs)))
+    return indices
+
+
+@dimension_rule(
+    aten.scatter.src, aten.scatter.value, aten.scatter.reduce, aten.scatter.value_reduce, aten.scatter_add.default,
+    aten.scatter_reduce.two, aten.scatter_.src, aten.scatter_.value, aten.scatter_add_.default,
+)  # fmt: skip
+def scatter(call: Call) -> Dims:
+    """Indices along one axis, which keeps its size."""
+    inputs, indices = call.dims("self"), call.dims("index")
+    _pick(call, inputs, indices, call.axis("dim", len(inputs)))
+    if "src" in call.arguments:
+        for dim, other in zip(call.dims("src"), indices, strict=True):
+            if call.size(dim) == call.size(other):
+                call.unify(dim, other)
+            else:
+                call.pin(dim, other)
+    return inputs
+
+
+@dimension_rule(
+    aten.index_add.default, aten.index_copy.default, aten.index_add_.default, aten.index_copy_.default,
+)  # fmt: skip
+def index_add(call: Call) -> Dims:
+    """Slices of another tensor at places of one axis, which keeps its size."""
+    inputs, source = call.dims("self"), call.dims("source")
+    axis = call.axis("dim", len(inputs))
+    call.pin(inputs[axis], source[axis])
+    for place, (dim, other) in enumerate(zip(inputs, source, strict=True)):
+        if place != axis:
+            call.unify(dim, other)
+    return inputs
+
+
+@dimension_rule(aten.index_fill.int_Scalar)
+def index_fill(call: Call) -> Dims:
+    """Indices in one axis, which keeps its size."""
+    inputs = call.dims("self")
+    call.pin(inputs[call.axis("dim", len(inputs))])
+    return inputs
+
+
+@dimension_rule(aten.index_put.default, aten.index_put_.default)
+def index_put(call: Call) -> Dims:
+    """Values at indices of the first axes, which keep their size; the others are the values' own."""
+    inputs, values = call.dims("self"), call.dims("values")
+    given = [axis for axis, each in enumerate(call["indices"]) if each is not None]
+    if given != list(range(len(given))):
+        raise DimensionMismatch("indices in axes behind others")
+    call.pin(*inputs[: len(given)])
+    rest = inputs[len(given) :]
+    for dim, other in zip(reversed(rest), reversed(values), strict=False):
+        if call.size(other) != 1:
+            call.unify(dim, other)
+    return inputs
+
+
+def _pick(call: Call, inputs: Dims, indices: Dims, axis: int) -> None:
+    call.pin(inputs[axis], indices[axis])
+    for place, (dim, other) in enumerate(zip(inputs, indices, strict=True)):
+        if place != axis and call.size(dim) == call.size(other):
+            call.unify(dim, other)
+        elif place != axis:
+            call.pin(dim, other)
 
 
 @lane_rule(aten.index.Tensor)

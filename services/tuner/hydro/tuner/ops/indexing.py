@@ -17,16 +17,15 @@ from hydro.tuner.shrinking.propagation import Call
 aten = torch.ops.aten
 
 
-@dimension_rule(aten.split.Tensor, aten.chunk.default)
+@dimension_rule(aten.split.Tensor, aten.chunk.default, aten.tensor_split.sections)
 def split(call: Call) -> tuple[Dims, ...]:
-    """Equal parts: an axis is [parts][size of a part]; the number of parts stays."""
+    """Equal parts; their number stays."""
     inputs = call.dims("self")
     axis = call.axis("dim", len(inputs))
     sizes = [shape[axis] for shape in call.shapes]
     if len(set(sizes)) > 1:
         return _uneven(call, inputs, axis, sizes)
-    count, part = call.dimensions.divide(inputs[axis], (len(sizes), sizes[0]))
-    call.pin(count)
+    part = call.dimensions.share(inputs[axis], len(sizes))
     if "split_size" in call.arguments:
         call.rewrite("split_size", part)
     return ((*inputs[:axis], part, *inputs[axis + 1 :]),) * len(sizes)
@@ -75,10 +74,24 @@ def slice_(call: Call) -> Dims:
     return (*inputs[:axis], call.new(call.shape[axis], pinned=True), *inputs[axis + 1 :])
 
 
+@dimension_rule(aten.select_scatter.default, aten.slice_scatter.default)
+def scatter_slice(call: Call) -> Dims:
+    """A part of an axis, which keeps its size, replaced."""
+    inputs, source = call.dims("self"), call.dims("src")
+    axis = call.axis("dim", len(inputs))
+    call.pin(inputs[axis])
+    rest = [dim for place, dim in enumerate(inputs) if place != axis]
+    others = source if len(source) < len(inputs) else source[:axis] + source[axis + 1 :]
+    for dim, other in zip(rest, others, strict=True):
+        call.unify(dim, other)
+    return inputs
+
+
 @dimension_rule(aten.cat.default, aten.concat.default, aten.concatenate.default)
 def concatenate(call: Call) -> Dims:
-    """One axis is the sum of the parts', the others are equal."""
-    operands = [call.dims_of(each) for each in call["tensors"] if call.dims_of(each)]
+    """One axis is the sum of the parts', the others are equal; an empty vector counts for nothing, as in torch."""
+    given = [each for each in call["tensors"] if tuple(each.meta["val"].shape) != (0,)]
+    operands = [call.dims_of(each) for each in given or call["tensors"]]
     first = operands[0]
     axis = call.axis("dim", len(first))
     for other in operands[1:]:

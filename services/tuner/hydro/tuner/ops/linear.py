@@ -14,7 +14,7 @@ from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
-from hydro.tuner.shrinking.propagation import Call
+from hydro.tuner.shrinking.propagation import Call, broadcast_dims
 
 aten = torch.ops.aten
 
@@ -37,7 +37,7 @@ def matmul(call: Call) -> Dims:
     inner = right[-2] if len(right) > 1 else right[-1]
     call.unify(left[-1], inner)
     _contract(call, "self", "other", inner)
-    batch = _broadcast(call, left[:-2], right[:-2])
+    batch = broadcast_dims(call, left[:-2], right[:-2])
     return (*batch, *left[-2:-1], *(right[-1:] if len(right) > 1 else ()))
 
 
@@ -47,7 +47,7 @@ def matrix_product(call: Call) -> Dims:
     left, right = call.dims("self"), call.dims("mat2")
     call.unify(left[-1], right[-2])
     _contract(call, "self", "mat2", right[-2])
-    return (*_broadcast(call, left[:-2], right[:-2]), left[-2], right[-1])
+    return (*broadcast_dims(call, left[:-2], right[:-2]), left[-2], right[-1])
 
 
 @dimension_rule(aten.addmm.default)
@@ -56,7 +56,7 @@ def addmm(call: Call) -> Dims:
     left, right = call.dims("mat1"), call.dims("mat2")
     call.unify(left[-1], right[-2])
     _contract(call, "mat1", "mat2", right[-2])
-    return _broadcast(call, call.dims("self"), (left[-2], right[-1]))
+    return broadcast_dims(call, call.dims("self"), (left[-2], right[-1]))
 
 
 @dimension_rule(aten.baddbmm.default)
@@ -66,7 +66,7 @@ def baddbmm(call: Call) -> Dims:
     call.unify(left[-1], right[-2])
     call.unify(left[0], right[0])
     _contract(call, "batch1", "batch2", right[-2])
-    return _broadcast(call, call.dims("self"), (left[0], left[-2], right[-1]))
+    return broadcast_dims(call, call.dims("self"), (left[0], left[-2], right[-1]))
 
 
 @dimension_rule(aten.outer.default)
@@ -99,17 +99,6 @@ def _contract(call: Call, left: str, right: str, dim: Dim) -> None:
     call.contract(call[right], dim)
     if not call.is_static(call[left]) and not call.is_static(call[right]):
         call.multiply_activations(dim)
-
-
-def _broadcast(call: Call, left: Dims, right: Dims) -> Dims:
-    result: list[Dim] = []
-    rank = max(len(left), len(right))
-    for axis in range(-rank, 0):
-        present = [dims[axis] for dims in (left, right) if len(dims) >= -axis and call.size(dims[axis]) != 1]
-        if len(present) == 2:
-            call.unify(*present)
-        result.append(present[0] if present else ())
-    return tuple(result)
 
 
 @lane_rule(aten.linear.default)

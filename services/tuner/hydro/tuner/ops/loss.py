@@ -23,13 +23,17 @@ aten = torch.ops.aten
 @dimension_rule(
     aten.cross_entropy_loss.default, aten.nll_loss_nd.default, aten.mse_loss.default, aten.l1_loss.default,
     aten.smooth_l1_loss.default, aten.huber_loss.default, aten.binary_cross_entropy.default,
-    aten.binary_cross_entropy_with_logits.default, aten.kl_div.default,
+    aten.binary_cross_entropy_with_logits.default, aten.kl_div.default, aten.nll_loss.default, aten.nll_loss2d.default,
+    aten.poisson_nll_loss.default, aten.soft_margin_loss.default, aten.hinge_embedding_loss.default,
 )  # fmt: skip
-def loss(call: Call) -> Dims:
+def loss(call: Call) -> Dims | tuple[Dims, ...]:
     """What a loss compares is no width."""
     for operand in call.operands():
         call.pin(*call.dims_of(operand))
-    return tuple(call.new(size, pinned=True) for size in call.shape)
+    first = call.node.meta["val"]
+    given = [first] if isinstance(first, torch.Tensor) else first
+    dims = tuple(tuple(call.new(int(size), pinned=True) for size in each.shape) for each in given)
+    return dims[0] if isinstance(first, torch.Tensor) else dims
 
 
 @takes_numbers

@@ -25,6 +25,33 @@ def same_but_ordered(call: Call) -> Dims:
     return inputs
 
 
+@dimension_rule(aten.argsort.default, aten.argsort.stable, aten.cummax.default, aten.cummin.default)
+def ordered(call: Call) -> Dims | tuple[Dims, ...]:
+    """An axis in another order, or running over it: it keeps its size."""
+    inputs = _kept(call)
+    return inputs if isinstance(call.node.meta["val"], torch.Tensor) else (inputs, inputs)
+
+
+@dimension_rule(aten.sort.default, aten.sort.stable)
+def sort(call: Call) -> tuple[Dims, ...]:
+    """The values and where they were."""
+    return (_kept(call),) * 2
+
+
+@dimension_rule(aten.topk.default)
+def topk(call: Call) -> tuple[Dims, ...]:
+    """The largest values along an axis, which keeps its size, and where they were."""
+    inputs = _kept(call)
+    axis = call.axis("dim", len(inputs))
+    return ((*inputs[:axis], call.new(call.shapes[0][axis], pinned=True), *inputs[axis + 1 :]),) * 2
+
+
+def _kept(call: Call) -> Dims:
+    inputs = call.dims("self")
+    call.pin(*inputs[call.axis("dim", len(inputs)) :][:1])
+    return inputs
+
+
 @lane_rule(aten.roll.default)
 def roll_lanes(emit: Emitter, op: OpOverload, x: Value, shifts: Sequence[int], axes: Sequence[int]) -> Value | None:
     """Exact: within each lane; axes after the channels stay packed."""

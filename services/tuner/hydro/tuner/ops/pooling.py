@@ -19,6 +19,7 @@ aten = torch.ops.aten
 
 @dimension_rule(
     aten.max_pool1d.default, aten.avg_pool1d.default, aten.adaptive_avg_pool1d.default,
+    aten.upsample_linear1d.vec, aten.upsample_nearest1d.vec, aten._upsample_nearest_exact1d.vec,
 )  # fmt: skip
 def pool_1d(call: Call) -> Dims:
     """Pools over the last axis."""
@@ -35,25 +36,47 @@ def pool_2d(call: Call) -> Dims:
     return _pool(call, 2)
 
 
-@dimension_rule(aten.max_pool3d.default, aten.avg_pool3d.default, aten.adaptive_avg_pool3d.default)
+@dimension_rule(
+    aten.max_pool3d.default, aten.avg_pool3d.default, aten.adaptive_avg_pool3d.default,
+    aten.upsample_trilinear3d.vec, aten.upsample_nearest3d.vec, aten._upsample_nearest_exact3d.vec,
+)  # fmt: skip
 def pool_3d(call: Call) -> Dims:
     """Pools over the last three axes."""
     return _pool(call, 3)
 
 
+@dimension_rule(aten.adaptive_max_pool1d.default, aten.max_pool1d_with_indices.default)
+def pool_1d_with_indices(call: Call) -> tuple[Dims, ...]:
+    """The pooled values over the last axis and where they were."""
+    return (_pool(call, 1),) * 2
+
+
 @dimension_rule(aten.adaptive_max_pool2d.default, aten.max_pool2d_with_indices.default)
 def pool_2d_with_indices(call: Call) -> tuple[Dims, ...]:
-    """The pooled values and where they were."""
-    inputs = call.dims("self")
-    call.pin(*inputs[-2:])
-    pooled = (*inputs[:-2], *(call.new(size, pinned=True) for size in call.shapes[0][-2:]))
-    return pooled, pooled
+    """The pooled values over the last two axes and where they were."""
+    return (_pool(call, 2),) * 2
+
+
+@dimension_rule(aten.adaptive_max_pool3d.default, aten.max_pool3d_with_indices.default)
+def pool_3d_with_indices(call: Call) -> tuple[Dims, ...]:
+    """The pooled values over the last three axes and where they were."""
+    return (_pool(call, 3),) * 2
+
+
+@dimension_rule(aten.grid_sampler.default)
+def grid_sampler(call: Call) -> Dims:
+    """Space is read at a grid's places."""
+    inputs, grid = call.dims("input"), call.dims("grid")
+    call.pin(*inputs[2:], *grid)
+    return (*inputs[:2], *grid[1:-1])
 
 
 def _pool(call: Call, spatial: int) -> Dims:
     inputs = call.dims_of(call.operands()[0])
     call.pin(*inputs[-spatial:])
-    return (*inputs[:-spatial], *(call.new(size, pinned=True) for size in call.shape[-spatial:]))
+    pooled = call.node.meta["val"]
+    shape = (pooled if isinstance(pooled, Tensor) else pooled[0]).shape
+    return (*inputs[:-spatial], *(call.new(int(size), pinned=True) for size in shape[-spatial:]))
 
 
 @lane_rule(

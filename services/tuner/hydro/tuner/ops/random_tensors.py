@@ -1,4 +1,4 @@
-"""Tensors of random numbers: how they run over lanes."""
+"""Tensors of random numbers: what they do to dimensions, and how they run over lanes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,20 @@ from torch._ops import OpOverload
 from hydro.nn import drawing
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Value
-from hydro.tuner.ops.registry import lane_rule
+from hydro.tuner.ops.registry import dimension_rule, lane_rule
+from hydro.tuner.shrinking.dimensions import Dims
+from hydro.tuner.shrinking.propagation import Call
 
 aten = torch.ops.aten
+
+
+@dimension_rule(
+    aten.bernoulli.p, aten.bernoulli.default, aten.normal_functional.default, aten.uniform.default,
+    aten.uniform_.default, aten.normal_.default, aten.bernoulli_.float,
+)  # fmt: skip
+def drawn_like(call: Call) -> Dims:
+    """As many numbers as there were."""
+    return call.dims("self")
 
 
 @lane_rule(

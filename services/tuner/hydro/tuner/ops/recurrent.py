@@ -12,7 +12,7 @@ from hydro.nn import recurrence
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule, takes_numbers
-from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dims
+from hydro.tuner.shrinking.dimensions import Dim, Dims
 from hydro.tuner.shrinking.propagation import Call
 
 aten = torch.ops.aten
@@ -40,26 +40,29 @@ def rnn(call: Call) -> tuple[Dims, ...]:
 
 
 def _run(call: Call, gates: int, states: Sequence[Node]) -> tuple[Dims, list[Dims]]:
-    if call["bidirectional"]:
-        raise DimensionMismatch("a layer of two directions")
-    inputs, hidden = call.dims("input"), call.dims_of(states[0])[-1]
-    parameters, per_layer = call["params"], 4 if call["has_biases"] else 2
-    below = inputs[-1]
-    for start in range(0, len(parameters), per_layer):
-        _meet(call, parameters[start : start + per_layer], gates, below, hidden)
-        below = hidden
-    for state in states:
-        call.unify(call.dims_of(state)[-1], hidden)
-    return (*inputs[:-1], hidden), [call.dims_of(state) for state in states]
+    """The first state is what a layer gives, the last one what it keeps: other sizes where a projection is between."""
+    inputs, given, kept = call.dims("input"), *(call.dims_of(states[place])[-1] for place in (0, -1))
+    parameters, directions = call["params"], 2 if call["bidirectional"] else 1
+    per_direction = len(parameters) // (int(call["num_layers"]) * directions)
+    both = call.new(directions, pinned=True) + given
+    for start in range(0, len(parameters), per_direction):
+        below = inputs[-1] if start < directions * per_direction else both
+        _meet(call, parameters[start : start + per_direction], gates, below, given, kept)
+    return (*inputs[:-1], both), [call.dims_of(state) for state in states]
 
 
-def _meet(call: Call, parameters: Sequence[Node], gates: int, below: Dim, hidden: Dim) -> None:
-    for parameter in parameters:
-        dims = call.dims_of(parameter)
-        count, size = call.dimensions.divide(dims[0], (gates, call.size(hidden)))
+def _meet(call: Call, parameters: Sequence[Node], gates: int, below: Dim, given: Dim, kept: Dim) -> None:
+    """By input, by state, their biases [gates][kept] each; and a projection [given, kept]."""
+    gated = parameters[: 4 if call["has_biases"] else 2]
+    for parameter in gated:
+        count, size = call.dimensions.divide(call.dims_of(parameter)[0], (gates, call.size(kept)))
         call.pin(count)
-        call.unify(size, hidden)
-    for parameter, fan_in in zip(parameters[:2], (below, hidden), strict=True):
+        call.unify(size, kept)
+    contracted = [(gated[0], below), (gated[1], given)]
+    for projection in parameters[len(gated) :]:
+        call.unify(call.dims_of(projection)[0], given)
+        contracted.append((projection, kept))
+    for parameter, fan_in in contracted:
         call.unify(call.dims_of(parameter)[1], fan_in)
         call.contract(parameter, fan_in)
 

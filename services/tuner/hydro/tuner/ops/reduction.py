@@ -30,9 +30,18 @@ def mean_of_all(call: Call) -> Dims:
     return ()
 
 
-@dimension_rule(aten.sum.dim_IntList, aten.amax.default, aten.amin.default, aten.logsumexp.default)
+@dimension_rule(aten.var_mean.correction, aten.std_mean.correction)
+def two_means(call: Call) -> tuple[Dims, ...]:
+    """Two averages."""
+    return (mean(call),) * 2
+
+
+@dimension_rule(
+    aten.sum.dim_IntList, aten.amax.default, aten.amin.default, aten.logsumexp.default, aten.any.dim, aten.any.dims,
+    aten.all.dim, aten.all.dims, aten.prod.dim_int, aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim,
+)  # fmt: skip
 def total(call: Call) -> Dims:
-    """Sums grow with the width, so what they reduce keeps its size."""
+    """Sums and extremes grow with the width, so what they reduce keeps its size."""
     inputs = call.dims("self")
     axes = call.axes("dim", len(inputs))
     call.pin(*(inputs[axis] for axis in axes))
@@ -48,14 +57,22 @@ def arg_reduction(call: Call) -> Dims:
     return _reduce(call, axes, bool(call["keepdim"]))
 
 
-@dimension_rule(aten.sum.default, aten.max.default, aten.min.default)
+@dimension_rule(aten.max.dim, aten.min.dim, aten.median.dim, aten.mode.default, aten.kthvalue.default)
+def extreme(call: Call) -> tuple[Dims, ...]:
+    """One of an axis, which keeps its size, and its position."""
+    return (arg_reduction(call),) * 2
+
+
+@dimension_rule(aten.sum.default, aten.max.default, aten.min.default, aten.any.default, aten.all.default)
 def total_of_all(call: Call) -> Dims:
     """Everything in one number."""
     call.pin(*call.dims("self"))
     return ()
 
 
-@dimension_rule(aten.softmax.int, aten.log_softmax.int, aten.cumsum.default)
+@dimension_rule(
+    aten.softmax.int, aten.log_softmax.int, aten.cumsum.default, aten.cumprod.default, aten.logcumsumexp.default,
+)  # fmt: skip
 def softmax(call: Call) -> Dims:
     """Shares of a whole get larger where there are fewer, so the axis keeps its size."""
     inputs = call.dims("self")

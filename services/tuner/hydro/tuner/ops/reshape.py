@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from hydro.tuner.fusion.emitter import Emitter, lane_axis
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
-from hydro.tuner.shrinking.propagation import Call
+from hydro.tuner.shrinking.propagation import Call, broadcast_dims
 
 aten = torch.ops.aten
 
@@ -25,7 +26,7 @@ def view(call: Call) -> Dims:
     return dims
 
 
-@dimension_rule(aten.flatten.using_ints, aten.view_as.default, aten.reshape_as.default)
+@dimension_rule(aten.flatten.using_ints, aten.view_as.default, aten.reshape_as.default, aten.ravel.default)
 def flatten(call: Call) -> Dims:
     """A view whose sizes the op finds itself."""
     return _regroup(call, call.dims("self"), call.shape)
@@ -70,7 +71,7 @@ def matrix_transpose(call: Call) -> Dims:
     return (*inputs[:-2], inputs[-1], inputs[-2])
 
 
-@dimension_rule(aten.movedim.int)
+@dimension_rule(aten.movedim.int, aten.moveaxis.int)
 def movedim(call: Call) -> Dims:
     """One axis at another place."""
     inputs = list(call.dims("self"))
@@ -118,6 +119,18 @@ def expand_as(call: Call) -> Dims:
     return other
 
 
+@dimension_rule(aten.broadcast_to.default)
+def broadcast_to(call: Call) -> Dims:
+    """Axes of size one, and new ones in front, repeated."""
+    return expand(call)
+
+
+@dimension_rule(aten.broadcast_tensors.default)
+def broadcast_tensors(call: Call) -> tuple[Dims, ...]:
+    """Each broadcast to the shape of all."""
+    return (broadcast_dims(call, *(call.dims_of(each) for each in call["tensors"])),) * len(call["tensors"])
+
+
 @dimension_rule(aten.repeat.default)
 def repeat(call: Call) -> Dims:
     """Tiles: an axis becomes [repeats][size]."""
@@ -145,6 +158,44 @@ def pixel_shuffle(call: Call) -> Dims:
     channels, block = call.dimensions.divide(inputs[-3], (shape[-3], call["upscale_factor"] ** 2))
     call.pin(block, *inputs[-2:])
     return (*inputs[:-3], channels, *(call.new(size, pinned=True) for size in shape[-2:]))
+
+
+@dimension_rule(aten.pixel_unshuffle.default)
+def pixel_unshuffle(call: Call) -> Dims:
+    """Space into channels [C][factor squared]."""
+    inputs, shape = call.dims("self"), call.shape
+    call.pin(*inputs[-2:])
+    block = call.new(call["downscale_factor"] ** 2, pinned=True)
+    return (*inputs[:-3], inputs[-3] + block, *(call.new(size, pinned=True) for size in shape[-2:]))
+
+
+@dimension_rule(aten.unfold.default)
+def unfold(call: Call) -> Dims:
+    """Windows over an axis, which keeps its size."""
+    inputs, shape = call.dims("self"), call.shape
+    axis = call.axis("dimension", len(inputs))
+    call.pin(inputs[axis])
+    windows, window = call.new(shape[axis], pinned=True), call.new(shape[-1], pinned=True)
+    return (*inputs[:axis], windows, *inputs[axis + 1 :], window)
+
+
+@dimension_rule(aten.diagonal.default)
+def diagonal(call: Call) -> Dims:
+    """A diagonal of two axes, which keep their size."""
+    inputs, shape = call.dims("self"), call.shape
+    axes = [call.axis("dim1", len(inputs)), call.axis("dim2", len(inputs))]
+    call.pin(*(inputs[axis] for axis in axes))
+    rest = (dim for axis, dim in enumerate(inputs) if axis not in axes)
+    return (*rest, call.new(shape[-1], pinned=True))
+
+
+@dimension_rule(aten.im2col.default)
+def im2col(call: Call) -> Dims:
+    """Windows of space: [C][window] channels at each of the places."""
+    inputs, shape = call.dims("self"), call.shape
+    call.pin(*inputs[-2:])
+    window = call.new(math.prod(call["kernel_size"]), pinned=True)
+    return (*inputs[:-3], inputs[-3] + window, call.new(shape[-1], pinned=True))
 
 
 def _regroup(call: Call, inputs: Dims, shape: tuple[int, ...]) -> Dims:

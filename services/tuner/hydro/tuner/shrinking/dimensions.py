@@ -111,45 +111,86 @@ class Dimensions:
         """Makes two dimensions equal, factor by factor.
 
         Raises:
-            DimensionMismatch: their sizes differ, or do not factor alike.
+            DimensionMismatch: their sizes differ.
         """
         if self.size(one) != self.size(other):
             raise DimensionMismatch(f"a dimension of {self.size(one)} cannot equal one of {self.size(other)}")
         left, right = list(self.atoms(one)), list(self.atoms(other))
         while left and right:
             left, right = list(self.atoms(left)), list(self.atoms(right))
-            a, b = self._root(left[0]), self._root(right[0])
-            size_a, size_b = self._atoms[a].size, self._atoms[b].size
-            if size_a > size_b:
-                left[0:1] = self._split(a, size_b)
-            elif size_b > size_a:
-                right[0:1] = self._split(b, size_a)
-            else:
-                self._join(a, b)
-                left, right = left[1:], right[1:]
+            left, right = self._meet(left, right, self._partner(left[0], right))
 
     def divide(self, dim: Dim, sizes: Sequence[int]) -> Dims:
-        """Takes a dimension apart into dimensions of the given sizes, row-major: what a reshape does.
+        """Takes a dimension apart into dimensions of the given sizes: what a reshape does.
+
+        Row-major; where that would cut an atom which has no such factor, in any order: of a reshape only the sizes
+        matter here.
 
         Raises:
-            DimensionMismatch: an atom would have to be cut where it has no factor.
+            DimensionMismatch: the sizes' product is another.
         """
+        if math.prod(sizes) != self.size(dim):
+            raise DimensionMismatch(f"a dimension of {self.size(dim)} has no factors {tuple(sizes)}")
+        found = self._divide_in_order(dim, sizes)
+        if found is None:
+            found = tuple(self.new(size) for size in sizes)
+            self.unify(tuple(atom for part in found for atom in part), dim)
+        return found
+
+    def share(self, dim: Dim, count: int) -> Dim:
+        """One of `count` equal parts of a dimension, whose number stays.
+
+        Raises:
+            DimensionMismatch: it has no such parts.
+        """
+        atoms = self.atoms(dim)
+        for place, atom in enumerate(atoms):
+            if self._atoms[atom].size == count and (place == 0 or self._atoms[atom].pins):
+                self.pin((atom,), "the number of equal parts")
+                return atoms[:place] + atoms[place + 1 :]
+        if count < 1 or self.size(dim) % count:
+            raise DimensionMismatch(f"a dimension of {self.size(dim)} has no {count} equal parts")
+        parts, part = self.divide(dim, (count, self.size(dim) // count))
+        self.pin(parts, "the number of equal parts")
+        return part
+
+    def _divide_in_order(self, dim: Dim, sizes: Sequence[int]) -> Dims | None:
         rest = list(self.atoms(dim))
         found: list[Dim] = []
         for size in sizes:
             taken: list[int] = []
             while size > 1:
-                if not rest:
-                    raise DimensionMismatch(f"a dimension of {self.size(dim)} has no factors {tuple(sizes)}")
-                atom = self._root(rest.pop(0))
+                atom = rest.pop(0)
                 held = self._atoms[atom].size
                 if size % held:
-                    first, *remainder = self._split(atom, math.gcd(size, held))
-                    atom, rest = first, remainder + rest
-                taken.extend(self.atoms((atom,)))
+                    factor = math.gcd(size, held)
+                    if factor == 1:
+                        return None
+                    atom, *remainder = self._split(atom, factor)
+                    rest = remainder + rest
+                taken.append(atom)
                 size //= self._atoms[atom].size
             found.append(tuple(taken))
         return tuple(found)
+
+    def _partner(self, atom: int, others: Sequence[int]) -> int:
+        """The place of the atom that this one meets: the first, or the first with a common factor."""
+        size = self._atoms[atom].size
+        factors = [math.gcd(size, self._atoms[other].size) for other in others]
+        if factors[0] in (size, self._atoms[others[0]].size):
+            return 0
+        return factors.index(size) if size in factors else next(i for i, factor in enumerate(factors) if factor > 1)
+
+    def _meet(self, left: list[int], right: list[int], place: int) -> tuple[list[int], list[int]]:
+        """Joins the first atom with the one at `place`, or takes the larger one apart: the atoms that are left."""
+        one, other = left[0], right[place]
+        factor = math.gcd(self._atoms[one].size, self._atoms[other].size)
+        if self._atoms[one].size > factor:
+            return [*self._split(one, factor), *left[1:]], right
+        if self._atoms[other].size > factor:
+            return left, [*right[:place], *self._split(other, factor), *right[place + 1 :]]
+        self._join(one, other)
+        return left[1:], right[:place] + right[place + 1 :]
 
     def _root(self, atom: int) -> int:
         while self._parents[atom] != atom:
@@ -171,7 +212,10 @@ class Dimensions:
         return factors
 
     def _factors_of_sum(self, state: _Atom, left: int) -> Dim | None:
-        """As many equal parts as the split wants are that many times one part; else the sum keeps its size."""
+        """As many equal parts as the split wants are that many times one part, and parts of whole rows are their rows.
+
+        Otherwise the sum keeps its size.
+        """
         if state.parts is None:
             return None
         first, *others = state.parts
@@ -179,6 +223,12 @@ class Dimensions:
             for part in others:
                 self.unify(first, part)
             return self.new(left, "the number of concatenated parts") + first
+        row = state.size // left
+        if all(self.size(part) % row == 0 for part in state.parts):
+            divided = [self.divide(part, (self.size(part) // row, row)) for part in state.parts]
+            for _, own_row in divided[1:]:
+                self.unify(divided[0][1], own_row)
+            return self.total([rows for rows, _ in divided]) + divided[0][1]
         for part in state.parts:
             self.pin(part, "a concatenation that is reshaped")
         state.pins.append("a concatenation that is reshaped")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from torch.fx import Node
 
 from hydro.tuner.ops.registry import bind, dimension_rules
 from hydro.tuner.shrinking.dimensions import Dim, DimensionMismatch, Dimensions, Dims
-from hydro.tuner.tracing import Trace, location
+from hydro.tuner.shrinking.results import results
+from hydro.tuner.tracing import NotTraceable, Trace, location
 
 Value = Dims | tuple[Dims, ...]
 """The dimensions of a tensor, or of each of several."""
@@ -52,13 +52,13 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class UnknownOp:
-    """An op without a rule: what it touches keeps its size."""
+    """An op without a rule, or in a form that its rule does not fit: what it touches keeps its size."""
 
-    op: str
-    location: str
+    place: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.op} at {self.location}" if self.location else self.op
+        return f"{self.place}: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -83,6 +83,14 @@ class Propagation:
         names = {self.trace.aliases.get(name, name) for name in self.trace.parameters.values()}
         return {name: dims for name, dims in self.tensors.items() if name in names}
 
+    @property
+    def blocking(self) -> tuple[UnknownOp, ...]:
+        """The unknown ops but for which a parameter would shrink: nothing else keeps the size of one of its axes."""
+        reasons = {str(each): each for each in self.unknown}
+        pins = (set(self.dimensions.pins(dim)) for dims in self.parameters.values() for dim in dims)
+        alone = {pin for held in pins if held <= reasons.keys() for pin in held}
+        return tuple(each for reason, each in reasons.items() if reason in alone)
+
 
 class Call:
     """One call in the graph, as a dimension rule sees it: arguments by name, dimensions of tensors."""
@@ -100,7 +108,7 @@ class Call:
     @property
     def reason(self) -> str:
         """How a pin names this call."""
-        return str(UnknownOp(str(self.node.target), location(self.node)))
+        return place(self.node)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -175,31 +183,53 @@ class Call:
 
 
 def propagate(trace: Trace) -> Propagation:
-    """Finds every dimension variable of a graph; what an op without a rule touches is pinned and reported."""
+    """Finds every dimension variable of a graph; what an op without a rule touches is pinned and reported.
+
+    Raises:
+        NotTraceable: the size of a tensor depends on the data.
+    """
+    _require_sizes(trace)
     found = Propagation(trace)
     for node in trace.graph.nodes:
         match node.op:
             case "placeholder":
                 _enter(node, found)
             case "output":
-                for each in node.all_input_nodes:
+                for each in results(trace.graph):
                     _pin_value(found, each, "an output of the model")
             case _:
                 _step(node, found)
     return found
 
 
+def _require_sizes(trace: Trace) -> None:
+    for node in trace.graph.nodes:
+        values = node.meta.get("val")
+        for each in values if isinstance(values, (tuple, list)) else (values,):
+            if isinstance(each, Tensor) and not all(isinstance(size, int) for size in each.shape):
+                raise NotTraceable(f"the size of what {node.target} gives depends on the data", location(node))
+
+
+def place(node: Node) -> str:
+    """A call as messages name it: its op, and the user's line or module."""
+    line = location(node)
+    return f"{node.target} at {line}" if line else str(node.target)
+
+
 def broadcast(call: Call) -> Dims:
     """The dimensions of an op that goes element by element, with broadcasting."""
-    operands = [call.dims_of(each) for each in call.operands()]
-    shape = call.shape
+    return broadcast_dims(call, *(call.dims_of(each) for each in call.operands()))
+
+
+def broadcast_dims(call: Call, *operands: Dims) -> Dims:
+    """The dimensions of tensors that are broadcast to each other."""
     result: list[Dim] = []
-    for axis in range(len(shape)):
-        held = [dims[axis - len(shape)] for dims in operands if len(dims) >= len(shape) - axis]
-        present = [dim for dim in held if call.size(dim) != 1]
+    rank = max((len(dims) for dims in operands), default=0)
+    for axis in range(-rank, 0):
+        present = [dims[axis] for dims in operands if len(dims) >= -axis and call.size(dims[axis]) != 1]
         for other in present[1:]:
             call.unify(present[0], other)
-        result.append(present[0] if present else call.new(shape[axis], pinned=True))
+        result.append(present[0] if present else ())
     return tuple(result)
 
 
@@ -229,8 +259,9 @@ def _step(node: Node, found: Propagation) -> None:
         found.values[node] = found.values[source][index]  # type: ignore[index, assignment]
         return
     rule = _rule(node)
-    if rule is None or not _apply(rule, Call(node, found), found):
-        _pin_unknown(node, operands, found)
+    why = "it has no dimension rule" if rule is None else _apply(rule, Call(node, found), found)
+    if why:
+        _pin_unknown(node, operands, why, found)
 
 
 def _rule(node: Node) -> Callable[[Call], Value] | None:
@@ -242,26 +273,26 @@ def _rule(node: Node) -> Callable[[Call], Value] | None:
     return rule
 
 
-def _apply(rule: Callable[[Call], Value], call: Call, found: Propagation) -> bool:
+def _apply(rule: Callable[[Call], Value], call: Call, found: Propagation) -> str:
+    """Gives why the rule does not fit the call, "" when it does."""
     literals = len(found.literals)
     try:
         found.values[call.node] = rule(call)
-    except DimensionMismatch:
+    except DimensionMismatch as mismatch:
         del found.literals[literals:]
-        return False
+        return str(mismatch)
     if call.node not in found.origins:
         for operand in call.operands():
             contracted = call.contractions.get(operand, ())
             found.uses.extend(Use(each, call.node, operand, contracted) for each in found.origins.get(operand, ()))
-    return True
+    return ""
 
 
-def _pin_unknown(node: Node, operands: list[Node], found: Propagation) -> None:
-    unknown = UnknownOp(str(node.target), location(node))
+def _pin_unknown(node: Node, operands: list[Node], why: str, found: Propagation) -> None:
+    unknown = UnknownOp(place(node), why)
     for each in operands:
-        _pin_value(found, each, f"{unknown} has no dimension rule")
-    if operands and any(_size(found, each) > 1 for each in operands):
-        found.unknown.append(unknown)
+        _pin_value(found, each, str(unknown))
+    found.unknown.append(unknown)
     value = node.meta.get("val")
     if isinstance(value, Tensor):
         found.values[node] = _fresh(found, value, str(unknown))
@@ -276,10 +307,6 @@ def _fresh(found: Propagation, value: Tensor, reason: str) -> Dims:
 def _pin_value(found: Propagation, node: Node, reason: str) -> None:
     for dim in _flat(found.values.get(node, ())):
         found.dimensions.pin(dim, reason)
-
-
-def _size(found: Propagation, node: Node) -> int:
-    return math.prod(found.dimensions.size(dim) for dim in _flat(found.values[node]))
 
 
 def _flat(value: Any) -> list[Dim]:

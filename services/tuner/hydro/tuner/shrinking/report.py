@@ -25,7 +25,7 @@ class ShrinkReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know: ops without a rule."""
-        return tuple(f"dimensions kept: {op} has no dimension rule" for op in self.solution.unknown_ops)
+        return tuple(f"not shrunk because of {op}" for op in self.solution.unknown_ops)
 
     def __str__(self) -> str:
         solution = self.solution

@@ -18,6 +18,7 @@ from hydro.tuner.shrinking.parametrization import Parametrization, initial_std_f
 from hydro.tuner.shrinking.programs import Program, Programs, build_program
 from hydro.tuner.shrinking.propagation import Propagation, propagate
 from hydro.tuner.shrinking.report import ShrinkReport
+from hydro.tuner.shrinking.results import results
 from hydro.tuner.shrinking.shrunk_module import ShrunkModule
 from hydro.tuner.shrinking.sizes import Sizes, solve
 from hydro.tuner.shrinking.solution import Solution, TensorSolution
@@ -125,8 +126,7 @@ def _solve(found: Propagation, model: nn.Module, width: float, multiplied_readou
                 aliases=tuple(other for other, first in aliases.items() if first == name and other != name),
             )
         )
-    unknown = tuple(dict.fromkeys(str(each) for each in found.unknown))
-    return Solution(width, multiplied_readout, tuple(solved), unknown)
+    return Solution(width, multiplied_readout, tuple(solved), tuple(str(each) for each in found.blocking))
 
 
 def _class(found: Propagation, sizes: Sizes, name: str, is_parameter: bool, multiplied_readout: bool) -> Classified:
@@ -163,8 +163,11 @@ def _prove(program: Program, found: Propagation, solution: Solution) -> None:
             outputs = torch.fx.Interpreter(program.graph_module).run(*inputs)
         except Exception as error:
             raise NotTraceable(f"the shrunk model does not run: {error}") from error
-    expected = [each.meta["val"].shape for each in found.trace.graph.output_node().all_input_nodes]
-    shapes = [each.shape for each in dict.fromkeys(pytree.tree_leaves(outputs)) if isinstance(each, Tensor)]
+    expected = [each.meta["val"].shape for each in results(found.trace.graph)]
+    given = dict(
+        zip(pytree.tree_leaves(found.trace.graph.output_node().args), pytree.tree_leaves(outputs), strict=True)
+    )
+    shapes = [given[each].shape for each in results(found.trace.graph)]
     if shapes != expected:
         raise NotTraceable(f"the shrunk model gives {shapes} where the target gives {expected}")
 

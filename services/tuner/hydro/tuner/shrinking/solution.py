@@ -15,7 +15,7 @@ from hydro.tuner.shrinking.classification import Classified, TensorClass
 from hydro.tuner.shrinking.initial_values import Distribution, InitialValues
 from hydro.tuner.shrinking.parametrization import Parametrization
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised when the same model and width would give another surrogate: sizes, classes, the table."""
 
 
