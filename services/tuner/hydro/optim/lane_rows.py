@@ -20,7 +20,8 @@ Rows: TypeAlias = Sequence[Tensor]
 def unbound(tensor: Tensor) -> Rows:
     """Gives contiguous rows; a lane alone keeps its axis, which kernels over elements do not mind."""
     whole = tensor if tensor.is_contiguous() else tensor.contiguous()
-    return (whole,) if len(whole) == 1 else whole.unbind()
+    # Not len: torch answers that in Python, for as long as the smallest kernels run.
+    return (whole,) if whole.size(0) == 1 else whole.unbind()
 
 
 class LaneRows:
