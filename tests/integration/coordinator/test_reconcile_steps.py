@@ -38,7 +38,7 @@ from hydro.coordinator.study import (
     Task,
 )
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
-from hydro.coordinator.trial import FAIL_TRIAL, PAUSE_TRIAL, Measurement, TrialKind, TrialState, Verdict
+from hydro.coordinator.trial import FAIL_TRIAL, PAUSE_TRIAL, START_TRIAL, Measurement, TrialKind, TrialState, Verdict
 from hydro.kit.clock import ManualClock
 from hydro.kit.errors import NotFound, Unavailable
 
@@ -358,7 +358,7 @@ async def put(tx, device):
 
 async def test_a_study_too_small_for_its_rungs_trains_its_best_trial_to_the_end(storage):
     await storage.run(add_study)
-    await storage.run(lambda tx: tx.trials.start_alone(STUDY, [0, 1, 2]))
+    await storage.run(lambda tx: tx.trials.move(STUDY, [0, 1, 2], START_TRIAL))
     for number, value in enumerate((0.5, 0.25, 0.75)):
         await storage.run(partial(measured_and, step=PAUSE_TRIAL, number=number, value=value))
     await finish(storage, Pruners(), Bell())

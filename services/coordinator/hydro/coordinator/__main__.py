@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 from functools import partial
 
@@ -15,6 +16,8 @@ from hydro.coordinator.device import REGISTERED, Device
 from hydro.coordinator.devices import Devices
 from hydro.coordinator.driven import DrivenTrials
 from hydro.coordinator.executor.local_executor import LocalExecutor
+from hydro.coordinator.hot.group_commit import GroupCommit
+from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.leasing import Leasing
 from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.reconcile.ask import ask
@@ -35,6 +38,7 @@ from hydro.coordinator.server.study_servicer import StudyServicer
 from hydro.coordinator.server.worker_servicer import WorkerServicer
 from hydro.coordinator.settings import CoordinatorSettings
 from hydro.coordinator.squeezer_client import SqueezerClient
+from hydro.coordinator.storage.postgres_driven import PostgresDriven
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
@@ -55,16 +59,21 @@ class Coordinator:
     def __init__(self, settings: CoordinatorSettings, storage: PostgresStorage) -> None:
         self.settings = settings
         self.storage = storage
-        self.bell, self.clock, self.pruners = Bell(), SystemClock(), Pruners()
+        self.changed, self.clock, self.pruners = Bell(), SystemClock(), Pruners()
+        self.bell = Bell(also=self.changed)
+        self.id = uuid.uuid4().hex
         self.search = SearchProcess()
         self.tuner = TunerClient(open_channel(settings.tuner_address), settings.max_lanes)
         self.squeezers = [SqueezerClient(open_channel(each), each) for each in settings.squeezer_addresses]
         self.asking = Asking(storage, self.search, self.bell)
         self.leasing = Leasing(storage, self.pruners, self.bell, self.clock, self.squeezers, settings.lease_seconds)
         self.reporting = Reporting(storage, self.pruners, self.bell, settings.lease_seconds, self.asking.ask)
-        self.studies = Studies(storage, self.pruners, self.bell)
+        self.driven_storage = PostgresDriven(settings.database_url)
+        self.commit = GroupCommit(self.driven_storage, settings.max_waiting_calls)
+        self.hot = HotStudies(self.driven_storage, self.commit, self.clock, self.id)
+        self.studies = Studies(storage, self.hot, self.pruners, self.bell)
         self.targets = Targets(storage, self.tuner, self.bell)
-        self.driven = DrivenTrials(storage, self.asking, self.pruners, self.bell)
+        self.driven = DrivenTrials(storage, self.hot, self.commit, self.search, self.bell, self.changed)
         self.devices = Devices(storage, self.bell)
         self.executor = LocalExecutor(
             settings.log_directory, {"HYDRO_COORDINATOR_ADDRESS": settings.worker_address or _reachable(settings)}
@@ -74,7 +83,7 @@ class Coordinator:
         """Adds the services to the server."""
         settings = self.settings
         study_service_pb2_grpc.add_StudyServiceServicer_to_server(
-            StudyServicer(self.storage, self.bell, self.studies, self.targets, self.driven), server
+            StudyServicer(self.storage, self.changed, self.studies, self.targets, self.driven), server
         )
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(
             WorkerServicer(self.leasing, self.reporting, settings.artifact_uri, settings.checkpoint_interval_seconds),
@@ -117,7 +126,9 @@ class Coordinator:
 
     async def close(self) -> None:
         """Ends the search and the connections."""
+        await self.commit.close()
         await self.search.close()
+        await self.driven_storage.close()
         await self.storage.close()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from hydro.coordinator.bell import Bell
-from hydro.coordinator.names import StudyName, TrialName
+from hydro.coordinator.names import StudyName
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.storage.storage import NewTrial, Storage, Transaction
@@ -34,48 +34,26 @@ class Asking:
     async def ask(self, study: StudyName) -> int:
         """Makes as many PENDING trials as the study may have now, and gives their number."""
         async with self._locks[study]:
-            return len(await self._asked(study, None, ""))
+            return len(await self._asked(study))
 
-    async def suggest(self, study: StudyName, count: int, request_id: str) -> Sequence[Trial]:
-        """Makes up to `count` trials that their caller drives, and starts them.
-
-        Sent again with the same request_id, gives the same trials.
-        """
-        async with self._locks[study]:
-            return await self._asked(study, count, request_id)
-
-    async def _asked(self, name: StudyName, count: int | None, request_id: str) -> Sequence[Trial]:
+    async def _asked(self, name: StudyName) -> Sequence[Trial]:
         while True:
-            answer = await self._storage.run(lambda tx: _answered(tx, request_id))
-            if answer is not None:
-                return answer
-            request = await self._storage.run(lambda tx: _request(tx, name, count))
+            request = await self._storage.run(lambda tx: _request(tx, name))
             if request is None:
                 return []
             suggestions = await self._search.ask(request)
-            store = partial(
-                _stored, name=name, request=request, suggestions=suggestions, count=count, request_id=request_id
-            )
-            trials = await self._storage.run(store)
+            trials = await self._storage.run(partial(_stored, name=name, request=request, suggestions=suggestions))
             if trials is not None:
                 self._bell.ring()
                 return trials
 
 
-_METHOD = "SuggestTrials"
-
-
-async def _answered(tx: Transaction, request_id: str) -> Sequence[Trial] | None:
-    answer = await tx.requests.answer(_METHOD, request_id)
-    return None if answer is None else [await tx.trials.get(TrialName.parse(name)) for name in answer]
-
-
-async def _request(tx: Transaction, name: StudyName, count: int | None) -> SearchRequest | None:
+async def _request(tx: Transaction, name: StudyName) -> SearchRequest | None:
     study = await tx.studies.get(name)
     if study.state is not StudyState.SEARCHING:
         return None
     trials = await tx.trials.all(name, TrialKind.SEARCH)
-    wanted = allowance(study, trials) if count is None else min(count, room(study, trials))
+    wanted = allowance(study, trials)
     if wanted <= 0:
         return None
     return SearchRequest(
@@ -90,12 +68,7 @@ async def _request(tx: Transaction, name: StudyName, count: int | None) -> Searc
 
 
 async def _stored(
-    tx: Transaction,
-    name: StudyName,
-    request: SearchRequest,
-    suggestions: Sequence[Hyperparameters],
-    count: int | None,
-    request_id: str,
+    tx: Transaction, name: StudyName, request: SearchRequest, suggestions: Sequence[Hyperparameters]
 ) -> Sequence[Trial] | None:
     study = await tx.studies.lock(name)
     if study.state is not StudyState.SEARCHING:
@@ -107,12 +80,7 @@ async def _stored(
         NewTrial(hyperparameters, trial_seed(study.spec.seed, request.first_index + index))
         for index, hyperparameters in enumerate(suggestions)
     ]
-    trials = await tx.trials.insert(name, new)
-    if count is not None:
-        await tx.trials.start_alone(name, [trial.name.number for trial in trials])
-        await tx.requests.remember(_METHOD, request_id, [str(trial.name) for trial in trials])
-        trials = [await tx.trials.get(trial.name) for trial in trials]
-    return trials
+    return await tx.trials.insert(name, new)
 
 
 def allowance(study: Study, trials: Sequence[Trial]) -> int:
@@ -137,19 +105,25 @@ def searched_space(space: SearchSpace, surrogate: Surrogate | None) -> SearchSpa
 
 def known_trial(trial: Trial) -> KnownTrial:
     """The trial as the search sees it."""
-    value = trial.value if trial.value is not None and math.isfinite(trial.value) else None
-    match trial.state:
-        case TrialState.SUCCEEDED:
-            outcome = Outcome.SUCCEEDED
-        case TrialState.PAUSED | TrialState.PRUNED:
-            outcome = Outcome.PRUNED
+    outcome = known_outcome(trial.state, trial.value)
+    return KnownTrial(trial.name.number, trial.hyperparameters, outcome, _finite(trial.value), trial.steps)
+
+
+def known_outcome(state: TrialState, value: float | None) -> Outcome:
+    """How far a trial in the state, with the value, has come."""
+    match state:
         case TrialState.PENDING | TrialState.RUNNING:
-            outcome = Outcome.OPEN
+            return Outcome.OPEN
+        case TrialState.SUCCEEDED if _finite(value) is not None:
+            return Outcome.SUCCEEDED
+        case TrialState.PAUSED | TrialState.PRUNED if _finite(value) is not None:
+            return Outcome.PRUNED
         case _:
-            outcome = Outcome.FAILED
-    if value is None and outcome in (Outcome.SUCCEEDED, Outcome.PRUNED):
-        outcome = Outcome.FAILED
-    return KnownTrial(trial.name.number, trial.hyperparameters, outcome, value, trial.steps)
+            return Outcome.FAILED
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def trial_seed(study_seed: int, number: int) -> int:

@@ -2,54 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
 
-from hydro.coordinator.asking import Asking
 from hydro.coordinator.bell import Bell
-from hydro.coordinator.judgement import fault_of, succeed
+from hydro.coordinator.hot.group_commit import GroupCommit, NotStored
+from hydro.coordinator.hot.hot_studies import HotStudies
+from hydro.coordinator.hot.hot_study import HotStudy, no_measurement_any_more, should_stop_again
+from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName, TrialName
-from hydro.coordinator.pruners import Pruners
-from hydro.coordinator.pruning.pruner import Report
-from hydro.coordinator.storage.storage import Measured, Result, Storage, Transaction
-from hydro.coordinator.study import Study
-from hydro.coordinator.trial import (
-    FAIL_TRIAL,
-    MAX_STEPS,
-    PRUNE_TRIAL,
-    SUCCEED_TRIAL,
-    Measurement,
-    Trial,
-    TrialState,
-    Verdict,
-)
-from hydro.kit.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a trial ended: with its final objective, with the reason of its failure, or pruned (neither)."""
-
-    value: float | None = None
-    failure: str = ""
+from hydro.coordinator.search.search_backend import SearchBackend, SearchRequest
+from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.study import Sampler
+from hydro.coordinator.trial import MAX_STEPS, Measurement, Trial
+from hydro.kit.errors import FieldViolation, InvalidArgument
 
 
 class DrivenTrials:
-    """Suggests trials, takes their measurements, and ends them."""
+    """Suggests trials, takes their measurements, and ends them. Decided in memory, answered once stored.
 
-    def __init__(self, storage: Storage, asking: Asking, pruners: Pruners, bell: Bell) -> None:
+    `changed` rings for those who follow studies, `bell` also for the loop that ends them.
+    """
+
+    def __init__(
+        self, storage: Storage, hot: HotStudies, commit: GroupCommit, search: SearchBackend, bell: Bell, changed: Bell
+    ) -> None:
         self._storage = storage
-        self._asking = asking
-        self._pruners = pruners
+        self._hot = hot
+        self._commit = commit
+        self._search = search
         self._bell = bell
+        self._changed = changed
+        self._asking: defaultdict[StudyName, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def suggest(self, study: StudyName, count: int, request_id: str) -> Sequence[Trial]:
-        """Gives new trials in RUNNING, fewer than asked for at the study's limits."""
+        """Gives new trials in RUNNING, fewer than asked for at the study's limits.
+
+        Sent again with the same request_id, gives the same trials.
+        """
         if count < 1:
             raise InvalidArgument.of([FieldViolation("count", f"is {count}: give 1 or more")])
-        _refuse_task(await self._storage.run(lambda tx: tx.studies.get(study)))
-        return await self._asking.suggest(study, count, request_id)
+        return await self._hot.run(study, lambda hot: self._suggest(hot, count, request_id))
 
     async def measure(self, name: TrialName, measurement: Measurement) -> bool:
         """Stores a measurement, and gives whether the trial should end.
@@ -61,7 +55,7 @@ class DrivenTrials:
         if not 0 <= measurement.step <= MAX_STEPS:
             description = f"is {measurement.step}: give 0 to {MAX_STEPS}"
             raise InvalidArgument.of([FieldViolation("measurement.step", description)])
-        return await self._decide(name.study, lambda tx, study: self._measure(tx, study, name, measurement))
+        return await self._hot.run(name.study, lambda hot: self._measure(hot, name, measurement))
 
     async def complete(self, name: TrialName, outcome: Outcome) -> Trial:
         """Ends a trial; the same outcome again is fine.
@@ -69,83 +63,73 @@ class DrivenTrials:
         Raises:
             FailedPrecondition: WRONG_STATE, when it has ended otherwise.
         """
-        return await self._decide(name.study, lambda tx, study: self._complete(tx, study, name, outcome))
+        return await self._hot.run(name.study, lambda hot: self._complete(hot, name, outcome))
 
-    async def _decide(self, name: StudyName, work: Callable[[Transaction, Study], Awaitable[Result]]) -> Result:
-        async def locked(tx: Transaction) -> Result:
-            study = await tx.studies.lock(name)
-            _refuse_task(study)
-            return await work(tx, study)
+    async def _suggest(self, hot: HotStudy, count: int, request_id: str) -> Sequence[Trial]:
+        async with self._asking[hot.name]:
+            numbers = hot.answered(request_id)
+            if numbers is None:
+                numbers = await self._started(hot, count, request_id)
+        await self._stored(hot)
+        found = [(number, hot.open(number)) for number in numbers]
+        return [
+            await self._trial(hot.name.trial(number)) if each is None else hot.trial(each) for number, each in found
+        ]
 
-        study = await self._storage.run(lambda tx: tx.studies.get(name))
-        async with self._pruners.lock(name):
-            try:
-                result = await self._storage.run(locked)
-            except BaseException:
-                self._pruners.drop(study)
-                raise
-        self._bell.ring()
-        return result
+    async def _started(self, hot: HotStudy, count: int, request_id: str) -> Sequence[int]:
+        wanted = min(count, hot.room)
+        if wanted <= 0:
+            return []
+        suggestions = await self._search.ask(_request(hot, wanted))
+        if hot.closed:
+            raise NotStored(f"{hot.name} was closed while its search was asked")
+        # Other callers told their results meanwhile, but nobody else starts trials.
+        return hot.start(suggestions, request_id, self._commit.changes(hot))
 
-    async def _measure(self, tx: Transaction, study: Study, name: TrialName, measurement: Measurement) -> bool:
-        for stands in (await tx.trials.standing(study.name, [(name.number, measurement.step)])).values():
-            return _again(name, measurement, stands)
-        trial = await tx.trials.get(name)
-        if trial.state is not TrialState.RUNNING:
-            raise FailedPrecondition(f"{name} is {trial.state.name}: it takes no measurement any more")
-        pruner = await self._pruners.of(tx, study)
-        fault = fault_of(study, measurement)
-        if fault:
-            await tx.trials.measure(study.name, [Measured(name.number, measurement, None, Verdict.STOP)])
-            await tx.trials.move(study.name, [name.number], FAIL_TRIAL, fault)
-            pruner.end(name.number, succeeded=False)
-            return True
-        value = measurement.metrics[study.spec.objective.metric]
-        (verdict,) = pruner.decide([Report(name.number, measurement.step, value)])
-        await tx.trials.measure(study.name, [Measured(name.number, measurement, value, verdict)])
-        return verdict is not Verdict.CONTINUE
+    async def _measure(self, hot: HotStudy, name: TrialName, measurement: Measurement) -> bool:
+        trial = hot.open(name.number)
+        if trial is None:
+            return await self._storage.run(lambda tx: _measured_before(tx, name, measurement))
+        should_stop = hot.measure(trial, measurement, self._commit.changes(hot))
+        await self._stored(hot)
+        return should_stop
 
-    async def _complete(self, tx: Transaction, study: Study, name: TrialName, outcome: Outcome) -> Trial:
-        trial = await tx.trials.get(name)
-        if trial.state.has_ended:
-            return _ended_so(trial, outcome)
-        if outcome.value is not None and math.isfinite(outcome.value):
-            if not SUCCEED_TRIAL.allows(trial.state):
-                raise SUCCEED_TRIAL.refusal(name, trial.state)
-            await tx.trials.set_value(name, outcome.value)
-            await succeed(tx, study, name, outcome.value)
-        elif outcome.value is not None or outcome.failure:
-            reason = outcome.failure or f"the objective is {outcome.value}"
-            await tx.trials.move(study.name, [name.number], FAIL_TRIAL, reason)
-        else:
-            await tx.trials.move(study.name, [name.number], PRUNE_TRIAL)
-        (await self._pruners.of(tx, study)).end(name.number, succeeded=outcome.value is not None)
-        return await tx.trials.get(name)
+    async def _complete(self, hot: HotStudy, name: TrialName, outcome: Outcome) -> Trial:
+        trial = hot.open(name.number)
+        if trial is None:
+            ended = await self._trial(name)
+            outcome.check(name, ended.state, ended.value)
+            return ended
+        hot.complete(trial, outcome, self._commit.changes(hot))
+        await self._stored(hot)
+        if hot.is_done:
+            self._bell.ring()
+        return hot.trial(trial)
+
+    async def _trial(self, name: TrialName) -> Trial:
+        return await self._storage.run(lambda tx: tx.trials.get(name))
+
+    async def _stored(self, hot: HotStudy) -> None:
+        await self._commit.stored(hot)
+        self._changed.ring()
 
 
-def _refuse_task(study: Study) -> None:
-    if study.spec.task is not None:
-        raise FailedPrecondition(f"{study.name} has a task: its trials are trained by workers, not by a caller")
+def _request(hot: HotStudy, count: int) -> SearchRequest:
+    spec = hot.study.spec
+    return SearchRequest(
+        sampler=spec.sampler,
+        space=spec.search_space,
+        goal=spec.objective.goal,
+        history=() if spec.sampler is Sampler.RANDOM else tuple(hot.known_trials()),
+        count=count,
+        seed=spec.seed,
+        first_index=hot.next_trial,
+    )
 
 
-def _again(name: TrialName, measurement: Measurement, stands: Measured) -> bool:
-    first = stands.measurement.metrics
-    # repr, because NaN is not equal to itself.
-    if repr(sorted(first.items())) != repr(sorted(measurement.metrics.items())):
-        raise AlreadyExists(
-            f"{name} has other metrics at step {measurement.step}, and the first ones stand: {dict(first)}",
-            reason="VALUE_CONFLICT",
-        )
-    return stands.verdict is not Verdict.CONTINUE
-
-
-def _ended_so(trial: Trial, outcome: Outcome) -> Trial:
-    if outcome.value is not None and math.isfinite(outcome.value):
-        is_same = trial.state is TrialState.SUCCEEDED and trial.value == outcome.value
-    elif outcome.value is not None or outcome.failure:
-        is_same = trial.state is TrialState.FAILED
-    else:
-        is_same = trial.state is TrialState.PRUNED
-    if not is_same:
-        raise FailedPrecondition(f"{trial.name} has ended: it is {trial.state.name}, value {trial.value}")
-    return trial
+async def _measured_before(tx: Transaction, name: TrialName, measurement: Measurement) -> bool:
+    """The answer of a trial that has ended: only what stands may be sent again."""
+    for stands in (await tx.trials.standing(name.study, [(name.number, measurement.step)])).values():
+        return should_stop_again(name.study, stands, measurement)
+    trial = await tx.trials.get(name)
+    raise no_measurement_any_more(name.study, name.number, trial.state)

@@ -110,12 +110,13 @@ async def succeed(tx: Transaction, study: Study, trial: TrialName, value: float)
         return
     best = (await tx.studies.get(study.name)).best_trial
     standing = None if best is None else (await tx.trials.get(best)).value
-    if standing is None or _is_better(study, value, standing):
+    if standing is None or is_better(study.spec.objective.goal, value, standing):
         await tx.studies.set_best_trial(study.name, trial.number)
 
 
-def _is_better(study: Study, value: float, other: float) -> bool:
-    return value < other if study.spec.objective.goal is Goal.MINIMIZE else value > other
+def is_better(goal: Goal, value: float, other: float) -> bool:
+    """Whether the objective is better than the other one."""
+    return value < other if goal is Goal.MINIMIZE else value > other
 
 
 def _verdict_of_gone(report: LaneReport, stands: Standing) -> Verdict:

@@ -48,7 +48,12 @@ class Pruners:
         self._pruners.pop(study.uid, None)
 
 
+def standing_of(state: TrialState) -> Standing:
+    """Where a trial in the state stands for its pruner."""
+    return _STANDINGS[state]
+
+
 def _measured(trial: Trial, metric: str) -> MeasuredTrial:
     values = [(each.step, each.metrics[metric]) for each in trial.measurements if metric in each.metrics]
     finite = tuple((step, value) for step, value in values if abs(value) < float("inf"))
-    return MeasuredTrial(trial.name.number, _STANDINGS[trial.state], finite)
+    return MeasuredTrial(trial.name.number, standing_of(trial.state), finite)

@@ -38,6 +38,8 @@ class CoordinatorSettings(ServerSettings):
     checkpoint_interval_seconds: float = Field(default=30.0, gt=0)
     max_lanes: int = Field(default=64, ge=1)
     """Fusion counts are profiled up to this one."""
+    max_waiting_calls: int = Field(default=1024, ge=1)
+    """Calls that wait for the database; one more is refused with RESOURCE_EXHAUSTED, and may come again."""
     patience_seconds: float = Field(default=2.0, ge=0)
     """A trial waits so long for a lane in a running bundle before it is planned into a bundle of its own."""
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import BundleState
+from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.names import ProjectName, StudyName
 from hydro.coordinator.pruners import Pruners
-from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.storage.storage import Result, Storage, Transaction
 from hydro.coordinator.study import (
     CANCEL_STUDY,
     PAUSE_STUDY,
@@ -29,8 +30,9 @@ _CREATE = "CreateStudy"
 class Studies:
     """Creates, reads, pauses, resumes, cancels and deletes studies."""
 
-    def __init__(self, storage: Storage, pruners: Pruners, bell: Bell) -> None:
+    def __init__(self, storage: Storage, hot: HotStudies, pruners: Pruners, bell: Bell) -> None:
         self._storage = storage
+        self._hot = hot
         self._pruners = pruners
         self._bell = bell
 
@@ -98,7 +100,7 @@ class Studies:
                 await _dissolve(tx, name)
             return await _read(tx, name)
 
-        return await self._changed(work)
+        return await self._changed(name, work)
 
     async def pause(self, name: StudyName, etag: str) -> Study:
         """Starts no trial any more; running ones end their lease and keep their checkpoint."""
@@ -108,7 +110,7 @@ class Studies:
                 await _dissolve(tx, name)
             return await _read(tx, name)
 
-        return await self._changed(work)
+        return await self._changed(name, work)
 
     async def resume(self, name: StudyName, etag: str) -> Study:
         """Goes on where it was paused."""
@@ -117,7 +119,7 @@ class Studies:
             await self._is_moved(tx, name, etag, RESUME_STUDY)
             return await _read(tx, name)
 
-        return await self._changed(work)
+        return await self._changed(name, work)
 
     async def delete(self, name: StudyName, etag: str) -> None:
         """Forgets the study and its trials.
@@ -127,19 +129,18 @@ class Studies:
         """
 
         async def work(tx: Transaction) -> None:
-            study = await tx.studies.lock(name)
+            study = await tx.studies.own(name, self._hot.owner)
             _check_etag(study, etag)
             if not study.state.has_ended:
                 raise FailedPrecondition(f"{name} is {study.state.name}: cancel it before you delete it")
             await tx.studies.delete(name)
             self._pruners.drop(study)
 
-        await self._storage.run(work)
-        self._bell.ring()
+        await self._changed(name, work)
 
     async def _is_moved(self, tx: Transaction, name: StudyName, etag: str, step: Transition[StudyState]) -> bool:
         """Takes the step, unless the study is where it leads: then a call is repeated, whatever its etag."""
-        study = await tx.studies.lock(name)
+        study = await tx.studies.own(name, self._hot.owner)
         if study.state is step.target:
             return False
         _check_etag(study, etag)
@@ -147,10 +148,11 @@ class Studies:
         self._pruners.drop(study)
         return True
 
-    async def _changed(self, work: Callable[[Transaction], Awaitable[Study]]) -> Study:
-        study = await self._storage.run(work)
+    async def _changed(self, name: StudyName, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        async with self._hot.exclusive(name):
+            result = await self._storage.run(work)
         self._bell.ring()
-        return study
+        return result
 
 
 async def _read(tx: Transaction, name: StudyName) -> Study:

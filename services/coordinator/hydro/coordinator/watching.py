@@ -51,8 +51,8 @@ async def watch_study(storage: Storage, bell: Bell, name: StudyName, resume_toke
 
 
 async def _change(tx: Transaction, name: StudyName, uid: str, revision: int) -> StudyChange | None:
-    # Locked, so that the trials read belong to the revision read.
-    study = await tx.studies.lock(name)
+    # The revision first: trials that change after it is read are given now, and again with their own revision.
+    study = await tx.studies.get(name)
     if uid and (uid != study.uid or revision > study.revision):
         raise OutOfRange(f"{name}: the resume token is not of this study any more; watch again without it")
     if revision == study.revision:

@@ -15,7 +15,7 @@ from hydro.coordinator.trial import PROMOTE_TRIAL, PRUNE_TRIAL, Trial, TrialKind
 
 async def finish(storage: Storage, pruners: Pruners, bell: Bell) -> None:
     """Ends each study whose trials have all been made and have ended or wait in vain for a promotion."""
-    for study in await storage.run(lambda tx: tx.studies.in_states([StudyState.SEARCHING])):
+    for study in await storage.run(lambda tx: tx.studies.exhausted([StudyState.SEARCHING])):
         async with pruners.lock(study.name):
             if await storage.run(partial(_finish, pruners=pruners, name=study.name)):
                 pruners.drop(study)
@@ -24,20 +24,19 @@ async def finish(storage: Storage, pruners: Pruners, bell: Bell) -> None:
 
 async def _finish(tx: Transaction, pruners: Pruners, name: StudyName) -> bool:
     """Gives whether anything changed."""
-    counts = (await tx.studies.statistics(name)).trials_by_state
-    is_busy = counts.get(TrialState.PENDING.value, 0) + counts.get(TrialState.RUNNING.value, 0) > 0
     study = await tx.studies.lock(name)
-    if is_busy or study.state is not StudyState.SEARCHING or sum(counts.values()) < study.spec.max_trials:
+    if study.state is not StudyState.SEARCHING:
         return False
-    trials = await tx.trials.all(name, TrialKind.SEARCH)
-    if any(trial.state in (TrialState.PENDING, TrialState.RUNNING) for trial in trials):
+    unfinished = [trial for trial in await tx.trials.open(name) if trial.kind is TrialKind.SEARCH]
+    paused = trials_paused(unfinished)
+    if len(paused) < len(unfinished):
         return False
-    last = (await pruners.of(tx, study)).last_resort()
-    if last is not None and trials_paused(trials):
+    last = (await pruners.of(tx, study)).last_resort() if paused else None
+    if last is not None:
         await tx.trials.move(name, [last], PROMOTE_TRIAL)
         return True
-    await tx.trials.move(name, trials_paused(trials), PRUNE_TRIAL, "the study ended before it was promoted")
-    await _end(tx, study, trials)
+    await tx.trials.move(name, paused, PRUNE_TRIAL, "the study ended before it was promoted")
+    await _end(tx, study)
     return True
 
 
@@ -46,10 +45,10 @@ def trials_paused(trials: Sequence[Trial]) -> list[int]:
     return [trial.name.number for trial in trials if trial.state is TrialState.PAUSED]
 
 
-async def _end(tx: Transaction, study: Study, trials: Sequence[Trial]) -> None:
-    failed = [trial for trial in trials if trial.state is TrialState.FAILED]
-    if len(failed) == len(trials):
-        reason = f"every trial failed; the first one: {failed[0].state_reason}"
-        await tx.studies.move(study.name, FAIL_STUDY, reason)
+async def _end(tx: Transaction, study: Study) -> None:
+    counts = (await tx.studies.statistics(study.name)).trials_by_state
+    if set(counts) == {TrialState.FAILED.value}:
+        (first,) = await tx.trials.list(study.name, -1, 1, TrialKind.SEARCH)
+        await tx.studies.move(study.name, FAIL_STUDY, f"every trial failed; the first one: {first.state_reason}")
     else:
         await tx.studies.move(study.name, SUCCEED_STUDY)

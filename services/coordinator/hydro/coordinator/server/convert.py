@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2
 from hydro.api.type.v1 import metric_pb2
-from hydro.coordinator.driven import Outcome
+from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.messages import (
     artifact_message,
     measurement_message,

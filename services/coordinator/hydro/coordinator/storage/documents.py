@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, assert_never
 
@@ -108,6 +110,16 @@ def artifact_document(artifact: Artifact | None) -> Document:
 def artifact_of(document: Document) -> Artifact | None:
     """The artifact of a document."""
     return None if document is None else Artifact(**document)
+
+
+def metrics_document(metrics: Mapping[str, float]) -> Document:
+    """The metrics as a document. JSON has no NaN and no infinity: they are written by name."""
+    return {name: value if abs(value) < math.inf else str(value) for name, value in metrics.items()}
+
+
+def metrics_of(document: Document) -> dict[str, float]:
+    """The metrics of a document."""
+    return {name: float(value) for name, value in document.items()}
 
 
 def clean(text: str) -> str:

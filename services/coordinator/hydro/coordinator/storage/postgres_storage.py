@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from hydro.coordinator.storage.migration import migrate
+from hydro.coordinator.storage.passing import is_passing
 from hydro.coordinator.storage.postgres_bundles import PostgresBundles
 from hydro.coordinator.storage.postgres_devices import PostgresDevices
 from hydro.coordinator.storage.postgres_leases import PostgresLeases
@@ -26,9 +27,6 @@ from hydro.kit.errors import Unavailable
 
 _log = structlog.get_logger()
 
-# Classes 40 (another transaction won), 57P (the server is stopping or starting), 08 (the connection broke) and 53 (it
-# has no room): the same transaction may well succeed later.
-_PASSING = ("40", "57P", "08", "53")
 RETRY_SECONDS = 25.0
 
 
@@ -102,22 +100,11 @@ def _engine(url: str) -> AsyncEngine:
 def _is_passing(error: BaseException) -> bool:
     if isinstance(error, IntegrityError):
         return False
-    if isinstance(error, (OSError, PoolTimeoutError)):
+    if isinstance(error, PoolTimeoutError):
         return True
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or _has_passing_code(error.orig)
-    return _has_passing_code(error)
-
-
-def _has_passing_code(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, (asyncpg.InterfaceError, OSError)):
-            return True
-        code = getattr(error, "sqlstate", None)
-        if isinstance(code, str) and code.startswith(_PASSING):
-            return True
-        error = error.__cause__
-    return False
+        return error.connection_invalidated or (error.orig is not None and is_passing(error.orig))
+    return is_passing(error)
 
 
 def _cause(error: BaseException) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hydro.coordinator.names import StudyName, SurrogateName
+from hydro.coordinator.ownership import NotOwner
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import (
     clean,
@@ -31,7 +32,7 @@ from hydro.coordinator.study import (
     Task,
 )
 from hydro.coordinator.transition import Transition
-from hydro.coordinator.trial import TrialKind
+from hydro.coordinator.trial import TrialKind, TrialState
 from hydro.kit.errors import AlreadyExists, NotFound
 
 _STUDY = schema.study
@@ -66,6 +67,22 @@ class PostgresStudies:
         row = await self._session.row(select(_STUDY).where(_STUDY.c.name == str(name)).with_for_update())
         return _found(name, row)
 
+    async def own(self, name: StudyName, owner: str) -> Study:
+        """Locks the study, and makes the coordinator its owner with a higher epoch, unless it has a task."""
+        study = await self.lock(name)
+        if study.spec.task is not None:
+            return study
+        is_free = or_(_STUDY.c.owner.in_(["", owner]), ~is_alive(_STUDY.c.owner))
+        row = await self._session.row(
+            update(_STUDY)
+            .where(_STUDY.c.name == str(name), is_free)
+            .values(owner=owner, epoch=_STUDY.c.epoch + 1)
+            .returning(_STUDY)
+        )
+        if row is None:
+            raise NotOwner(f"{name} has another owner")
+        return study_of(row)
+
     async def list(self, project: str, after: str, limit: int) -> Sequence[Study]:
         """Gives studies of the project in the order of their ids."""
         behind = f"projects/{project}/studies/{after}"
@@ -77,6 +94,19 @@ class PostgresStudies:
     async def in_states(self, states: Iterable[StudyState]) -> Sequence[Study]:
         """Gives every study in one of the states."""
         query = select(_STUDY).where(_STUDY.c.state.in_([state.value for state in states]))
+        return [study_of(row) for row in await self._session.rows(query.order_by(_STUDY.c.create_time, _STUDY.c.name))]
+
+    async def exhausted(self, states: Iterable[StudyState]) -> Sequence[Study]:
+        """Gives those in one of the states that were given all their trials and have none PENDING or RUNNING."""
+        search = (_TRIAL.c.study == _STUDY.c.name) & (_TRIAL.c.kind == TrialKind.SEARCH.value)
+        busy = _TRIAL.c.state.in_([TrialState.PENDING.value, TrialState.RUNNING.value])
+        made = select(func.count()).select_from(_TRIAL).where(search).scalar_subquery()
+        query = select(_STUDY).where(
+            _STUDY.c.state.in_([state.value for state in states]),
+            _STUDY.c.next_trial >= _STUDY.c.max_trials,
+            ~select(_TRIAL.c.number).where(search, busy).exists(),
+            made >= _STUDY.c.max_trials,
+        )
         return [study_of(row) for row in await self._session.rows(query.order_by(_STUDY.c.create_time, _STUDY.c.name))]
 
     async def statistics(self, name: StudyName) -> StudyStatistics:
@@ -154,6 +184,14 @@ class PostgresStudies:
         )
 
 
+def is_alive(owner: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the coordinator that a column names has renewed its own row in time."""
+    coordinator = schema.coordinator.c
+    return (
+        select(coordinator.id).where(coordinator.id == owner, coordinator.expire_time > func.clock_timestamp()).exists()
+    )
+
+
 def _found(name: StudyName, row: Row[Any] | None) -> Study:
     if row is None:
         raise NotFound(f"{name} does not exist")
@@ -176,7 +214,7 @@ def _columns(spec: StudySpec) -> dict[str, Any]:
     }
 
 
-def study_of(row: Row[Any]) -> Study:
+def study_of(row: Any) -> Study:
     """The study of a row."""
     name = StudyName.parse(row.name)
     return Study(

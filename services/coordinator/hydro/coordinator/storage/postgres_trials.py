@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.storage import schema
-from hydro.coordinator.storage.documents import artifact_document, artifact_of, clean
+from hydro.coordinator.storage.documents import artifact_document, artifact_of, clean, metrics_document, metrics_of
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.storage.storage import Measured, NewTrial, Progress
 from hydro.coordinator.transition import Transition
@@ -142,17 +142,9 @@ class PostgresTrials:
         sources = [source.value for source in step.sources]
         return await self._change(study, numbers, [_TRIAL.c.state.in_(sources)], **columns)
 
-    async def set_value(self, name: TrialName, value: float) -> None:
-        """Says what the trial's objective is in the end."""
-        await self._change(name.study, [name.number], value=value)
-
     async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
         """Starts PENDING trials that are in no bundle inside a running one."""
         return await self._start(study, numbers, bundle=bundle, inserted_sequence=sequence)
-
-    async def start_alone(self, study: StudyName, numbers: Sequence[int]) -> Sequence[int]:
-        """Starts PENDING trials that their caller drives."""
-        return await self._start(study, numbers)
 
     async def measure(self, study: StudyName, measured: Sequence[Measured]) -> Sequence[tuple[int, int]]:
         """Stores measurements with the verdicts on them, and each trial's last objective."""
@@ -303,19 +295,14 @@ def _measurement_row(study: StudyName, measured: Measured) -> dict[str, Any]:
         "study": str(study),
         "number": measured.number,
         "step": measured.measurement.step,
-        "metrics": {name: _json_number(value) for name, value in measured.measurement.metrics.items()},
+        "metrics": metrics_document(measured.measurement.metrics),
         "value": measured.value,
         "verdict": measured.verdict.value,
     }
 
 
-def _json_number(value: float) -> float | str:
-    # JSON has no NaN and no infinity; float() reads them back from their names.
-    return value if abs(value) < float("inf") else str(value)
-
-
 def _measurement_of(row: Row[Any]) -> Measurement:
-    return Measurement(row.step, {name: float(value) for name, value in row.metrics.items()})
+    return Measurement(row.step, metrics_of(row.metrics))
 
 
 def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str = "") -> Trial:

@@ -61,6 +61,9 @@ study = Table(
     Column("best_trial", Integer),
     # Numbers that the study has given out, so that a number is never used twice.
     Column("next_trial", Integer, nullable=False, server_default="0"),
+    # The coordinator that decides for it; whoever takes it over raises the epoch, which every write compares.
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("revision", BigInteger, nullable=False, server_default="1"),
     _now(),
@@ -89,6 +92,8 @@ trial = Table(
     # The report message of its bundle whose answer carried it as an insertion; 0: it was there from the start.
     Column("inserted_sequence", BigInteger, nullable=False, server_default="0"),
     Column("log", Text, nullable=False, server_default=""),
+    # The SuggestTrials request that it answered.
+    Column("request_id", Text, nullable=False, server_default=""),
     Column("revision", BigInteger, nullable=False),
     _now(),
     Column("end_time", DateTime(timezone=True)),
@@ -109,7 +114,6 @@ measurement = Table(
     Column("verdict", Text, nullable=False),
     _now(),
     ForeignKeyConstraint(["study", "number"], ["trial.study", "trial.number"], ondelete="CASCADE"),
-    Index("ix_measurement_rung", "study", "step", "value"),
 )
 
 device = Table(
@@ -192,4 +196,33 @@ request = Table(
     Index(None, "create_time"),
 )
 
-__all__ = ["bundle", "device", "lease", "measurement", "metadata", "request", "study", "surrogate", "trial"]
+coordinator = Table(
+    "coordinator",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("expire_time", DateTime(timezone=True), nullable=False),
+)
+
+# One row: devices, bundles, leases and the studies with a task have one owner.
+allocation = Table(
+    "allocation",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+)
+
+__all__ = [
+    "allocation",
+    "bundle",
+    "coordinator",
+    "device",
+    "lease",
+    "measurement",
+    "metadata",
+    "request",
+    "study",
+    "surrogate",
+    "trial",
+]

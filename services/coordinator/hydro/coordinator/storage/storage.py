@@ -53,11 +53,21 @@ class Studies(Protocol):
     async def lock(self, name: StudyName) -> Study:
         """Gives the study, and keeps every other writer of it and of its trials waiting until the transaction ends."""
 
+    async def own(self, name: StudyName, owner: str) -> Study:
+        """Locks the study, and makes the coordinator its owner with a higher epoch, unless it has a task.
+
+        Raises:
+            NotOwner: another coordinator owns it, and lives.
+        """
+
     async def list(self, project: str, after: str, limit: int) -> Sequence[Study]:
         """Gives studies of the project in the order of their ids, from the one behind the id `after`."""
 
     async def in_states(self, states: Iterable[StudyState]) -> Sequence[Study]:
         """Gives every study in one of the states."""
+
+    async def exhausted(self, states: Iterable[StudyState]) -> Sequence[Study]:
+        """Gives those in one of the states that were given all their trials and have none PENDING or RUNNING."""
 
     async def statistics(self, name: StudyName) -> StudyStatistics:
         """Counts the study's search trials."""
@@ -145,14 +155,8 @@ class Trials(Protocol):
         A trial that does not run any more, or is promoted, leaves its bundle.
         """
 
-    async def set_value(self, name: TrialName, value: float) -> None:
-        """Says what the trial's objective is in the end, whatever was measured."""
-
     async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
         """Starts PENDING trials that are in no bundle inside a running one, and gives their numbers."""
-
-    async def start_alone(self, study: StudyName, numbers: Sequence[int]) -> Sequence[int]:
-        """Starts PENDING trials that their caller drives, outside of any bundle."""
 
     async def measure(self, study: StudyName, measured: Sequence[Measured]) -> Sequence[tuple[int, int]]:
         """Stores measurements with the verdicts on them, and each trial's last objective.

@@ -1,0 +1,119 @@
+"""The studies that this coordinator owns and keeps in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import structlog
+
+from hydro.coordinator.hot.group_commit import GroupCommit, NotStored
+from hydro.coordinator.hot.hot_study import HotStudy
+from hydro.coordinator.names import StudyName
+from hydro.coordinator.ownership import NotOwner
+from hydro.coordinator.storage.driven_storage import ClaimedStudy, DrivenStorage
+from hydro.kit.clock import Clock
+from hydro.kit.errors import Unavailable
+
+_log = structlog.get_logger()
+Result = TypeVar("Result")
+MAX_STUDIES = 128
+"""Most studies in memory; what was not used for longest makes room."""
+RETRY_SECONDS = 25.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
+
+
+class HotStudies:
+    """Reads studies into memory when they are first needed, and again when a commit failed."""
+
+    def __init__(
+        self,
+        storage: DrivenStorage,
+        commit: GroupCommit,
+        clock: Clock,
+        owner: str,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._storage = storage
+        self._commit = commit
+        self._clock = clock
+        self.owner = owner
+        self._retry_seconds = retry_seconds
+        self._studies: OrderedDict[StudyName, HotStudy] = OrderedDict()
+        self._gates: defaultdict[StudyName, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def run(self, name: StudyName, decide: Callable[[HotStudy], Awaitable[Result]]) -> Result:
+        """Decides on the study in memory. `decide` gives its answer once what it decided is stored.
+
+        When that fails, it runs again on what the database has: an answer of the first time is found there.
+
+        Raises:
+            NotFound: there is no such study.
+            FailedPrecondition: the study has a task.
+            NotOwner: another coordinator owns the study.
+            Unavailable: the database does not answer.
+        """
+        end, pause = self._clock.monotonic() + self._retry_seconds, _FIRST_PAUSE_SECONDS
+        while True:
+            hot = None
+            try:
+                hot = self._studies.get(name) or await self._opened(name)
+                self._studies.move_to_end(name)
+                return await decide(hot)
+            except NotStored:
+                if hot is not None:
+                    self._forget(hot)
+                if self._clock.monotonic() + pause > end:
+                    raise
+                await self._clock.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def owns(self, name: StudyName) -> bool:
+        """Whether the study is in memory."""
+        return name in self._studies
+
+    @asynccontextmanager
+    async def exclusive(self, name: StudyName) -> AsyncIterator[None]:
+        """Nobody decides on the study meanwhile; afterwards it is read again."""
+        async with self._gates[name]:
+            hot = self._studies.pop(name, None)
+            if hot is not None:
+                await self._close(hot)
+            yield
+
+    async def _opened(self, name: StudyName) -> HotStudy:
+        async with self._gates[name]:
+            hot = self._studies.get(name)
+            if hot is None:
+                hot = HotStudy(await self._claimed(name))
+                self._studies[name] = hot
+                _log.info("study opened", study=str(name), epoch=hot.epoch, trials=hot.next_trial)
+                await self._make_room()
+            return hot
+
+    async def _claimed(self, name: StudyName) -> ClaimedStudy:
+        try:
+            claimed = await self._storage.claim(name, self.owner)
+        except Unavailable as error:
+            raise NotStored(error.message) from error
+        if claimed is None:
+            raise NotOwner(f"{name} has another owner")
+        return claimed
+
+    def _forget(self, hot: HotStudy) -> None:
+        if self._studies.get(hot.name) is hot:
+            del self._studies[hot.name]
+
+    async def _make_room(self) -> None:
+        while len(self._studies) > MAX_STUDIES:
+            _, oldest = self._studies.popitem(last=False)
+            await self._close(oldest)
+
+    async def _close(self, hot: HotStudy) -> None:
+        hot.closed = True
+        with contextlib.suppress(NotStored):
+            await self._commit.stored(hot)

@@ -1,0 +1,237 @@
+"""Driven trials in Postgres: one statement for a whole commit, straight on asyncpg."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import asyncpg
+import structlog
+
+from hydro.coordinator.names import StudyName
+from hydro.coordinator.storage.documents import clean, metrics_document, metrics_of
+from hydro.coordinator.storage.driven_storage import (
+    ClaimedStudy,
+    Committed,
+    DrivenTrial,
+    StoredTrial,
+    StudyChanges,
+)
+from hydro.coordinator.storage.passing import is_passing
+from hydro.coordinator.storage.postgres_studies import study_of
+from hydro.coordinator.storage.storage import Measured
+from hydro.coordinator.trial import Measurement, TrialState, Verdict
+from hydro.kit.errors import FailedPrecondition, NotFound, Unavailable
+
+Result = TypeVar("Result")
+_log = structlog.get_logger()
+_CONNECT_SECONDS = 10.0
+_COMMAND_SECONDS = 30.0
+
+# The update of the study's row compares the epoch and locks the row: whoever takes the study over waits for this
+# commit, or comes before it, and then nothing of the study is written.
+_WRITE = """
+WITH owned AS (
+    UPDATE study SET revision = study.revision + 1, next_trial = new.next_trial, best_trial = new.best_trial,
+        version = study.version + (study.best_trial IS DISTINCT FROM new.best_trial)::int
+    FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[]) AS new (name, epoch, next_trial, best_trial)
+    WHERE study.name = new.name AND study.epoch = new.epoch
+    RETURNING study.name, study.revision
+), started AS (
+    INSERT INTO trial (study, number, kind, state, hyperparameters, seed, request_id, revision)
+    SELECT owned.name, new.number, 'SEARCH', 'RUNNING', new.hyperparameters::json, new.seed, new.request_id,
+        owned.revision
+    FROM unnest($5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[])
+        AS new (study, number, hyperparameters, seed, request_id) JOIN owned ON owned.name = new.study
+), measured AS (
+    INSERT INTO measurement (study, number, step, metrics, value, verdict)
+    SELECT owned.name, new.number, new.step, new.metrics::json, new.value, new.verdict
+    FROM unnest($10::text[], $11::int[], $12::bigint[], $13::text[], $14::float8[], $15::text[])
+        AS new (study, number, step, metrics, value, verdict) JOIN owned ON owned.name = new.study
+), changed AS (
+    UPDATE trial SET state = new.state, state_reason = new.state_reason, value = new.value, steps = new.steps,
+        revision = owned.revision, end_time = CASE WHEN new.state <> 'RUNNING' THEN now() END
+    FROM unnest($16::text[], $17::int[], $18::text[], $19::text[], $20::float8[], $21::bigint[])
+        AS new (study, number, state, state_reason, value, steps) JOIN owned ON owned.name = new.study
+    WHERE trial.study = new.study AND trial.number = new.number AND trial.state = 'RUNNING'
+    RETURNING trial.study
+)
+SELECT name, revision, now() AS time,
+    (SELECT count(*) FROM changed WHERE changed.study = owned.name) AS changed
+FROM owned
+"""
+
+_CLAIM = """
+UPDATE study SET owner = $2, epoch = epoch + 1
+WHERE name = $1 AND task IS NULL AND (owner IN ('', $2) OR NOT EXISTS (
+    SELECT FROM coordinator WHERE coordinator.id = study.owner AND coordinator.expire_time > clock_timestamp()))
+RETURNING *
+"""
+
+_TRIALS = """
+SELECT trial.number, state, hyperparameters, seed, request_id, trial.value, steps, create_time, revision,
+    measured.steps_measured, measured.objectives
+FROM trial LEFT JOIN (
+    SELECT number, array_agg(step ORDER BY step) AS steps_measured, array_agg(value ORDER BY step) AS objectives
+    FROM measurement WHERE study = $1 AND value IS NOT NULL GROUP BY number
+) AS measured USING (number)
+WHERE study = $1 AND kind = 'SEARCH' ORDER BY number
+"""
+
+_STANDING = """
+SELECT measurement.* FROM measurement JOIN trial USING (study, number)
+WHERE study = $1 AND trial.state = 'RUNNING'
+"""
+
+
+class PostgresDriven:
+    """The studies without a task, on two connections of its own: one writes, one reads what is claimed."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._writer = _Connection(url)
+        self._reader = _Connection(url)
+
+    async def claim(self, study: StudyName, owner: str) -> ClaimedStudy | None:
+        """Takes the study over and reads it. None: another coordinator owns it, and lives."""
+        return await self._reader.use(lambda connection: _claim(connection, study, owner))
+
+    async def write(self, changes: Sequence[StudyChanges]) -> Mapping[StudyName, Committed]:
+        """Stores the changes in one commit; gives the studies whose epoch was right."""
+        rows = await self._writer.use(lambda connection: connection.fetch(_WRITE, *_arguments(changes)))
+        committed = {row["name"]: row for row in rows}
+        return {
+            each.study: Committed(row["revision"], row["time"])
+            for each in changes
+            if (row := committed.get(str(each.study))) is not None and _is_whole(each, row)
+        }
+
+    async def close(self) -> None:
+        """Gives every connection back."""
+        await self._writer.close()
+        await self._reader.close()
+
+
+class _Connection:
+    """One connection, made when it is needed, and again when it is broken. Uses take turns."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._turn = asyncio.Lock()
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def use(self, work: Callable[[asyncpg.Connection[Any]], Awaitable[Result]]) -> Result:
+        async with self._turn:
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await asyncpg.connect(
+                        self._url, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS
+                    )
+                return await work(self._connection)
+            except BaseException as error:
+                if is_passing(error):
+                    self._drop()
+                    raise Unavailable(f"the database does not answer: {error!r}; try again") from error
+                if isinstance(error, asyncio.CancelledError):
+                    self._drop()
+                raise
+
+    async def close(self) -> None:
+        async with self._turn:
+            try:
+                if self._connection is not None and not self._connection.is_closed():
+                    await self._connection.close(timeout=_CONNECT_SECONDS)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                self._drop()
+
+    def _drop(self) -> None:
+        # What it was doing is not known: no later statement may follow on it.
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+async def _claim(connection: asyncpg.Connection[Any], name: StudyName, owner: str) -> ClaimedStudy | None:
+    row = await connection.fetchrow(_CLAIM, str(name), owner)
+    if row is None:
+        has_task = await connection.fetchval("SELECT task IS NOT NULL FROM study WHERE name = $1", str(name))
+        if has_task is None:
+            raise NotFound(f"{name} does not exist")
+        if has_task:
+            raise FailedPrecondition(f"{name} has a task: its trials are trained by workers, not by a caller")
+        return None
+    # From here on nobody else writes.
+    trials = await connection.fetch(_TRIALS, str(name))
+    standing = await connection.fetch(_STANDING, str(name))
+    study = study_of(_Fields(row))
+    return ClaimedStudy(study, row["epoch"], [_stored(each) for each in trials], [_measured(each) for each in standing])
+
+
+class _Fields:
+    """A record's columns as attributes, documents opened, as SQLAlchemy gives them."""
+
+    _DOCUMENTS = ("task", "search_space", "pruning", "warnings")
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        for name, value in record.items():
+            setattr(self, name, json.loads(value) if name in self._DOCUMENTS and value is not None else value)
+
+
+def _stored(row: Mapping[str, Any]) -> StoredTrial:
+    return StoredTrial(
+        DrivenTrial(row["number"], json.loads(row["hyperparameters"]), row["seed"], row["request_id"]),
+        TrialState(row["state"]),
+        row["value"],
+        row["steps"],
+        row["create_time"],
+        row["revision"],
+        tuple(zip(row["steps_measured"] or (), row["objectives"] or (), strict=True)),
+    )
+
+
+def _measured(row: Mapping[str, Any]) -> Measured:
+    measurement = Measurement(row["step"], metrics_of(json.loads(row["metrics"])))
+    return Measured(row["number"], measurement, row["value"], Verdict(row["verdict"]))
+
+
+def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
+    studies = [(str(each.study), each.epoch, each.next_trial, each.best_trial) for each in changes]
+    started = [
+        (str(each.study), new.number, json.dumps(new.hyperparameters), new.seed, clean(new.request_id))
+        for each in changes
+        for new in each.started
+    ]
+    measured = [
+        (
+            str(each.study),
+            new.number,
+            new.measurement.step,
+            json.dumps(metrics_document(new.measurement.metrics)),
+            new.value,
+            new.verdict.value,
+        )
+        for each in changes
+        for new in each.measured
+    ]
+    changed = [
+        (str(each.study), new.number, new.state.value, clean(new.state_reason), new.value, new.steps)
+        for each in changes
+        for new in each.changed.values()
+    ]
+    return [*_columns(studies, 4), *_columns(started, 5), *_columns(measured, 6), *_columns(changed, 6)]
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+def _is_whole(changes: StudyChanges, row: Mapping[str, Any]) -> bool:
+    if row["changed"] == len(changes.changed):
+        return True
+    # Nobody but the owner moves these trials: what it knows is wrong, and it has to read the study again.
+    _log.error("trials were not as their owner knew them", study=str(changes.study), trials=sorted(changes.changed))
+    return False
