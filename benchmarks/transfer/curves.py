@@ -1,0 +1,138 @@
+"""From losses by learning rate to the best one, its drift and its regret, with 95 % intervals over seeds.
+
+A curve is fitted by a parabola of log loss over log2 lr around its lowest point, because the lowest point of a grid is
+as noisy as the losses. Drift: Student's t over the seeds' own fitted optima, paired, since a seed is the same data in
+the same order at every width. Regret: the target's losses as measured at the two rates of the grid, paired over seeds;
+its interval is a bootstrap that draws seeds for surrogate and target alike, chooses both rates anew each time, and so
+holds the error of choosing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+from scipy.stats import t as student_t  # type: ignore[import-untyped]
+
+from benchmarks.transfer.runs import Losses
+from benchmarks.transfer.subjects import STEPS_PER_OCTAVE
+
+REACH = 4
+"""Grid steps on each side of the lowest point that the parabola is fitted to: an octave."""
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean, and the interval that holds the true one in 95 of 100 cases."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """One model's losses: by seed, all at the same learning rates."""
+
+    by_seed: Mapping[int, Losses]
+    chance: float
+    """The loss of a guess: what a run that diverged counts as."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """In their order."""
+        return tuple(sorted(self.by_seed))
+
+    @property
+    def exponents(self) -> tuple[int, ...]:
+        """The rates that every seed was trained with."""
+        common = set.intersection(*(set(losses) for losses in self.by_seed.values()))
+        return tuple(sorted(common))
+
+    def loss(self, seed: int, exponent: int) -> float:
+        """Never above a guess."""
+        return min(self.by_seed[seed][exponent], self.chance)
+
+    def mean(self, seeds: Sequence[int] | None = None) -> Losses:
+        """The mean over seeds, which may come more than once."""
+        return {each: fmean(self.loss(seed, each) for seed in seeds or self.seeds) for each in self.exponents}
+
+    def diverged(self, exponent: int) -> int:
+        """Seeds that end with this rate where a guess would."""
+        return sum(not losses[exponent] < self.chance for losses in self.by_seed.values())
+
+    def best(self, seeds: Sequence[int] | None = None) -> float:
+        """The fitted best rate of the mean curve, in octaves."""
+        mean = self.mean(seeds)
+        return fitted_optimum(mean, lowest(mean))
+
+    def best_by_seed(self) -> list[float]:
+        """Each seed's own, fitted where the mean curve is lowest."""
+        middle = lowest(self.mean())
+        return [fitted_optimum(self.mean([seed]), middle) for seed in self.seeds]
+
+    def nearest(self, octaves: float) -> int:
+        """The trained rate that is nearest."""
+        return min(self.exponents, key=lambda each: abs(each / STEPS_PER_OCTAVE - octaves))
+
+
+def lowest(curve: Losses) -> int:
+    """The exponent with the least loss."""
+    return min(curve, key=lambda each: curve[each])
+
+
+def window(middle: int) -> range:
+    """The exponents that a parabola is fitted to."""
+    return range(middle - REACH, middle + REACH + 1)
+
+
+def fitted_optimum(curve: Losses, middle: int) -> float:
+    """The lowest point of a parabola through a curve around an exponent, in octaves, not outside of the points."""
+    points = [each for each in window(middle) if each in curve]
+    own = min(points, key=lambda each: curve[each]) / STEPS_PER_OCTAVE
+    if len(points) < 3:
+        return own
+    x = np.array(points) / STEPS_PER_OCTAVE
+    curvature, slope, _ = np.polyfit(x - x.mean(), np.log([curve[each] for each in points]), 2)
+    if curvature <= 0:
+        return own
+    return float(np.clip(x.mean() - slope / (2 * curvature), x[0], x[-1]))
+
+
+def drift(surrogate: Curves, target: Curves) -> Interval:
+    """The surrogate's best log2 lr minus the target's."""
+    pairs = zip(surrogate.best_by_seed(), target.best_by_seed(), strict=True)
+    return paired([one - other for one, other in pairs])
+
+
+def paired(differences: Sequence[float]) -> Interval:
+    """Student's t; one seed alone tells no interval."""
+    mean, count = fmean(differences), len(differences)
+    if count < 2:
+        return Interval(mean, -math.inf, math.inf)
+    half = float(student_t.ppf(0.975, count - 1)) * stdev(differences) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half)
+
+
+def regret(surrogate: Curves, target: Curves) -> Interval:
+    """The target's loss at the surrogate's best rate over that at its own best, less one."""
+    seeds = target.seeds
+    generator = np.random.default_rng(0)
+    # One draw less than there are seeds: else so few of them give an interval that is too narrow.
+    draws = [
+        _regret(surrogate, target, [seeds[index] for index in generator.integers(len(seeds), size=len(seeds) - 1)])
+        for _ in range(DRAWS)
+    ]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Interval(_regret(surrogate, target, seeds), float(low), float(high))
+
+
+def _regret(surrogate: Curves, target: Curves, seeds: Sequence[int]) -> float:
+    chosen, own = target.nearest(surrogate.best(seeds)), target.nearest(target.best(seeds))
+    at_chosen = fmean(target.loss(seed, chosen) for seed in seeds)
+    return at_chosen / fmean(target.loss(seed, own) for seed in seeds) - 1
