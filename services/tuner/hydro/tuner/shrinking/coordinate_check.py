@@ -128,8 +128,18 @@ def _wider(
 ) -> list[ShrunkModel]:
     model = build_target(task, hyperparameters, seed=0)
     args, kwargs = capture_inputs(task, model, next(iter(task.train_batches(hyperparameters, 0, 0))), hyperparameters)
-    multiplied = shrunk.solution.multiplied_readout
-    return [shrink(model, args, width, example_keywords=kwargs, multiplied_readout=multiplied) for width in widths]
+    solution = shrunk.solution
+    return [
+        shrink(
+            model,
+            args,
+            each,
+            example_keywords=kwargs,
+            multiplied_readout=solution.multiplied_readout,
+            feature_learning=solution.feature_learning,
+        )
+        for each in widths
+    ]
 
 
 def _changes(

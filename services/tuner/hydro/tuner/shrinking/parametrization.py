@@ -1,21 +1,10 @@
-"""muP's table: how values, learning rates and the like change with a tensor's fan-in and fan-out.
-
-Anchored at the target: every factor is one at full width, so the user's own training is untouched, and the surrogate
-has the factors. `m_in` and `m_out` are the surrogate's fan-in and fan-out over the target's.
-
-Each entry is a pair of exponents (a, b): the factor is m_in ** a * m_out ** b.
-
-Sources: Yang et al. 2022, "Tensor Programs V", Table 3 (readout without multiplier) and Table 8 (with multiplier);
-microsoft/mup 1.0.0 `mup/optim.py` and `mup/init.py`; eps and the constant lr x weight decay from CompleteP
-(arXiv:2505.01618) and Wang & Aitchison (arXiv:2405.13698); all of them follow from the spectral condition
-(arXiv:2310.17813): weights and updates have spectral norm sqrt(fan_out / fan_in).
-"""
+"""The table at work: factors by parameter name, beside the model and never on its tensors."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,30 +12,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from hydro.kit.errors import InvalidArgument
-from hydro.tuner.shrinking.classification import Classified, TensorClass
+from hydro.tuner.shrinking.classification import Classified
+from hydro.tuner.shrinking.optimizer_families import coupled_weight_decay, family_of
+from hydro.tuner.shrinking.rule_table import MUP, TRAINED, Exponents, OptimizerFamily, Row, goes_by_elements, table
+from hydro.tuner.shrinking.scaled_step import scale_steps
 
-Exponents = tuple[float, float]
+Shape = tuple[int, ...]
 
-
-class OptimizerFamily(Enum):
-    """How an update depends on the gradient's scale."""
-
-    SGD = "sgd"
-    """Proportional; weight decay is added to the gradient."""
-    ADAM = "adam"
-    """Independent; weight decay is added to the gradient."""
-    ADAMW = "adamw"
-    """Independent; weight decay shrinks weights by lr x weight_decay."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Exponents for one class of tensors under one family of optimizers."""
-
-    lr: Exponents
-    weight_decay: Exponents
-    eps: Exponents
-    source: str
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Names that DDP, torch.compile, FSDP and activation checkpointing put between those of modules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,153 +30,143 @@ class Factors:
     lr: float = 1.0
     weight_decay: float = 1.0
     eps: float = 1.0
+    floor: float = 1.0
+    """Of Adafactor's lower bound on the tensor's own size."""
+    squares: float = 1.0
+    """Of the sum of squared gradients that Adagrad starts with."""
+
+    def scaled(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A parameter group's options with the factors in them; what has no factor stays."""
+        named: dict[str, float | tuple[float, ...]] = {
+            "lr": self.lr, "weight_decay": self.weight_decay, "lambd": self.weight_decay, "eps": self.eps,
+            "step_sizes": (self.lr, self.lr), "initial_accumulator_value": self.squares,
+        }  # fmt: skip
+        if isinstance(options.get("eps"), (tuple, list)):
+            named["eps"] = (self.eps, self.floor)
+        return {**options, **{name: _times(options[name], named[name]) for name in named if name in options}}
+
+    def scale_initial_state(self, slots: Mapping[str, Any]) -> None:
+        """Multiplies, in place, what an optimizer fills in when it is made: Adagrad its sums of squares."""
+        if "sum" in slots:
+            slots["sum"].mul_(self.squares)
 
 
-_ONE: Exponents = (0, 0)
-_TP5 = "TP-V Table 3; mup/optim.py"
-_TP5_MULTIPLIED = "TP-V Table 8; mup/optim.py"
-_L2_IN_ADAM = "; L2 inside Adam has no exact rule: kept in proportion to the gradient"
-
-INITIAL_STD: Mapping[TensorClass, Exponents] = {
-    TensorClass.FIXED: _ONE,
-    TensorClass.VECTOR: _ONE,
-    TensorClass.HIDDEN: (-0.5, 0),
-    TensorClass.READOUT: (-1, 0),
-    TensorClass.MULTIPLIED_READOUT: _ONE,
-    TensorClass.BUFFER: _ONE,
-}
-"""Factor of the standard deviation of the target's own initial values. Source: TP-V Tables 3 and 8; mup/init.py."""
-
-FORWARD_MULTIPLIER: Mapping[TensorClass, Exponents] = {TensorClass.MULTIPLIED_READOUT: (-1, 0)}
-"""Factor of what a tensor is contracted with. Source: TP-V Table 8."""
-
-TABLE: Mapping[tuple[TensorClass, OptimizerFamily], Row] = {
-    (TensorClass.VECTOR, OptimizerFamily.SGD): Row((0, 1), (0, -1), _ONE, _TP5),
-    (TensorClass.HIDDEN, OptimizerFamily.SGD): Row((-1, 1), (1, -1), _ONE, _TP5),
-    (TensorClass.READOUT, OptimizerFamily.SGD): Row((-1, 0), (1, 0), _ONE, _TP5),
-    (TensorClass.MULTIPLIED_READOUT, OptimizerFamily.SGD): Row((1, 0), (-1, 0), _ONE, _TP5_MULTIPLIED),
-    (TensorClass.VECTOR, OptimizerFamily.ADAM): Row(_ONE, (0, -1), (0, -1), _TP5 + _L2_IN_ADAM),
-    (TensorClass.HIDDEN, OptimizerFamily.ADAM): Row((-1, 0), (1, -1), (0, -1), _TP5 + _L2_IN_ADAM),
-    (TensorClass.READOUT, OptimizerFamily.ADAM): Row((-1, 0), (1, 0), _ONE, _TP5 + _L2_IN_ADAM),
-    (TensorClass.MULTIPLIED_READOUT, OptimizerFamily.ADAM): Row(_ONE, (-1, 0), (-1, 0), _TP5_MULTIPLIED + _L2_IN_ADAM),
-    (TensorClass.VECTOR, OptimizerFamily.ADAMW): Row(_ONE, _ONE, (0, -1), _TP5),
-    (TensorClass.HIDDEN, OptimizerFamily.ADAMW): Row((-1, 0), (1, 0), (0, -1), _TP5 + "; arXiv:2405.13698"),
-    (TensorClass.READOUT, OptimizerFamily.ADAMW): Row((-1, 0), (1, 0), _ONE, _TP5 + "; arXiv:2405.13698"),
-    (TensorClass.MULTIPLIED_READOUT, OptimizerFamily.ADAMW): Row(_ONE, _ONE, (-1, 0), _TP5_MULTIPLIED),
-}
-"""Tensors that do not shrink have no row: their factors are one."""
-
-FAMILIES: Mapping[type[Optimizer], OptimizerFamily] = {
-    torch.optim.SGD: OptimizerFamily.SGD,
-    torch.optim.ASGD: OptimizerFamily.SGD,
-    torch.optim.AdamW: OptimizerFamily.ADAMW,
-    torch.optim.Adam: OptimizerFamily.ADAM,
-    torch.optim.Adamax: OptimizerFamily.ADAM,
-    torch.optim.NAdam: OptimizerFamily.ADAM,
-    torch.optim.RAdam: OptimizerFamily.ADAM,
-    torch.optim.RMSprop: OptimizerFamily.ADAM,
-    torch.optim.Adagrad: OptimizerFamily.ADAM,
-}
-
-
-class UnknownOptimizer(InvalidArgument):
-    """Neither the table nor a probe tells how the optimizer's update depends on the gradient's scale."""
-
-    default_reason = "UNKNOWN_OPTIMIZER"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parametrization:
     """The class and ratios of every parameter, by its name in the model; tied ones under each of their names."""
 
     parameters: Mapping[str, Classified]
+    shapes: Mapping[str, tuple[Shape, Shape]] = field(default_factory=dict)
+    """Of the target and of the surrogate: Muon's own factors go by them."""
+    feature_learning: float = MUP
+    """The family's p (see `rule_table`)."""
 
-    def factors(self, name: str, optimizer_type: type[Optimizer]) -> Factors:
-        """What the parameter's learning rate, weight decay and eps are multiplied by.
+    def row(self, name: str, optimizer_type: type[Optimizer], options: Mapping[str, Any] | None = None) -> Row | None:
+        """The parameter's row of the table; None for one that does not shrink.
 
         Raises:
             UnknownOptimizer: the optimizer is not in the table, and a probe of it fails.
         """
-        each = self.parameters[name]
-        row = TABLE.get((each.tensor_class, family_of(optimizer_type)))
+        tensor_class = self.parameters[name].tensor_class
+        if tensor_class not in TRAINED:
+            return None
+        return table(self.feature_learning)[tensor_class, family_of(optimizer_type, options)]
+
+    def factors(self, name: str, optimizer_type: type[Optimizer], options: Mapping[str, Any] | None = None) -> Factors:
+        """What the parameter's numbers are multiplied by.
+
+        Args:
+            name: The parameter's.
+            optimizer_type: The user's choice.
+            options: Of the parameter's group in the optimizer; what is left out has torch's default.
+
+        Raises:
+            UnknownOptimizer: the optimizer is not in the table, and a probe of it fails.
+            CoupledWeightDecay: the group has a weight decay that no factor makes transfer.
+        """
+        row, each, options = self.row(name, optimizer_type, options), self.parameters[name], options or {}
         if row is None:
             return Factors()
-        return Factors(_power(each, row.lr), _power(each, row.weight_decay), _power(each, row.eps))
+        lr, decay = _power(each, row.lr) * self._shape_factor(name, optimizer_type, options), 1.0
+        if row.weight_decay is not None:
+            decay = 1 / lr
+        elif (asked := float(options.get("weight_decay", 0.0))) != 0:
+            raise coupled_weight_decay(optimizer_type, asked)
+        eps, floor = _power(each, row.eps), _power(each, row.floor)
+        is_adagrad = family_of(optimizer_type, options) is OptimizerFamily.ADAGRAD
+        return Factors(lr, decay, eps, floor, eps**2 if is_adagrad else 1.0)
+
+    def initial_std_factor(self, name: str) -> float:
+        """What the standard deviation of the target's initial values is multiplied by."""
+        row = self.row(name, torch.optim.SGD)
+        return 1.0 if row is None else _power(self.parameters[name], row.initial_std)
+
+    def forward_multiplier(self, name: str, contracted_ratio: float) -> float:
+        """What an activation is multiplied by before it meets the tensor; `contracted_ratio` is one for a look-up."""
+        row = self.row(name, torch.optim.SGD)
+        return 1.0 if row is None else float(contracted_ratio ** row.multiplier[0])
 
     def apply(self, optimizer: Optimizer, model: nn.Module) -> None:
-        """Gives each parameter a group of its own in the optimizer, its numbers multiplied by its factors.
+        """Has the optimizer step each parameter with its group's numbers times the parameter's factors.
 
-        Schedulers must be made afterwards, since they remember each group's initial learning rate.
+        The groups themselves stay as they are, so schedulers work as on the target, made before or after, and whether
+        they multiply learning rates or set them.
+
+        Raises:
+            InvalidArgument: a parameter is not of the surrogate.
+            UnknownOptimizer: the optimizer is not in the table, and a probe of it fails.
+            CoupledWeightDecay: a group has a weight decay that no factor makes transfer.
         """
-        names = {parameter: name for name, parameter in model.named_parameters()}
-        groups = []
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                factors = self.factors(names[parameter], type(optimizer))
-                groups.append(_scaled_group(group, parameter, factors))
-        optimizer.param_groups[:] = groups
+        names = {parameter: self._own_name(name) for name, parameter in model.named_parameters()}
+        scale_steps(
+            optimizer,
+            {
+                parameter: self.factors(names[parameter], type(optimizer), group)
+                for group in optimizer.param_groups
+                for parameter in group["params"]
+            },
+        )
+
+    def _own_name(self, name: str) -> str:
+        """A parameter's name in the model, from its name in what torch wrapped around the model or parts of it."""
+        if name in self.parameters:
+            return name
+        own = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        if own not in self.parameters:
+            raise InvalidArgument(f"{name} is no parameter of the surrogate: give the model that was shrunk")
+        return own
+
+    def _shape_factor(self, name: str, optimizer_type: type[Optimizer], options: Mapping[str, Any]) -> float:
+        """How much larger Muon's update of the target is than that of the surrogate, before any factor of ours."""
+        if name not in self.shapes or family_of(optimizer_type, options) is not OptimizerFamily.MUON:
+            return 1.0
+        by_elements = goes_by_elements(self.parameters[name].tensor_class)
+        target, surrogate = (
+            _muon_update(shape, options.get("adjust_lr_fn"), by_elements=by_elements) for shape in self.shapes[name]
+        )
+        return target / surrogate
 
 
-def initial_std_factor(each: Classified) -> float:
-    """What the standard deviation of the target's initial values is multiplied by."""
-    return _power(each, INITIAL_STD[each.tensor_class])
+def _muon_update(shape: Shape, adjust_lr_fn: str | None, *, by_elements: bool) -> float:
+    """The spectral norm of torch's update, or the size of its elements, at learning rate one.
 
-
-def forward_multiplier(each: Classified, contracted_ratio: float) -> float:
-    """What an activation is multiplied by before it meets the tensor; `contracted_ratio` is one for a look-up."""
-    exponent, _ = FORWARD_MULTIPLIER.get(each.tensor_class, _ONE)
-    return float(contracted_ratio**exponent)
-
-
-def family_of(optimizer_type: type[Optimizer]) -> OptimizerFamily:
-    """The optimizer's family: by its class or a parent's, else by a probe.
-
-    Raises:
-        UnknownOptimizer: it is in no family.
+    Source: torch/optim/_muon.py (`_adjust_lr`); a matrix of singular values one has elements of 1 / sqrt(longer side).
     """
-    for parent in optimizer_type.__mro__:
-        if parent in FAMILIES:
-            return FAMILIES[parent]
-    return _probe(optimizer_type)
+    rows, columns = shape[0], math.prod(shape[1:])
+    match adjust_lr_fn:
+        case None | "original":
+            adjusted = math.sqrt(max(1, rows / columns))
+        case "match_rms_adamw":
+            adjusted = 0.2 * math.sqrt(max(rows, columns))
+        case _:
+            adjusted = 1.0
+    return adjusted / math.sqrt(max(rows, columns)) if by_elements else adjusted
 
 
-def _probe(optimizer_type: type[Optimizer]) -> OptimizerFamily:
-    """A gradient a thousand times as large moves a parameter a thousand times as far, or just as far."""
-    try:
-        small, large = (_first_update(optimizer_type, scale) for scale in (1.0, 1000.0))
-    except Exception as error:
-        raise _unknown(optimizer_type) from error
-    ratio = large / small if small else float("nan")
-    if 900 < ratio < 1100:
-        return OptimizerFamily.SGD
-    if 0.9 < ratio < 1.1:
-        return OptimizerFamily.ADAM
-    raise _unknown(optimizer_type)
-
-
-def _first_update(optimizer_type: type[Optimizer], scale: float) -> float:
-    parameter = nn.Parameter(torch.ones(4, 4, dtype=torch.float64))
-    build: Any = optimizer_type
-    optimizer = build([parameter], lr=1e-3)
-    parameter.grad = torch.full_like(parameter, scale)
-    optimizer.step()
-    return float((parameter.detach() - 1).abs().mean())
-
-
-def _unknown(optimizer_type: type[Optimizer]) -> UnknownOptimizer:
-    return UnknownOptimizer(
-        f"how learning rates of {optimizer_type.__name__} change with the width is not known: use one of "
-        + ", ".join(sorted(each.__name__ for each in FAMILIES))
-        + ", or width 1"
-    )
-
-
-def _scaled_group(group: Mapping[str, Any], parameter: nn.Parameter, factors: Factors) -> dict[str, Any]:
-    scaled = {**group, "params": [parameter]}
-    for key, factor in (("lr", factors.lr), ("weight_decay", factors.weight_decay), ("eps", factors.eps)):
-        if key in scaled:
-            scaled[key] = scaled[key] * factor
-    return scaled
+def _times(value: Any, factor: float | tuple[float, ...]) -> Any:
+    if isinstance(factor, tuple):
+        return tuple(None if each is None else each * one for each, one in zip(value, factor, strict=True))
+    return value * factor
 
 
 def _power(each: Classified, exponents: Exponents) -> float:

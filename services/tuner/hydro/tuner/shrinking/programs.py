@@ -106,7 +106,7 @@ def build_program(found: Propagation, solution: Solution) -> Program:
                 f"for these inputs {name} would shrink to {shape}, and not to {solution.by_name[name].shape} as for the"
                 " example inputs"
             )
-    graph_module = rewrite(found, sizes, {each.name: each.classified for each in solution.tensors})
+    graph_module = rewrite(found, sizes, solution.parametrization)
     return Program(graph_module, _sources(found.trace), found.trace.rebuild)
 
 

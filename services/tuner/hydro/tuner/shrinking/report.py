@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from hydro.tuner.shrinking.classification import TensorClass
-from hydro.tuner.shrinking.parametrization import initial_std_factor
 from hydro.tuner.shrinking.solution import Solution, TensorSolution
 
-_HEADER = ("tensor", "target", "surrogate", "class", "m_in", "m_out", "init", "lr", "decay", "eps")
+_HEADER = (
+    "tensor", "target", "surrogate", "class", "m_in", "m_out", "init", "forward", "lr", "decay", "eps", "why",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class ShrinkReport:
     solution: Solution
     optimizer_type: type[Optimizer] = torch.optim.AdamW
     """Whose factors the table shows."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the optimizer's first parameter group, as far as factors depend on them."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -37,20 +42,31 @@ class ShrinkReport:
             "",
             *_aligned([_HEADER, *(self._row(each) for each in solution.tensors if each.is_parameter)]),
         ]
+        if sources := self._sources():
+            lines += ["", "sources:", *sources]
         kept = self._kept()
         if kept:
             lines += ["", "kept at full size:", *kept]
         return "\n".join(lines)
 
     def _row(self, each: TensorSolution) -> tuple[str, ...]:
-        factors = self.solution.parametrization.factors(each.name, self.optimizer_type)
-        name = " = ".join((each.name, *each.aliases))
+        rules, one = self.solution.parametrization, each.classified
+        factors = rules.factors(each.name, self.optimizer_type, self.options)
         numbers = (
-            each.classified.fan_in_ratio, each.classified.fan_out_ratio, initial_std_factor(each.classified),
-            factors.lr, factors.weight_decay, factors.eps,
+            one.fan_in_ratio, one.fan_out_ratio, rules.initial_std_factor(each.name),
+            rules.forward_multiplier(each.name, one.fan_in_ratio), factors.lr, factors.weight_decay, factors.eps,
         )  # fmt: skip
+        name = " = ".join((each.name, *each.aliases))
         shapes = ("x".join(map(str, shape)) or "scalar" for shape in (each.target_shape, each.shape))
-        return (name, *shapes, each.classified.tensor_class.value, *(f"{number:.4g}" for number in numbers))
+        cells = (f"{number:.4g}" for number in numbers)
+        return (name, *shapes, one.tensor_class.value, *cells, one.reason)
+
+    def _sources(self) -> list[str]:
+        """Where the factors of each class come from."""
+        rules = self.solution.parametrization
+        named = {name: rules.row(name, self.optimizer_type, self.options) for name in rules.parameters}
+        rows = {rules.parameters[name].tensor_class.value: row for name, row in named.items() if row is not None}
+        return [f"  {tensor_class}: {row.source}" for tensor_class, row in rows.items()]
 
     def _kept(self) -> list[str]:
         """Tensors none of whose dimensions shrank although they have more than kernel sizes and the like."""

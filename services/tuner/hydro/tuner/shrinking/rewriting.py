@@ -9,15 +9,15 @@ from torch._ops import OpOverload
 from torch.fx import Graph, GraphModule, Node
 
 from hydro.tuner.ops.registry import bind
-from hydro.tuner.shrinking.classification import Classified, contracted_ratio
-from hydro.tuner.shrinking.parametrization import forward_multiplier
+from hydro.tuner.shrinking.classification import contracted_ratio
+from hydro.tuner.shrinking.parametrization import Parametrization
 from hydro.tuner.shrinking.propagation import Literal, Product, Propagation
 from hydro.tuner.shrinking.sizes import Sizes
 
 aten = torch.ops.aten
 
 
-def rewrite(found: Propagation, sizes: Sizes, classes: Mapping[str, Classified]) -> GraphModule:
+def rewrite(found: Propagation, sizes: Sizes, parametrization: Parametrization) -> GraphModule:
     """The same graph with the surrogate's sizes written into it, and muP's multipliers where there are any."""
     graph = Graph()
     copies: dict[Node, Node] = {}
@@ -27,7 +27,7 @@ def rewrite(found: Propagation, sizes: Sizes, classes: Mapping[str, Classified])
         _write_sizes(copies[literal.node], literal, sizes)
     for product in found.products:
         _keep_scale(graph, copies[product.node], product, found, sizes)
-    _multiply_readouts(graph, copies, found, sizes, classes)
+    _multiply_readouts(graph, copies, found, sizes, parametrization)
     return GraphModule(found.trace.program.graph_module, graph)
 
 
@@ -65,10 +65,10 @@ def _keep_scale(graph: Graph, node: Node, product: Product, found: Propagation, 
 
 
 def _multiply_readouts(
-    graph: Graph, copies: Mapping[Node, Node], found: Propagation, sizes: Sizes, classes: Mapping[str, Classified]
+    graph: Graph, copies: Mapping[Node, Node], found: Propagation, sizes: Sizes, parametrization: Parametrization
 ) -> None:
     for use in found.uses:
-        factor = forward_multiplier(classes[use.tensor], contracted_ratio(found, sizes, use))
+        factor = parametrization.forward_multiplier(use.tensor, contracted_ratio(found, sizes, use))
         if factor != 1:
             activation = next(each for each in use.node.all_input_nodes if each not in found.origins)
             _multiply_input(graph, copies[use.node], copies[activation], factor)

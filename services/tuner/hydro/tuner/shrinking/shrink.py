@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,11 +14,12 @@ from torch.utils import _pytree as pytree
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.tuner.shrinking.classification import Classified, TensorClass, classify
 from hydro.tuner.shrinking.initial_values import Distribution, measure, resampled
-from hydro.tuner.shrinking.parametrization import Parametrization, initial_std_factor
+from hydro.tuner.shrinking.parametrization import Parametrization
 from hydro.tuner.shrinking.programs import Program, Programs, build_program
 from hydro.tuner.shrinking.propagation import Propagation, propagate
 from hydro.tuner.shrinking.report import ShrinkReport
 from hydro.tuner.shrinking.results import results
+from hydro.tuner.shrinking.rule_table import MUP
 from hydro.tuner.shrinking.shrunk_module import ShrunkModule
 from hydro.tuner.shrinking.sizes import Sizes, solve
 from hydro.tuner.shrinking.solution import Solution, TensorSolution
@@ -56,7 +57,10 @@ class ShrunkModel:
     def _values(self, each: TensorSolution, like: Tensor, generator: torch.Generator) -> Tensor:
         if each.name in self.kept:
             return self.kept[each.name]
-        return each.initial.draw(like, initial_std_factor(each.classified), generator)
+        return each.initial.draw(like, self._initial_std_factor(each), generator)
+
+    def _initial_std_factor(self, each: TensorSolution) -> float:
+        return self.parametrization.initial_std_factor(each.name) if each.is_parameter else 1.0
 
 
 def shrink(
@@ -66,6 +70,7 @@ def shrink(
     *,
     example_keywords: Mapping[str, Any] | None = None,
     multiplied_readout: bool = False,
+    feature_learning: float = MUP,
     solution: Solution | None = None,
 ) -> ShrunkModel:
     """Shrinks a model to a fraction of its width; the model itself stays as it is.
@@ -78,23 +83,24 @@ def shrink(
         multiplied_readout: The readout as in TP-V's Table 8, behind a constant multiplier, which keeps a bound on the
             gradient's norm meaningful across widths; by default as in Table 3, which changes nothing in the forward
             pass.
+        feature_learning: The parametrization's p in [0, 1] (see `rule_table`): muP, or towards the neural tangent's.
         solution: An earlier one of the same model and width, used if it fits: the model may then be on the meta device.
 
     Raises:
-        InvalidArgument: the width is not in (0, 1].
+        InvalidArgument: the width is not in (0, 1], or p not in [0, 1].
         NotTraceable: the model cannot be exported, with the user's line.
         WidthTooSmall: a dimension would have no channel left.
     """
-    if not 0 < width <= 1:
-        violation = FieldViolation("width", f"{width} is not in (0, 1]: give the surrogate's width over the target's")
-        raise InvalidArgument.of([violation])
+    _check(width, feature_learning)
     keywords = dict(example_keywords or {})
     template = Template(model)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     program = None
-    if solution is None or not solution.fits(model, width, multiplied_readout=multiplied_readout):
+    if solution is None or not solution.fits(
+        model, width, multiplied_readout=multiplied_readout, feature_learning=feature_learning
+    ):
         found = propagate(template.trace(example_inputs, keywords, train=True, like=tensors))
-        solution = _solve(found, model, width, multiplied_readout)
+        solution = replace(_solve(found, model, width, multiplied_readout), feature_learning=feature_learning)
         program = build_program(found, solution)
         _prove(program, found, solution)
     programs = Programs(template, solution)
@@ -103,6 +109,16 @@ def shrink(
         programs.add(shrunk.model, tuple(example_inputs), keywords, program)
     shrunk.initialize(seed=0)
     return shrunk
+
+
+def _check(width: float, feature_learning: float) -> None:
+    violations = []
+    if not 0 < width <= 1:
+        violations.append(FieldViolation("width", f"{width} is not in (0, 1]: give the surrogate's over the target's"))
+    if not 0 <= feature_learning <= 1:
+        violations.append(FieldViolation("feature_learning", f"{feature_learning} is not in [0, 1]: 1 is muP"))
+    if violations:
+        raise InvalidArgument.of(violations)
 
 
 def _solve(found: Propagation, model: nn.Module, width: float, multiplied_readout: bool) -> Solution:

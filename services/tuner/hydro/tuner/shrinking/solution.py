@@ -14,6 +14,7 @@ from torch import nn
 from hydro.tuner.shrinking.classification import Classified, TensorClass
 from hydro.tuner.shrinking.initial_values import Distribution, InitialValues
 from hydro.tuner.shrinking.parametrization import Parametrization
+from hydro.tuner.shrinking.rule_table import MUP
 
 RULES_VERSION = 2
 """Raised when the same model and width would give another surrogate: sizes, classes, the table."""
@@ -44,6 +45,8 @@ class Solution:
     tensors: tuple[TensorSolution, ...]
     unknown_ops: tuple[str, ...] = ()
     rules_version: int = RULES_VERSION
+    feature_learning: float = MUP
+    """The parametrization's p (see `rule_table`)."""
 
     @cached_property
     def by_name(self) -> Mapping[str, TensorSolution]:
@@ -53,8 +56,11 @@ class Solution:
     @cached_property
     def parametrization(self) -> Parametrization:
         """The factors of every parameter."""
+        named = {name: each for each in self.tensors if each.is_parameter for name in (each.name, *each.aliases)}
         return Parametrization(
-            {name: each.classified for each in self.tensors if each.is_parameter for name in (each.name, *each.aliases)}
+            {name: each.classified for name, each in named.items()},
+            {name: (each.target_shape, each.shape) for name, each in named.items()},
+            self.feature_learning,
         )
 
     @property
@@ -67,10 +73,10 @@ class Solution:
         """How many numbers the target trains."""
         return sum(math.prod(each.target_shape) for each in self.tensors if each.is_parameter)
 
-    def fits(self, model: nn.Module, width: float, *, multiplied_readout: bool) -> bool:
+    def fits(self, model: nn.Module, width: float, *, multiplied_readout: bool, feature_learning: float = MUP) -> bool:
         """The solution is of this model: same names, same shapes, same width, same rules."""
-        asked = (width, multiplied_readout, RULES_VERSION)
-        return (self.width, self.multiplied_readout, self.rules_version) == asked and {
+        asked = (width, multiplied_readout, feature_learning, RULES_VERSION)
+        return (self.width, self.multiplied_readout, self.feature_learning, self.rules_version) == asked and {
             each.name: each.target_shape for each in self.tensors
         } == target_shapes(model)
 
@@ -99,7 +105,10 @@ def _tensor_from(fields: Mapping[str, Any]) -> TensorSolution:
         target_shape=tuple(fields["target_shape"]),
         shape=tuple(fields["shape"]),
         classified=Classified(
-            TensorClass(classified["tensor_class"]), classified["fan_in_ratio"], classified["fan_out_ratio"]
+            TensorClass(classified["tensor_class"]),
+            classified["fan_in_ratio"],
+            classified["fan_out_ratio"],
+            classified["reason"],
         ),
         initial=InitialValues(Distribution(initial["distribution"]), initial["mean"], initial["std"]),
         pins=tuple(fields["pins"]),

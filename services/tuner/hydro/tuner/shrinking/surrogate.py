@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hydro.tuner.shrinking.initial_values import Distribution
+from hydro.tuner.shrinking.rule_table import MUP
 from hydro.tuner.shrinking.shrink import ShrunkModel, shrink
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import Hyperparameters, TrainingTask
@@ -30,6 +31,7 @@ def build_surrogate(
     hyperparameters: Hyperparameters,
     width: float,
     *,
+    feature_learning: float = MUP,
     solution: Solution | None = None,
     seed: int = 0,
 ) -> ShrunkModel:
@@ -37,6 +39,7 @@ def build_surrogate(
 
     With a solution that fits, nothing is solved again, and the target is built without memory where its constructor
     allows that. A task that clips gradients gets the readout whose gradient keeps its scale across widths.
+    `feature_learning` is the parametrization's p.
 
     Raises:
         NotTraceable: the model cannot be exported, or the task's loss does not call it.
@@ -51,6 +54,7 @@ def build_surrogate(
         width,
         example_keywords=kwargs,
         multiplied_readout=task.gradient_clip_norm is not None,
+        feature_learning=feature_learning,
         solution=solution,
     )
     shrunk.initialize(seed)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -31,8 +32,8 @@ class LaneModel(Protocol):
         """Gives a model of its own with initial weights."""
         ...
 
-    def factors(self, parameter: str, optimizer_type: type[Optimizer]) -> Factors | None:
-        """What the parametrization multiplies the optimizer's numbers by; None: by nothing."""
+    def factors(self, parameter: str, optimizer_type: type[Optimizer], options: Mapping[str, Any]) -> Factors | None:
+        """What the parametrization multiplies the parameter's group's options by; None: by nothing."""
         ...
 
 
@@ -47,7 +48,7 @@ class _Target:
             torch.manual_seed(seed)
             return self._task.model(self._hyperparameters)
 
-    def factors(self, parameter: str, optimizer_type: type[Optimizer]) -> Factors | None:
+    def factors(self, parameter: str, optimizer_type: type[Optimizer], options: Mapping[str, Any]) -> Factors | None:
         return None
 
 
@@ -62,8 +63,8 @@ class _Surrogate:
         programs = vars(self.template)["_programs"]
         return copy.deepcopy(self.template, {id(programs): programs})
 
-    def factors(self, parameter: str, optimizer_type: type[Optimizer]) -> Factors | None:
-        return self._shrunk.parametrization.factors(parameter, optimizer_type)
+    def factors(self, parameter: str, optimizer_type: type[Optimizer], options: Mapping[str, Any]) -> Factors | None:
+        return self._shrunk.parametrization.factors(parameter, optimizer_type, options)
 
 
 class ModelLibrary:

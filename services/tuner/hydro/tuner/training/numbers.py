@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 def scaled(numbers: Numbers, factors: Factors | None) -> Numbers:
     """Gives a parameter group's settings times a parameter's factors; what has no factor stays."""
-    if factors is None:
-        return numbers
-    named = {"lr": factors.lr, "weight_decay": factors.weight_decay, "eps": factors.eps}
-    return numbers | {name: numbers[name] * factor for name, factor in named.items() if name in numbers}
+    return numbers if factors is None else factors.scaled(numbers)
 
 
 class LaneNumbers:
@@ -33,7 +30,8 @@ class LaneNumbers:
         names = schedule.group_names(model.template)
         self.schedule = schedule
         self.group_of = {name: group for group, members in enumerate(names) for name in members}
-        self._factors = {name: model.factors(name, schedule.optimizer_type) for name in self.group_of}
+        groups, kind = schedule.groups(), schedule.optimizer_type
+        self._factors = {name: model.factors(name, kind, groups[group]) for name, group in self.group_of.items()}
 
     def options(self) -> dict[str, Numbers]:
         """Gives each parameter's settings now."""

@@ -54,8 +54,10 @@ class _Lane:
         for index, group in enumerate(self.optimizer.param_groups):
             parts: dict[Any, list[Tensor]] = {}
             for parameter in group["params"]:
-                factors = shared.factors(self._names[parameter], type(self.optimizer))
+                factors = shared.factors(self._names[parameter], type(self.optimizer), group)
                 parts.setdefault(factors, []).append(parameter)
+                if factors is not None:
+                    factors.scale_initial_state(self.optimizer.state.get(parameter, {}))
             for factors, parameters in parts.items():
                 groups.append({**group, "params": parameters})
                 origins.append((index, factors))
