@@ -87,11 +87,12 @@ class Parametrization:
         row, each, options = self.row(name, optimizer_type, options), self.parameters[name], options or {}
         if row is None:
             return Factors()
-        lr, decay = _power(each, row.lr) * self._shape_factor(name, optimizer_type, options), 1.0
+        shape_factor, decay = self._shape_factor(name, optimizer_type, options), 1.0
         if row.weight_decay is not None:
-            decay = 1 / lr
+            decay = _power(each, row.weight_decay) / shape_factor
         elif (asked := float(options.get("weight_decay", 0.0))) != 0:
             raise coupled_weight_decay(optimizer_type, asked)
+        lr = _power(each, row.lr) * shape_factor
         eps, floor = _power(each, row.eps), _power(each, row.floor)
         is_adagrad = family_of(optimizer_type, options) is OptimizerFamily.ADAGRAD
         return Factors(lr, decay, eps, floor, eps**2 if is_adagrad else 1.0)
