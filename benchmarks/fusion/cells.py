@@ -20,7 +20,7 @@ from hydro.tuner.training.execution import Execution
 LEAST_SECONDS = 5e-3
 """Steps shorter than this are timed several at a time."""
 
-MOST_SECONDS = 20.0
+MOST_SECONDS = 40.0
 """No further round is planned that would have a cell take longer than this, after the third."""
 
 LEAST_ROUNDS = 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydro.coordinator.bundle import PlannedBundle
+from hydro.coordinator.bundle import Execution, PlannedBundle
 from hydro.coordinator.device import DRAIN_DEVICE, LOSE_DEVICE, Device, DeviceKind, DeviceState
 from hydro.coordinator.lease import EXPIRE_LEASE, RELEASE_LEASE, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName
@@ -198,6 +198,19 @@ async def test_a_lease_starts_its_bundle_and_its_trials(storage):
     assert lease.bundle == bundle.number and lease.state is LeaseState.ACTIVE
     device = await storage.run(lambda tx: tx.devices.get(DEVICE))
     assert (device.lease, device.bundle) == (lease.name, bundle.number)
+
+
+async def test_a_bundle_is_read_as_it_was_planned(storage):
+    plan = PlannedBundle(STUDY, TrialKind.SEARCH, (0,), Execution.COMPILED, 8, 4, 2**33, 0.5, {"layers": 2})
+
+    async def write(tx: Transaction):
+        await add_study(tx, trials=1)
+        await tx.devices.put(Device(DEVICE, DeviceKind.CPU))
+        return await tx.bundles.insert(plan, DEVICE)
+
+    written = await storage.run(write)
+    read = await storage.run(lambda tx: tx.bundles.get(written.number))
+    assert written.plan == plan and read.plan == replace(plan, trials=())
 
 
 async def test_a_device_has_one_bundle_at_a_time(storage):

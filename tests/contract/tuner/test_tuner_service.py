@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import grpc
 import pytest
@@ -16,7 +16,7 @@ from hydro.kit.errors import AlreadyExists, InvalidArgument, NotFound
 from hydro.kit.interceptors import ServerCalls
 from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
 from hydro.tuner.building.surrogate_cache import SurrogateCache
-from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 from hydro.tuner.server.tuner_servicer import TunerServicer
 
@@ -31,6 +31,7 @@ RESULT = BuildResult(
     roles={"lr": Role.OPTIMIZER, "batch_size": Role.STRUCTURAL},
     profile=Profile((ProfilePoint(1, 0.01, 100, 0.004), ProfilePoint(8, 0.02, 200, 0.008)), 0.01, 90, 0.003, 0.5, 900),
 )
+COMPILED = replace(RESULT, profile=replace(RESULT.profile, compiled=CompiledPoint(8, 0.01, 20.0, 4096, 300)))
 
 
 @dataclass
@@ -94,6 +95,7 @@ def creation(**changes: object) -> tuner_service_pb2.CreateSurrogateRequest:
         "objective_metric": "validation_loss",
         "artifact_uri": "file:///out",
         "max_lanes": 32,
+        "max_steps": 800,
     }
     return tuner_service_pb2.CreateSurrogateRequest(**(fields | changes))  # type: ignore[arg-type]
 
@@ -123,6 +125,7 @@ async def test_the_build_gets_what_was_asked_and_values_that_stand_for_each_doma
     assert request.source_path == "/tasks"
     assert request.values == {"lr": (1e-3, 1.0), "batch_size": (64, 128)}
     assert (request.width, request.max_lanes, request.artifact_uri) == (0.125, 32, "file:///out")
+    assert request.max_steps == 800
 
 
 async def test_a_watch_gives_every_state_to_the_end(tuner, builder):
@@ -200,6 +203,7 @@ def floats(name: str = "lr", **domain: float) -> search_space_pb2.Parameter:
         ({"objective_metric": ""}, "objective_metric"),
         ({"artifact_uri": ""}, "artifact_uri"),
         ({"max_lanes": 0}, "max_lanes"),
+        ({"max_steps": -1}, "max_steps"),
         ({"search_space": parameters()}, "search_space.parameters"),
         ({"search_space": parameters(floats("9"))}, "search_space.parameters[0].name"),
         ({"search_space": parameters(floats(), floats())}, "search_space.parameters[1].name"),
@@ -266,6 +270,30 @@ async def test_a_plan_is_made_of_the_request_alone(tuner, builder):
     assert large.execution == bundle_pb2.EXECUTION_FUSED
     assert (large.max_lanes, large.micro_lanes, large.memory_bytes, large.segment_seconds) == (8, 8, 200, 0.008)
     assert dict(small.structure) == {"batch_size": whole(128)}
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "execution"),
+    [(100_000, bundle_pb2.EXECUTION_COMPILED), (100, bundle_pb2.EXECUTION_FUSED), (0, bundle_pb2.EXECUTION_COMPILED)],
+)
+async def test_a_bundle_is_compiled_where_the_steps_of_the_study_pay_for_it(tuner, builder, max_steps, execution):
+    builder.result = COMPILED
+    surrogate = await built(tuner, builder)
+    trials = [tuner_service_pb2.PlannedTrial(trial=f"t{i}", hyperparameters={"lr": number(i)}) for i in range(8)]
+    request = tuner_service_pb2.PlanBundlesRequest(surrogate=surrogate, trials=trials, max_steps=max_steps)
+    (bundle,) = (await tuner.PlanBundles(request)).bundles
+    assert (bundle.execution, bundle.micro_lanes) == (execution, 8)
+
+
+async def test_a_compiled_form_that_cannot_have_been_measured_is_refused(tuner):
+    profile = surrogate_pb2.Profile(compiled=surrogate_pb2.CompiledPoint(lanes=3))
+    request = tuner_service_pb2.PlanBundlesRequest(surrogate=surrogate_pb2.Surrogate(profile=profile), max_steps=-1)
+    with pytest.raises(InvalidArgument) as refused:
+        await tuner.PlanBundles(request)
+    assert {violation.field for violation in refused.value.violations} == {
+        *(f"surrogate.profile.compiled.{field}" for field in ("lanes", "step_seconds", "bundle_steps")),
+        "max_steps",
+    }
 
 
 async def test_a_profile_that_cannot_have_been_measured_is_refused(tuner):

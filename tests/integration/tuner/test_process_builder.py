@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,23 @@ def hang_with_a_grandchild():
     grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     open(request.artifact_path, "w").write(f"{os.getpid()} {grandchild.pid}")
     time.sleep(600)
+
+def better_it_for_ever():
+    answer()
+    sys.stdout.flush()
+    time.sleep(600)
+
+def crash_while_bettering_it():
+    answer()
+    print('{"width": 0.2', end="", flush=True)
+    os._exit(7)
+
+def better_it():
+    answer()
+    print(BuildResult(width=request.width, report="bettered").to_json())
+
+def tell_the_steps():
+    print(BuildResult(report=str(request.max_steps)).to_json())
 
 def leave_a_grandchild():
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -117,6 +135,21 @@ async def test_a_build_that_takes_too_long_is_killed(builder, tmp_path):
     assert "HYDRO_TUNER_BUILD_TIMEOUT_SECONDS" in result.failure
     for process in await written(tmp_path / "ids"):
         assert await gone(process)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "report"),
+    [("better_it", "bettered"), ("better_it_for_ever", "built"), ("crash_while_bettering_it", "built")],
+)
+async def test_the_last_whole_result_holds_however_the_build_ends(builder, behaviour, report):
+    result = await builder(timeout_seconds=3.0).build(asking_for(behaviour))
+    assert (result.failure, result.report) == ("", report)
+
+
+async def test_where_compiling_is_switched_off_the_build_does_not_learn_how_long_trainings_are(builder):
+    request = replace(asking_for("tell_the_steps"), max_steps=800)
+    assert (await builder().build(request)).report == "800"
+    assert (await builder(compiles=False).build(request)).report == "0"
 
 
 async def test_a_build_that_takes_too_much_memory_is_killed(builder):

@@ -220,7 +220,8 @@ def start_worker(fake: FakeCoordinator, tmp_path: Path) -> Iterator[Callable[...
     started = []
 
     def start(**environment: str) -> subprocess.Popen[bytes]:
-        own = {"PATH": os.environ["PATH"], "HYDRO_COORDINATOR_ADDRESS": fake.address, "HYDRO_WORKER_THREADS": "1"}
+        inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        own = inherited | {"HYDRO_COORDINATOR_ADDRESS": fake.address, "HYDRO_WORKER_THREADS": "1"}
         started.append(subprocess.Popen([sys.executable, "-m", "hydro.worker"], env=own | environment, cwd=tmp_path))
         return started[-1]
 
@@ -231,11 +232,11 @@ def start_worker(fake: FakeCoordinator, tmp_path: Path) -> Iterator[Callable[...
 
 
 @pytest.fixture
-def until() -> Callable[[Callable[[], bool], subprocess.Popen[bytes]], None]:
+def until() -> Callable[..., None]:
     """Waits until something holds, while a worker runs."""
 
-    def wait(holds: Callable[[], bool], worker: subprocess.Popen[bytes]) -> None:
-        for _ in range(6000):
+    def wait(holds: Callable[[], bool], worker: subprocess.Popen[bytes], minutes: int = 1) -> None:
+        for _ in range(minutes * 6000):
             if holds():
                 return
             assert worker.poll() is None, "the worker has ended"

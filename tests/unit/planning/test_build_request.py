@@ -16,6 +16,7 @@ def test_a_request_survives_its_journey():
         "/out",
         "a.json",
         32,
+        800,
     )
     returned = BuildRequest.from_json(request.to_json())
     assert returned == request

@@ -3,6 +3,7 @@
 import pytest
 
 from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.profiler import contenders
 
 PROFILE = Profile((ProfilePoint(1, 0.010, 0, 0), ProfilePoint(4, 0.016, 0, 0)))
 
@@ -22,3 +23,15 @@ def test_a_profile_tells_what_a_lane_costs():
         "a lane of a fused bundle by lanes 1: 10.00, 4: 4.00"
     )
     assert str(Profile()).endswith("no fused bundle")
+
+
+def test_counts_near_the_best_run_against_each_other():
+    milliseconds = {1: 10, 2: 12, 4: 20, 8: 42}
+    points = [ProfilePoint(lanes, step / 1000, 0, 0) for lanes, step in milliseconds.items()]
+    assert [point.lanes for point in contenders(points, budget_seconds=60)] == [2, 4, 8]
+
+
+def test_the_largest_counts_do_not_run_again_where_that_takes_too_long():
+    points = [ProfilePoint(lanes, lanes * 0.1, 0, 0) for lanes in (1, 2, 4, 8)]
+    assert [point.lanes for point in contenders(points, budget_seconds=5)] == [1, 2, 4]
+    assert contenders(points, budget_seconds=0) == []

@@ -36,30 +36,32 @@ class Renamed(Net):
 
 def key(model: nn.Module, samples: int = 2, dtype: torch.dtype = torch.float32, **changed: object) -> str:
     traced = trace(model.to(dtype), (torch.zeros(samples, 4, dtype=dtype),), train=True)
-    given = {"optimizer": "SGD", "max_lanes": 8, "device": CPU, "rules": "ab"} | changed
+    given = {"optimizer": "SGD", "max_lanes": 8, "bundle_steps": 64, "device": CPU, "rules": "ab"} | changed
     return profile_key(traced, **given)
 
 
 def test_what_was_measured_once_is_not_measured_again(tmp_path: Path) -> None:
-    assert ProfileCache(str(tmp_path)).measured("a", lambda: MEASURED) == MEASURED
-    found = ProfileCache(str(tmp_path)).measured("a", lambda: pytest.fail("measured again"))
-    assert found.profile == MEASURED.profile
+    assert ProfileCache(str(tmp_path)).find("a") is None
+    ProfileCache(str(tmp_path)).store("a", MEASURED)
+    found = ProfileCache(str(tmp_path)).find("a")
+    assert found is not None and found.profile == MEASURED.profile
     assert found.report == "2 lanes as one program (measured before)"
 
 
-def test_another_key_is_measured(tmp_path: Path) -> None:
+def test_another_key_is_measured_and_the_same_key_takes_what_is_newer(tmp_path: Path) -> None:
     cache, other = ProfileCache(str(tmp_path)), Measured(Profile(), "other")
-    cache.measured("a", lambda: MEASURED)
-    assert cache.measured("b", lambda: other) == other
+    cache.store("a", MEASURED)
+    assert cache.find("b") is None
+    cache.store("a", other)
+    found = cache.find("a")
+    assert found is not None and found.profile == other.profile
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"profile": {"fused": 3}, "report": ""}'])
 def test_a_damaged_file_is_measured_again(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "a.json").write_bytes(damage)
-    cache = ProfileCache(str(tmp_path))
-    assert cache.measured("a", lambda: MEASURED) == MEASURED
-    assert cache.measured("a", lambda: pytest.fail("measured again")).profile == MEASURED.profile
+    assert ProfileCache(str(tmp_path)).find("a") is None
 
 
 def test_the_same_graph_in_other_words_has_the_same_key() -> None:
@@ -75,6 +77,7 @@ def test_whatever_changes_the_cost_changes_the_key() -> None:
         key(Net(8), dtype=torch.float64),
         key(Net(8), optimizer="AdamW"),
         key(Net(8), max_lanes=16),
+        key(Net(8), bundle_steps=128),
         key(Net(8), rules="cd"),
     ]
     assert len(set(keys)) == len(keys)

@@ -188,9 +188,10 @@ class Attempt:
         """Has lanes begin again with fewer at once, then as separate models, then with fewer of them."""
         self._note_misses()
         held, at_once = self._running.lanes, self._running.fusion_count
-        if self._execution is Execution.FUSED and at_once > 1:
+        is_grouped = self._execution is not Execution.SEPARATE
+        if is_grouped and at_once > 1:
             self._builder.learn([MemoryMiss(at_once, 0)])
-        elif self._execution is Execution.FUSED:
+        elif is_grouped:
             self._execution = Execution.SEPARATE
         elif len(held) > 1:
             self._held = len(held) // 2

@@ -32,11 +32,10 @@ class MemoryLessons:
             key = recipe.fingerprint, recipe.width
             self._too_many[key] = min(miss.lanes, self._too_many.get(key, miss.lanes))
 
-    def micro_lanes(self, recipe: Recipe) -> int | None:
-        """Gives the most lanes at once: the plan's, or less where that was too many; None: all of them."""
+    def micro_lanes(self, recipe: Recipe) -> int:
+        """Gives the most lanes at once: the plan's, or less where that was too many."""
         too_many = self._too_many.get((recipe.fingerprint, recipe.width), 2**31)
-        fitting = max(1, min(recipe.micro_lanes or recipe.max_lanes, too_many // 2))
-        return fitting if fitting < recipe.max_lanes else None
+        return max(1, min(recipe.micro_lanes or recipe.max_lanes, too_many // 2))
 
 
 class BundleBuilder:

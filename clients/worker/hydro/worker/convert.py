@@ -14,6 +14,7 @@ from hydro.worker.round import Answer, LaneNews, Round, Verdict
 
 _EXECUTIONS = {
     bundle_pb2.EXECUTION_FUSED: Execution.FUSED,
+    bundle_pb2.EXECUTION_COMPILED: Execution.COMPILED,
     bundle_pb2.EXECUTION_SEPARATE: Execution.SEPARATE,
 }
 _VERDICTS = {

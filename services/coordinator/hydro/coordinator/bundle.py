@@ -25,9 +25,10 @@ TRANSITIONS = (START_BUNDLE, END_BUNDLE)
 
 
 class Execution(Enum):
-    """How the lanes of a bundle run: as one grouped program, or one model after the other."""
+    """How the lanes of a bundle run: as one grouped program, emitted or compiled, or one model after the other."""
 
     FUSED = "FUSED"
+    COMPILED = "COMPILED"
     SEPARATE = "SEPARATE"
 
 

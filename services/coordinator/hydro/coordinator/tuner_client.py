@@ -28,6 +28,11 @@ _STATES = {
     surrogate_pb2.SURROGATE_STATE_READY: SurrogateState.READY,
     surrogate_pb2.SURROGATE_STATE_FAILED: SurrogateState.FAILED,
 }
+_EXECUTIONS = {
+    bundle_pb2.EXECUTION_FUSED: Execution.FUSED,
+    bundle_pb2.EXECUTION_COMPILED: Execution.COMPILED,
+    bundle_pb2.EXECUTION_SEPARATE: Execution.SEPARATE,
+}
 _IN_THE_GRAPH = (surrogate_pb2.ROLE_STRUCTURAL, surrogate_pb2.ROLE_UNSPECIFIED)
 DEADLINE_SECONDS = 20.0
 
@@ -54,6 +59,7 @@ class TunerClient:
                 artifact_uri=artifact_uri,
                 request_id=str(name),
                 max_lanes=min(self._max_lanes, spec.parallelism),
+                max_steps=spec.max_steps,
             ),
             timeout=DEADLINE_SECONDS,
         )
@@ -63,7 +69,7 @@ class TunerClient:
         self, surrogate: Surrogate, study: Study, trials: Sequence[Trial], devices: Sequence[Device]
     ) -> Sequence[PlannedBundle]:
         """Puts each trial into one bundle, for these idle devices."""
-        request = tuner_service_pb2.PlanBundlesRequest(surrogate=_record(surrogate))
+        request = tuner_service_pb2.PlanBundlesRequest(surrogate=_record(surrogate), max_steps=study.spec.max_steps)
         for trial in trials:
             request.trials.add(
                 trial=str(trial.name),
@@ -114,7 +120,7 @@ def _bundle_of(study: Study, message: tuner_service_pb2.PlannedBundle) -> Planne
         study=study.name,
         kind=TrialKind.SEARCH,
         trials=tuple(TrialName.parse(name, "trials").number for name in message.trials),
-        execution=Execution.FUSED if message.execution == bundle_pb2.EXECUTION_FUSED else Execution.SEPARATE,
+        execution=_EXECUTIONS.get(message.execution, Execution.SEPARATE),
         max_lanes=message.max_lanes,
         micro_lanes=message.micro_lanes,
         memory_bytes=message.memory_bytes,

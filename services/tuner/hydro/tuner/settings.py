@@ -19,10 +19,14 @@ class TunerSettings(ServerSettings):
     """Resident memory of a build; one that takes more is killed, and its surrogate fails."""
     build_threads: int = Field(default=1, ge=1)
     """Threads of torch in a build. The profile holds for workers with as many."""
+    compile: bool = True
+    """Measure how bundles run by way of torch.compile, where that may pay. Off: no bundle is compiled."""
     concurrent_builds: int = Field(default=1, ge=1)
     """Builds at once; the others wait. More than one measure each other in their profiles."""
 
     @property
     def build_limits(self) -> BuildLimits:
         """What one build may use."""
-        return BuildLimits(self.build_timeout_seconds, self.build_memory_bytes, self.build_threads)
+        return BuildLimits(
+            self.build_timeout_seconds, self.build_memory_bytes, self.build_threads, compiles=self.compile
+        )

@@ -6,7 +6,6 @@ import math
 
 from hydro.api.coordinator.v1 import device_service_pb2, worker_service_pb2
 from hydro.api.type.v1 import bundle_pb2
-from hydro.coordinator.bundle import Execution
 from hydro.coordinator.device import REGISTERED, Device, DeviceKind
 from hydro.coordinator.judgement import LaneReport
 from hydro.coordinator.messages import (
@@ -48,11 +47,10 @@ def lease_message(
 
 
 def _recipe_message(recipe: Recipe) -> bundle_pb2.BundleRecipe:
-    is_fused = recipe.execution is Execution.FUSED
     message = bundle_pb2.BundleRecipe(
         task=task_message(recipe.task),
         width=recipe.width,
-        execution=bundle_pb2.EXECUTION_FUSED if is_fused else bundle_pb2.EXECUTION_SEPARATE,
+        execution=bundle_pb2.Execution.Value(f"EXECUTION_{recipe.execution.name}"),
         max_lanes=recipe.max_lanes,
         micro_lanes=recipe.micro_lanes,
         lanes=map(lane_message, recipe.lanes),

@@ -14,3 +14,5 @@ class BuildLimits:
     """Resident memory of the build's process and its children together."""
     threads: int = 1
     """Of torch: a profile is measured with as many as a worker has."""
+    compiles: bool = True
+    """Whether the compiled form is measured, where it may pay."""

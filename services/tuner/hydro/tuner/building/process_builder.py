@@ -7,6 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -32,7 +33,8 @@ class ProcessBuilder:
     """Runs a command once per surrogate, a bounded number at a time.
 
     The command gets this process's id as an argument and is to die with it. The request goes in by standard input and
-    the result comes out by standard output; nothing is left on disk.
+    the result comes out by standard output, as a line; of several the last one holds, also where the process was ended
+    or ended itself while it tried to better it. Nothing is left on disk.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ProcessBuilder:
 
     async def build(self, request: BuildRequest) -> BuildResult:
         """Builds one surrogate; waits for a place first."""
+        request = request if self._limits.compiles else replace(request, max_steps=0)
         async with self._places:
             return await self._build_in_child(request)
 
@@ -96,9 +99,12 @@ class ProcessBuilder:
         return ""
 
     def _result(self, status: int | None, output: bytes, excess: str, last_lines: list[str]) -> BuildResult:
-        if status == 0 and not excess:
-            return BuildResult.from_json(output.decode())
         reason = excess or f"the build's process ended with status {status}"
+        lines = output.decode().split("\n")[:-1]
+        if lines:
+            if excess or status:
+                _log.warning("build ended early: what it had by then holds", reason=reason)
+            return BuildResult.from_json(lines[-1])
         _log.warning("build failed", reason=reason)
         return BuildResult(failure="\n".join([reason, *last_lines]))
 

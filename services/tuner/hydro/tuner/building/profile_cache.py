@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 
 import structlog
@@ -19,18 +18,24 @@ class ProfileCache:
     def __init__(self, artifact_uri: str) -> None:
         self._store = ArtifactStore(artifact_uri)
 
-    def measured(self, key: str, measure: Callable[[], Measured]) -> Measured:
-        """Gives the stored profile, or measures and stores it; what cannot be read is measured again."""
-        path = f"profiles/{key}.json"
-        data = self._store.find(path)
-        if data is not None:
-            try:
-                return _read(data)
-            except (ValueError, KeyError, TypeError) as error:
-                structlog.get_logger().warning("stored profile is measured again", path=path, reason=repr(error))
-        measured = measure()
-        self._store.write(path, json.dumps(asdict(measured)).encode())
-        return measured
+    def find(self, key: str) -> Measured | None:
+        """Gives the stored profile; None: there is none, or it cannot be read and is to be measured again."""
+        data = self._store.find(_path(key))
+        if data is None:
+            return None
+        try:
+            return _read(data)
+        except (ValueError, KeyError, TypeError) as error:
+            structlog.get_logger().warning("stored profile is measured again", path=_path(key), reason=repr(error))
+            return None
+
+    def store(self, key: str, measured: Measured) -> None:
+        """Stores a profile, in the place of the one that was there."""
+        self._store.write(_path(key), json.dumps(asdict(measured)).encode())
+
+
+def _path(key: str) -> str:
+    return f"profiles/{key}.json"
 
 
 def _read(data: bytes) -> Measured:

@@ -28,6 +28,8 @@ class BuildRequest:
     artifact_path: str
     """Where under `artifact_uri` the surrogate's artifact goes."""
     max_lanes: int
+    max_steps: int = 0
+    """Of the longest training. 0: not known, and the compiled form is not measured."""
 
     def to_json(self) -> str:
         """Gives a text that `from_json` reads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,13 +11,15 @@ from torch.optim import Optimizer
 
 from hydro.kit.artifacts import ArtifactStore
 from hydro.kit.errors import HydroError
+from hydro.tuner.building.measuring import Measuring
 from hydro.tuner.building.profile_cache import ProfileCache
 from hydro.tuner.building.rehearsal import rehearse
 from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
 from hydro.tuner.building.task_failure import TaskFailed, attributed_to_task
+from hydro.tuner.planning.compiling import bundle_steps
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.profile_key import profile_key
-from hydro.tuner.planning.profiler import Measured, ProfileFailed, Profiler
+from hydro.tuner.planning.profiler import Measured, Profiler
 from hydro.tuner.planning.role_tracing import find_roles
 from hydro.tuner.shrinking.coordinate_check import check_coordinates
 from hydro.tuner.shrinking.report import ShrinkReport
@@ -28,16 +30,23 @@ from hydro.tuner.task_loading import fingerprint, load_task, rules_digest
 from hydro.tuner.tracing import LossModule, NotTraceable, trace
 from hydro.tuner.training.placed_task import PlacedTask
 
+Tell = Callable[[BuildResult, float], None]
 
-def build(request: BuildRequest) -> BuildResult:
-    """Builds a surrogate, or tells why there is none."""
+
+def build(request: BuildRequest, tell: Tell = lambda result, seconds: None) -> BuildResult:
+    """Builds a surrogate, or tells why there is none.
+
+    Args:
+        request: What to build.
+        tell: Is told, before a bundle is compiled, the result that holds should that not end in so many seconds.
+    """
     try:
-        return _build(request)
+        return _build(request, tell)
     except (TaskFailed, HydroError) as error:
         return BuildResult(failure=str(error))
 
 
-def _build(request: BuildRequest) -> BuildResult:
+def _build(request: BuildRequest, tell: Tell) -> BuildResult:
     with attributed_to_task("being imported"):
         task = load_task(request.entry_point, request.source_path)
     placed = PlacedTask(task, torch.device("cpu"))
@@ -46,18 +55,27 @@ def _build(request: BuildRequest) -> BuildResult:
     with attributed_to_task("tried with other hyperparameters"):
         roles = find_roles(placed, hyperparameters, request.values)
     shrinking = _shrink(placed, hyperparameters, request.width, rehearsal.optimizer_type)
-    key = _profile_key(placed, hyperparameters, shrinking, request.max_lanes)
-    measured = _cached(request, key, lambda: _measure(task, hyperparameters, shrinking, request.max_lanes))
-    return BuildResult(
+    result = BuildResult(
         fingerprint=fingerprint(request.entry_point, request.source_path),
         width=shrinking.width,
         warnings=shrinking.warnings,
-        report="\n\n".join([*shrinking.report, str(measured.profile), measured.report]),
         parameters=shrinking.parameters or rehearsal.target_parameters,
         target_parameters=rehearsal.target_parameters,
         artifact=_store(request, shrinking.model),
         roles=roles,
-        profile=measured.profile,
+    )
+
+    def with_profile(measured: Measured) -> BuildResult:
+        report = "\n\n".join([*shrinking.report, str(measured.profile), measured.report])
+        return replace(result, report=report, profile=measured.profile)
+
+    measuring = _measuring(request, task, hyperparameters, shrinking)
+    return with_profile(
+        measuring.measured(
+            request.max_lanes,
+            fuse=shrinking.is_traceable,
+            tell=lambda measured, seconds: tell(with_profile(measured), seconds),
+        )
     )
 
 
@@ -103,8 +121,21 @@ def _require_traceable(task: TrainingTask, hyperparameters: Mapping[str, Any]) -
     trace(LossModule(task, task.model(hyperparameters), hyperparameters), (batch,), train=True)
 
 
+def _measuring(
+    request: BuildRequest, task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking
+) -> Measuring:
+    solution = shrinking.model.solution if shrinking.model else None
+    placed, steps = PlacedTask(task, torch.device("cpu")), bundle_steps(request.max_steps)
+    return Measuring(
+        Profiler(task, hyperparameters, shrinking.width, solution),
+        ProfileCache(request.artifact_uri),
+        _profile_key(placed, hyperparameters, shrinking, request.max_lanes, steps),
+        steps,
+    )
+
+
 def _profile_key(
-    task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int
+    task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int, steps: int
 ) -> str | None:
     """What the profile holds for; None: nobody can tell without a graph.
 
@@ -118,20 +149,7 @@ def _profile_key(
     optimizer = task.optimizer(target, hyperparameters)
     groups = [sorted(name for name, value in group.items() if value) for group in optimizer.param_groups]
     how = f"{type(optimizer).__qualname__} {groups} {task.gradient_clip_norm} width {shrinking.width}"
-    return profile_key(traced, how, max_lanes, torch.device("cpu"), rules_digest())
-
-
-def _cached(request: BuildRequest, key: str | None, measure: Callable[[], Measured]) -> Measured:
-    return measure() if key is None else ProfileCache(request.artifact_uri).measured(key, measure)
-
-
-def _measure(task: TrainingTask, hyperparameters: Mapping[str, Any], shrinking: _Shrinking, max_lanes: int) -> Measured:
-    solution = shrinking.model.solution if shrinking.model else None
-    profiler = Profiler(task, hyperparameters, shrinking.width, solution)
-    try:
-        return profiler.measure(max_lanes, fuse=shrinking.is_traceable)
-    except ProfileFailed as error:
-        raise TaskFailed(f"while its steps were measured, {error}\n{error.failure.traceback}".rstrip()) from error
+    return profile_key(traced, how, max_lanes, steps, torch.device("cpu"), rules_digest())
 
 
 def _store(request: BuildRequest, shrunk: ShrunkModel | None) -> BuiltArtifact | None:

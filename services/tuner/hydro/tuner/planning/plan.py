@@ -50,7 +50,8 @@ class _Group:
     """Trials of one structure that have no bundle yet."""
 
     structure: Mapping[str, Value]
-    trials: list[str]
+    trials: list[PlannedTrial]
+    """Those with the most steps left first."""
     bundles: int = 1
 
     @property
@@ -59,13 +60,34 @@ class _Group:
         return ceil(len(self.trials) / self.bundles)
 
     def take(self, count: int) -> tuple[str, ...]:
-        taken, self.trials = tuple(self.trials[:count]), self.trials[count:]
+        taken, self.trials = tuple(each.trial for each in self.trials[:count]), self.trials[count:]
         self.bundles = max(1, self.bundles - 1)
         return taken
 
 
+@dataclass(frozen=True, slots=True)
+class _Sizer:
+    """Tells the kind of bundle that suits a device."""
+
+    profile: Profile
+    max_steps: int
+
+    def fits(self, device: PlannedDevice) -> bool:
+        return choose_sizing(self.profile, device) is not None
+
+    def sizing(self, device: PlannedDevice, group: _Group) -> Sizing:
+        """For the next bundle of a group; separate models where nothing fits."""
+        steps = max(1, self.max_steps - group.trials[0].steps) if self.max_steps else 0
+        chosen = choose_sizing(self.profile, device, at_first=group.share, steps=steps)
+        return chosen or separate_sizing(self.profile)
+
+
 def plan_bundles(
-    profile: Profile, roles: Mapping[str, Role], trials: Sequence[PlannedTrial], devices: Sequence[PlannedDevice]
+    profile: Profile,
+    roles: Mapping[str, Role],
+    trials: Sequence[PlannedTrial],
+    devices: Sequence[PlannedDevice],
+    max_steps: int = 0,
 ) -> list[PlannedBundle]:
     """Puts each trial into exactly one bundle.
 
@@ -82,16 +104,14 @@ def plan_bundles(
         roles: What each hyperparameter changes; one that is not listed counts as structural.
         trials: In the order in which they should start.
         devices: The idle ones, exclusive ones first; none means that nothing limits a bundle.
+        max_steps: Of the longest training: a bundle is compiled where those that are left to it pay for that. 0: not
+            known, and as many as the profile was measured for.
     """
-    sizings = _sizings(profile, devices)
+    sizer, given = _Sizer(profile, max_steps), devices or [PlannedDevice("devices/any")]
+    fitting = [device for device in given if sizer.fits(device)] or given[:1]
     groups = _group_by_structure(roles, trials)
-    _count_bundles(groups, sizings)
-    return list(_cut(groups, sizings))
-
-
-def _sizings(profile: Profile, devices: Sequence[PlannedDevice]) -> list[Sizing]:
-    fitting = [choose_sizing(profile, device) for device in devices or [PlannedDevice("devices/any")]]
-    return [sizing for sizing in fitting if sizing] or [separate_sizing(profile)]
+    _count_bundles(groups, sizer, fitting)
+    return list(_cut(groups, sizer, fitting))
 
 
 def _group_by_structure(roles: Mapping[str, Role], trials: Sequence[PlannedTrial]) -> list[_Group]:
@@ -106,7 +126,7 @@ def _group_by_structure(roles: Mapping[str, Role], trials: Sequence[PlannedTrial
         }
         # With the type, because True == 1 == 1.0 and a model may tell them apart.
         key = tuple((name, type(value), value) for name, value in structure.items()), lengths[trial.trial]
-        groups.setdefault(key, _Group(structure, [])).trials.append(trial.trial)
+        groups.setdefault(key, _Group(structure, [])).trials.append(trial)
     return list(groups.values())
 
 
@@ -133,12 +153,13 @@ def _heads(values: Collection[Value]) -> dict[Value, Value]:
     return heads
 
 
-def _count_bundles(groups: list[_Group], sizings: list[Sizing]) -> None:
-    sizing = sizings[0]
+def _count_bundles(groups: list[_Group], sizer: _Sizer, devices: Sequence[PlannedDevice]) -> None:
+    first = devices[0]
     for group in groups:
-        group.bundles = ceil(len(group.trials) / sizing.lanes)
-    for _ in range(len(sizings) - sum(group.bundles for group in groups)):
-        widest = max((group for group in groups if _split_pays(group, sizing)), key=lambda g: g.share, default=None)
+        group.bundles = ceil(len(group.trials) / sizer.sizing(first, group).lanes)
+    for _ in range(len(devices) - sum(group.bundles for group in groups)):
+        splitting = (group for group in groups if _split_pays(group, sizer.sizing(first, group)))
+        widest = max(splitting, key=lambda group: group.share, default=None)
         if widest is None:
             break
         widest.bundles += 1
@@ -149,11 +170,12 @@ def _split_pays(group: _Group, sizing: Sizing) -> bool:
     return smaller < group.share and sizing.rate(smaller) >= SPLIT_KEEPS * sizing.rate(group.share)
 
 
-def _cut(groups: list[_Group], sizings: list[Sizing]) -> Iterator[PlannedBundle]:
-    for sizing in cycle(sizings):
+def _cut(groups: list[_Group], sizer: _Sizer, devices: Sequence[PlannedDevice]) -> Iterator[PlannedBundle]:
+    for device in cycle(devices):
         group = max(groups, key=lambda group: group.share, default=None)
         if group is None or not group.trials:
             return
+        sizing = sizer.sizing(device, group)
         yield PlannedBundle(
             trials=group.take(min(group.share, sizing.lanes)),
             execution=sizing.execution,

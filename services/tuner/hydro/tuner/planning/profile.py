@@ -38,12 +38,19 @@ class CompiledPoint:
     """Of the whole bundle."""
     compile_seconds: float
     bundle_steps: int
-    """So many steps a bundle takes, and has to earn the compilation in."""
+    """So many steps a bundle was expected to take, and to earn the compilation in."""
+    memory_bytes: int = 0
+    """The compilation included."""
 
-    @property
-    def seconds(self) -> float:
-        """What a step costs with its share of the compilation."""
-        return self.step_seconds + self.compile_seconds / self.bundle_steps
+    def seconds(self, steps: int = 0) -> float:
+        """Gives what a step costs with its share of the compilation, in a bundle of so many; 0: as was expected."""
+        return self.step_seconds + self.compile_seconds / (steps or self.bundle_steps)
+
+    def __str__(self) -> str:
+        return (
+            f"compiled: {1e3 * self.step_seconds / self.lanes:.2f} milliseconds per step of a lane with {self.lanes} "
+            f"lanes, after {self.compile_seconds:.0f} s of compiling"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,23 +15,27 @@ from torch.utils import _pytree as pytree
 
 from hydro.tuner.tracing import Trace
 
-_VERSION = "1"
+_VERSION = "2"
 """Of the profile's meaning: another one, and what was stored is measured again."""
 
 
-def profile_key(trace: Trace, optimizer: str, max_lanes: int, device: torch.device, rules: str) -> str:
+def profile_key(
+    trace: Trace, optimizer: str, max_lanes: int, bundle_steps: int, device: torch.device, rules: str
+) -> str:
     """Gives a name that two profiles share only when one can stand for the other.
 
     Args:
         trace: The loss of one lane, in train mode.
         optimizer: How a lane steps: the class and its groups.
         max_lanes: Up to which fusion counts are measured.
+        bundle_steps: In how many steps a compilation has to pay; 0: none is measured.
         device: Where.
         rules: Digest of the rules by which graphs are lowered.
     """
     machine = _machine(device)
     digest = hashlib.sha256()
-    for part in (_VERSION, torch.__version__, rules, machine, optimizer, str(max_lanes), *_graph_lines(trace)):
+    asked = (str(max_lanes), str(bundle_steps))
+    for part in (_VERSION, torch.__version__, rules, machine, optimizer, *asked, *_graph_lines(trace)):
         digest.update(part.encode() + b"\n")
     return digest.hexdigest()
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from hydro.tuner.fusion.compiled import COMPILED, bucket
+from hydro.tuner.fusion.compiled import COMPILED
 from hydro.tuner.planning.memory_line import predict_memory
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.recording_gate import RecordingGate
 from hydro.tuner.planning.sizing import BUNDLE_LANES, smallest_near_peak
 from hydro.tuner.planning.still_task import StillTask
-from hydro.tuner.planning.turns import Patience, seconds_in_turns, step_clock
+from hydro.tuner.planning.turns import WARM_UP_ROUNDS, Patience, seconds_in_turns, step_clock
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.task import Hyperparameters, TrainingTask
 from hydro.tuner.training.build import build_trainer
@@ -28,17 +28,20 @@ from hydro.tuner.training.trainer import BundleTrainer
 GAIN = 1.05
 """A larger bundle must give this much more throughput than the best so far."""
 
+_BESIDE = 2
+"""So many separate models step in turns with each fused bundle."""
+
 LARGER_WITHOUT_GAIN = 2
 """So many larger bundles in a row without a gain end the measurement: one alone may have met a busy machine."""
 
 BUDGET_SECONDS = 8.0
 """No larger bundle is begun that would end later than so long after the first."""
 
-EXPECTED_GAIN = 0.2
-"""The share of a step's time that compiling may be hoped to save."""
+CONTENDERS = 0.8
+"""Fusion counts with this share of the best throughput are measured once more, against each other."""
 
-EXPECTED_COMPILE_SECONDS = 30.0
-"""What a compilation may be feared to take: it is begun only for bundles that earn so much in all their steps."""
+RUN_OFF_PATIENCE = Patience(seconds=1.0, min_rounds=4)
+"""Of that second measurement."""
 
 _CPU = torch.device("cpu")
 
@@ -57,6 +60,10 @@ class Measured:
 
     profile: Profile
     report: str
+
+    def adding(self, line: str) -> Measured:
+        """The same with a line more in its report."""
+        return replace(self, report=f"{self.report}\n{line}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,63 +99,77 @@ class Profiler:
         fuse: bool,
         budget_seconds: float = BUDGET_SECONDS,
         memory_bytes: int = 0,
-        bundle_steps: int = 0,
     ) -> Measured:
-        """Measures all of a profile, in a few seconds for a small model.
+        """Measures all of a profile but the compiled form, in a few seconds for a small model.
 
         Args:
             max_lanes: Fusion counts are measured up to this one.
             fuse: Whether to try fused bundles at all.
             budget_seconds: Of the fused bundles, about; one lane is measured whatever it takes.
             memory_bytes: Fused bundles that would hold more are not measured; 0: no limit.
-            bundle_steps: How many steps a bundle takes: where they may pay for it, the compiled form is measured too,
-                which takes as long as it compiles. 0: never.
 
         Raises:
             ProfileFailed: the task raised, or its loss is not finite from the start.
         """
         separate = self._subject(Execution.SEPARATE)
         one = self._point(separate)
-        self._grow(separate, 2)
+        self._grow(separate, _BESIDE)
         two = self._point(separate)
         fused, report = (
-            self._measure_fused(separate, two, max_lanes, budget_seconds, memory_bytes) if fuse else ((), "not fused")
+            self._measure_fused(separate, two.step_seconds, max_lanes, budget_seconds, memory_bytes)
+            if fuse
+            else ((), "not fused")
         )
         target = self._measure_target() if self.width != 1 else one
         lane_memory_bytes = max(0, two.memory_bytes - one.memory_bytes)
         profile = Profile(
             fused=fused,
-            separate_step_seconds=two.step_seconds / 2,
+            separate_step_seconds=two.step_seconds / _BESIDE,
             separate_memory_bytes=one.memory_bytes + (BUNDLE_LANES - 1) * lane_memory_bytes,
             separate_segment_seconds=two.segment_seconds,
             lane_memory_bytes=lane_memory_bytes,
             target_step_seconds=target.step_seconds,
             target_memory_bytes=target.memory_bytes,
         )
-        compiled = self._measure_compiled(profile, separate, two, bundle_steps) if fused else None
-        return Measured(replace(profile, compiled=compiled), report)
+        return Measured(profile, report)
 
-    def _measure_compiled(
-        self, profile: Profile, separate: _Subject, alone: ProfilePoint, bundle_steps: int
-    ) -> CompiledPoint | None:
-        """Measures the compiled form at the count that suits the emitted one; None where it could not pay."""
+    def measure_compiled(self, measured: Measured, bundle_steps: int) -> Measured:
+        """Adds the compiled form, at the count that suits the emitted one: it takes as long as it compiles.
+
+        Args:
+            measured: What `measure` gave, and `patience_for_compiling` found worth it.
+            bundle_steps: How many steps a bundle takes.
+
+        Raises:
+            Exception: Whatever the compiler raises; `measured` holds without it.
+        """
+        profile = measured.profile
         best = smallest_near_peak(profile, profile.fused)
-        if best is None or not compiling_could_pay(best, bundle_steps):
-            return None
         subject = self._subject(Execution.COMPILED)
-        if not isinstance(subject.trainer, FusedTrainer):
-            return None
+        if best is None or not isinstance(subject.trainer, FusedTrainer):
+            return measured.adding("not compiled: it does not fuse")
         self._grow(subject, best.lanes)
+        separate, alone = self._separate_again(profile)
+        reset_peak(self.device)
         begin = time.perf_counter()
         subject.trainer.train_step()
         compile_seconds = time.perf_counter() - begin
         if subject.trainer.compilation != COMPILED:
-            return None
+            return measured.adding(subject.trainer.compilation)
+        while_compiling = peak_bytes(self.device)
         point = self._point(subject, beside=separate, alone=alone)
-        return CompiledPoint(best.lanes, point.step_seconds, compile_seconds, bundle_steps)
+        memory_bytes = max(while_compiling, point.memory_bytes)
+        compiled = CompiledPoint(best.lanes, point.step_seconds, compile_seconds, bundle_steps, memory_bytes)
+        return Measured(replace(profile, compiled=compiled), measured.report).adding(str(compiled))
+
+    def _separate_again(self, profile: Profile) -> tuple[_Subject, float]:
+        """Separate models as they were measured for the profile, and the seconds of their step then."""
+        separate = self._subject(Execution.SEPARATE)
+        self._grow(separate, _BESIDE)
+        return separate, _BESIDE * profile.separate_step_seconds
 
     def _measure_fused(
-        self, separate: _Subject, alone: ProfilePoint, max_lanes: int, budget_seconds: float, memory_bytes: int
+        self, separate: _Subject, alone: float, max_lanes: int, budget_seconds: float, memory_bytes: int
     ) -> tuple[tuple[ProfilePoint, ...], str]:
         begin = time.monotonic()
         fused = self._subject(Execution.FUSED)
@@ -167,7 +188,47 @@ class Profiler:
                 # What was timed are the halves that it went on with.
                 break
             points.append(point)
-        return tuple(points), fused.trainer.report
+        report = fused.trainer.report
+        return tuple(self._run_off(fused, points, separate, alone, budget_seconds, memory_bytes)), report
+
+    def _run_off(
+        self,
+        fused: _Subject,
+        points: Sequence[ProfilePoint],
+        separate: _Subject,
+        alone: float,
+        budget_seconds: float,
+        memory_bytes: int,
+    ) -> Sequence[ProfilePoint]:
+        """Measures the best counts once more, all of them in turns.
+
+        They were measured one after the other, while the processor's clock and its other work changed: more than the
+        counts differ by.
+        """
+        near = contenders(points, budget_seconds)
+        if len(near) < 2 or (memory_bytes and sum(each.memory_bytes for each in near) > memory_bytes):
+            return points
+        try:
+            subjects = [self._twin(fused, point.lanes) for point in near]
+            works = [subject.trainer.train_step for subject in (*subjects, separate)]
+            *seconds, beside = seconds_in_turns(works, fused.gate.clock, RUN_OFF_PATIENCE)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return points
+        again = {
+            point.lanes: replace(point, step_seconds=measured * alone / beside)
+            for point, measured in zip(near, seconds, strict=True)
+        }
+        return [again.get(point.lanes, point) for point in points]
+
+    def _twin(self, fused: _Subject, lanes: int) -> _Subject:
+        """A bundle of so many lanes of its own, by the same programs."""
+        assert isinstance(fused.trainer, FusedTrainer)
+        twin = _Subject(fused.trainer.twin(), fused.gate)
+        twin.trainer.insert([LaneSpec(str(i), self.hyperparameters, seed=i) for i in range(lanes)])
+        _raise_failures(twin.trainer)
+        return twin
 
     def _measure_target(self) -> ProfilePoint:
         target = Profiler(self.task, self.hyperparameters, 1, None, self.device, self.patience)
@@ -198,10 +259,14 @@ class Profiler:
         )
         _raise_failures(subject.trainer)
 
-    def _point(
-        self, subject: _Subject, beside: _Subject | None = None, alone: ProfilePoint | None = None
-    ) -> ProfilePoint:
-        """Measures a bundle; its seconds in proportion to those of another one that takes turns with it."""
+    def _point(self, subject: _Subject, beside: _Subject | None = None, alone: float | None = None) -> ProfilePoint:
+        """Measures a bundle; its seconds in proportion to those of another one that takes turns with it.
+
+        Args:
+            subject: The bundle.
+            beside: The other one.
+            alone: Seconds of the other one's step when it was measured by itself.
+        """
         reset_peak(self.device)
         subject.trainer.train_step()
         subject.validate()
@@ -211,19 +276,20 @@ class Profiler:
         subject.validate()
         _raise_failures(subject.trainer)
         # The machine may be slower now than it was when the other one ran by itself.
-        drift = alone.step_seconds / seconds[1] if alone else 1.0
+        drift = alone / seconds[1] if alone else 1.0
         return ProfilePoint(
             subject.lanes, seconds[0] * drift, peak_bytes(self.device), subject.gate.longest_segment_seconds()
         )
 
 
-def compiling_could_pay(point: ProfilePoint, bundle_steps: int) -> bool:
-    """Tells whether so many steps of a bundle might earn what their compilation takes; not where it would run padded.
-
-    Padded, it would hold memory for more lanes than were measured.
-    """
-    is_full = bucket(point.lanes) == point.lanes
-    return is_full and bundle_steps * point.step_seconds * EXPECTED_GAIN > EXPECTED_COMPILE_SECONDS
+def contenders(points: Sequence[ProfilePoint], budget_seconds: float) -> list[ProfilePoint]:
+    """Gives the counts near the best throughput, the smallest first, whose rounds together take no longer than that."""
+    peak = max((point.rate for point in points), default=0.0)
+    near = [point for point in points if point.rate >= CONTENDERS * peak]
+    rounds = WARM_UP_ROUNDS + RUN_OFF_PATIENCE.min_rounds
+    while rounds * sum(point.step_seconds for point in near) > budget_seconds:
+        near.pop()
+    return near
 
 
 def _rising(points: list[ProfilePoint], max_lanes: int, deadline: float, memory_bytes: int) -> Iterator[int]:

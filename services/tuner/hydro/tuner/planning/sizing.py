@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
@@ -58,7 +58,9 @@ class Sizing:
         return lanes / self.profile.step_seconds(lanes, min(lanes, self.micro_lanes))
 
 
-def choose_sizing(profile: Profile, device: PlannedDevice, lanes: int | None = None) -> Sizing | None:
+def choose_sizing(
+    profile: Profile, device: PlannedDevice, lanes: int | None = None, *, at_first: int | None = None, steps: int = 0
+) -> Sizing | None:
     """Gives the bundle that is worth most on a device, or None when not even one lane fits.
 
     The smallest count near the peak throughput among those that fit runs at once, if a fused lane-step there is cheaper
@@ -68,13 +70,15 @@ def choose_sizing(profile: Profile, device: PlannedDevice, lanes: int | None = N
         profile: What a step costs.
         device: Where it is to run.
         lanes: How many lanes there are to train; None: as many as one likes.
+        at_first: How many of them a bundle would start with; None: all, and as many as run at once.
+        steps: How many a bundle has left to earn a compilation in; 0: as many as the profile was measured for.
     """
     points = _fitting_points(profile, device)
     best = smallest_near_peak(profile, points, lanes)
     separate_fits = device.holds(profile.separate_memory_bytes, profile.separate_segment_seconds)
     compiled = profile.compiled
-    if compiled and _compiling_pays(profile, compiled, device, best, lanes):
-        return _fused_sizing(profile, device, profile.point(compiled.lanes), lanes, Execution.COMPILED)
+    if compiled and _compiling_pays(profile, compiled, device, best, lanes or at_first, steps):
+        return _fused_sizing(profile, device, _compiled_point(profile, compiled), lanes, Execution.COMPILED)
     if best and (_fusion_pays(profile, best, lanes) or not separate_fits):
         return _fused_sizing(profile, device, best, lanes)
     return separate_sizing(profile, lanes) if separate_fits else None
@@ -124,19 +128,30 @@ def _fused_sizing(
 
 
 def _compiling_pays(
-    profile: Profile, compiled: CompiledPoint, device: PlannedDevice, best: ProfilePoint | None, lanes: int | None
+    profile: Profile,
+    compiled: CompiledPoint,
+    device: PlannedDevice,
+    best: ProfilePoint | None,
+    lanes: int | None,
+    steps: int,
 ) -> bool:
     """Tells whether a lane-step is cheapest compiled, with its share of the compilation, on a device of one's own.
 
     A compilation is longer than any bubble.
     """
-    if device.bubble_seconds or not device.holds(profile.fused_memory(compiled.lanes).upper_bytes, 0.0):
+    if device.bubble_seconds or not device.holds(_compiled_point(profile, compiled).memory_bytes, 0.0):
         return False
     # A part of a micro-bundle costs what a whole one does.
     count = lanes or compiled.lanes
-    seconds = ceil(count / compiled.lanes) * compiled.seconds / count
+    seconds = ceil(count / compiled.lanes) * compiled.seconds(steps) / count
     fused = 1 / _rate(profile, best, lanes) if best else float("inf")
     return seconds < min(fused, profile.separate_step_seconds or float("inf"))
+
+
+def _compiled_point(profile: Profile, compiled: CompiledPoint) -> ProfilePoint:
+    """The emitted form's, with the memory of both."""
+    point = profile.point(compiled.lanes)
+    return replace(point, memory_bytes=max(point.memory_bytes, compiled.memory_bytes))
 
 
 def _fusion_pays(profile: Profile, point: ProfilePoint, lanes: int | None) -> bool:
@@ -147,9 +162,14 @@ def _fusion_pays(profile: Profile, point: ProfilePoint, lanes: int | None) -> bo
 def smallest_near_peak(
     profile: Profile, points: Sequence[ProfilePoint], lanes: int | None = None
 ) -> ProfilePoint | None:
-    """Gives the smallest of these counts with nearly the best throughput of them; None: there are none."""
-    peak = max((_rate(profile, point, lanes) for point in points), default=0.0)
-    return next((point for point in points if _rate(profile, point, lanes) >= NEAR_PEAK * peak), None)
+    """Gives the smallest of these counts with nearly the best throughput of them; None: there are none.
+
+    With the number of lanes given, nothing is saved by a smaller count but memory, which they all have: the best one.
+    """
+    if lanes is not None:
+        return max(points, key=lambda point: _rate(profile, point, lanes), default=None)
+    peak = max((point.rate for point in points), default=0.0)
+    return next((point for point in points if point.rate >= NEAR_PEAK * peak), None)
 
 
 def _rate(profile: Profile, point: ProfilePoint, lanes: int | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -12,11 +13,10 @@ from hydro.kit.values import value_messages, value_of, values_of
 from hydro.tuner.building.request import BuildRequest
 from hydro.tuner.building.surrogate import Surrogate
 from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
-from hydro.tuner.planning.profile import Profile, ProfilePoint
+from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 from hydro.tuner.planning.sizing import PlannedDevice
 from hydro.tuner.shrinking.transfer import TransferredHyperparameters
-from hydro.tuner.training.execution import Execution
 
 
 def surrogate_name(request: tuner_service_pb2.CreateSurrogateRequest) -> str:
@@ -35,6 +35,7 @@ def build_request(request: tuner_service_pb2.CreateSurrogateRequest) -> BuildReq
         artifact_uri=request.artifact_uri,
         artifact_path=f"{surrogate_name(request)}.json",
         max_lanes=request.max_lanes,
+        max_steps=request.max_steps,
     )
 
 
@@ -68,6 +69,13 @@ def profile(message: surrogate_pb2.Profile) -> Profile:
         target_step_seconds=message.target_step_seconds,
         target_memory_bytes=message.target_memory_bytes,
         lane_memory_bytes=message.lane_memory_bytes,
+        compiled=_compiled(message.compiled) if message.HasField("compiled") else None,
+    )
+
+
+def _compiled(message: surrogate_pb2.CompiledPoint) -> CompiledPoint:
+    return CompiledPoint(
+        message.lanes, message.step_seconds, message.compile_seconds, message.bundle_steps, message.memory_bytes
     )
 
 
@@ -96,11 +104,9 @@ def plan_to_message(bundles: Iterable[PlannedBundle]) -> tuner_service_pb2.PlanB
 
 
 def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle:
-    # The contract knows nothing of compiled bundles: whoever reads it runs them as they were emitted.
-    is_separate = bundle.execution is Execution.SEPARATE
     return tuner_service_pb2.PlannedBundle(
         trials=bundle.trials,
-        execution=bundle_pb2.EXECUTION_SEPARATE if is_separate else bundle_pb2.EXECUTION_FUSED,
+        execution=bundle_pb2.Execution.Value(f"EXECUTION_{bundle.execution.value}"),
         max_lanes=bundle.max_lanes,
         micro_lanes=bundle.micro_lanes,
         memory_bytes=bundle.memory_bytes,
@@ -166,6 +172,7 @@ def surrogate_to_message(surrogate: Surrogate) -> surrogate_pb2.Surrogate:
 
 
 def _profile_to_message(profile: Profile) -> surrogate_pb2.Profile:
+    compiled = profile.compiled
     return surrogate_pb2.Profile(
         fused=[
             surrogate_pb2.ProfilePoint(
@@ -182,4 +189,5 @@ def _profile_to_message(profile: Profile) -> surrogate_pb2.Profile:
         target_step_seconds=profile.target_step_seconds,
         target_memory_bytes=profile.target_memory_bytes,
         lane_memory_bytes=profile.lane_memory_bytes,
+        compiled=None if compiled is None else surrogate_pb2.CompiledPoint(**asdict(compiled)),
     )

@@ -59,7 +59,8 @@ class TunerServicer(tuner_service_pb2_grpc.TunerServiceServicer):
         """Groups trials into bundles."""
         check_plan_bundles(request)
         profile, roles = convert.profile(request.surrogate.profile), convert.roles(request.surrogate.roles)
-        bundles = plan_bundles(profile, roles, convert.planned_trials(request), convert.planned_devices(request))
+        trials, devices = convert.planned_trials(request), convert.planned_devices(request)
+        bundles = plan_bundles(profile, roles, trials, devices, request.max_steps)
         return convert.plan_to_message(bundles)
 
     async def TransferHyperparameters(  # noqa: N802

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from math import isfinite
 from urllib.parse import urlparse
 
-from hydro.api.tuner.v1 import tuner_service_pb2
+from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2
 from hydro.api.type.v1 import search_space_pb2, task_pb2
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
@@ -33,7 +33,8 @@ def check_plan_bundles(request: tuner_service_pb2.PlanBundlesRequest) -> None:
     Raises:
         InvalidArgument: with every wrong field.
     """
-    _refuse_if_any([*_profile_violations(request), *_trial_violations(request)])
+    violations = [*_profile_violations(request), *_compiled_violations(request.surrogate.profile)]
+    _refuse_if_any([*violations, *_trial_violations(request), *_max_steps_violations(request.max_steps)])
 
 
 def check_transfer(request: tuner_service_pb2.TransferHyperparametersRequest) -> None:
@@ -67,6 +68,12 @@ def _create_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Ite
         yield FieldViolation("artifact_uri", f"is {request.artifact_uri!r}: give a folder's URI, file:///var/lib/hydro")
     if request.max_lanes < 1:
         yield FieldViolation("max_lanes", f"is {request.max_lanes}: give the most lanes of a bundle, 1 or more")
+    yield from _max_steps_violations(request.max_steps)
+
+
+def _max_steps_violations(max_steps: int) -> Iterator[FieldViolation]:
+    if max_steps < 0:
+        yield FieldViolation("max_steps", f"is {max_steps}: give the steps of the longest training, or 0 (not known)")
 
 
 def _task_violations(task: task_pb2.Task) -> Iterator[FieldViolation]:
@@ -133,6 +140,18 @@ def _profile_violations(request: tuner_service_pb2.PlanBundlesRequest) -> Iterat
         if not point.step_seconds > 0:
             yield FieldViolation(f"{path}.step_seconds", f"is {point.step_seconds:g}: a step takes longer than that")
         lanes_before = point.lanes
+
+
+def _compiled_violations(profile: surrogate_pb2.Profile) -> Iterator[FieldViolation]:
+    compiled, path = profile.compiled, "surrogate.profile.compiled"
+    if not profile.HasField("compiled"):
+        return
+    if compiled.lanes not in {point.lanes for point in profile.fused}:
+        yield FieldViolation(f"{path}.lanes", f"is {compiled.lanes}: give one of the profile's fusion counts")
+    if not compiled.step_seconds > 0:
+        yield FieldViolation(f"{path}.step_seconds", f"is {compiled.step_seconds:g}: a step takes longer than that")
+    if compiled.bundle_steps < 1:
+        yield FieldViolation(f"{path}.bundle_steps", f"is {compiled.bundle_steps}: give 1 or more")
 
 
 def _trial_violations(request: tuner_service_pb2.PlanBundlesRequest) -> Iterator[FieldViolation]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from hydro.tuner.fusion.compiled import bucket
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import NotTraceable
@@ -29,6 +30,11 @@ from hydro.tuner.training.trainer import Surroundings, require_metric
 _Result = TypeVar("_Result")
 
 
+def _compiled_from(micro_lanes: int | None) -> int:
+    """Fewer lanes than run in the power of two that was planned would compile once more: they run as emitted."""
+    return bucket(micro_lanes) // 2 + 1 if micro_lanes else 1
+
+
 class FusedTrainer:
     """Trains lanes in micro-bundles: each goes forward, backward and through the optimizer before the next one does.
 
@@ -36,15 +42,29 @@ class FusedTrainer:
     alone: the activations of one of them are there at a time.
     """
 
-    def __init__(self, given: Surroundings, micro_lanes: int | None = None, *, compiles: bool = False) -> None:
-        """Takes the most lanes that run at once (None: all of them), and whether their training is to be compiled."""
+    def __init__(
+        self,
+        given: Surroundings,
+        micro_lanes: int | None = None,
+        *,
+        compiles: bool = False,
+        programs: ProgramLibrary | None = None,
+    ) -> None:
+        """Takes the most lanes that run at once (None: all of them), and whether their training is to be compiled.
+
+        It is compiled for one power of two of lanes: the one that holds `micro_lanes`.
+
+        `programs` are those of another trainer of the same task (see `twin`); None: its own.
+        """
         self._given = given
         self._task = given.task
         self._micro_lanes = micro_lanes
         self._failures = LaneFailures(given.current)
         self._micro: list[MicroBundle] = []
         self._misses: list[MemoryMiss] = []
-        self._programs = ProgramLibrary(given.task, compiles=compiles)
+        self._programs = programs or ProgramLibrary(
+            given.task, compiled_from=_compiled_from(micro_lanes) if compiles else None
+        )
         self._validation = FusedValidation(given.task, self._programs, given.gate)
         self._source = BatchSource(given.task, given.data_seed)
 
@@ -79,6 +99,10 @@ class FusedTrainer:
     def misses(self) -> tuple[MemoryMiss, ...]:
         """See `BundleTrainer`."""
         return tuple(self._misses)
+
+    def twin(self) -> FusedTrainer:
+        """Gives another trainer without lanes, whose programs need not be traced again."""
+        return FusedTrainer(self._given, self._micro_lanes, programs=self._programs)
 
     def train_step(self) -> None:
         """See `BundleTrainer`."""

@@ -36,10 +36,13 @@ class ProgramLibrary:
     program serves them all, and is called with those numbers as vectors over its lanes.
     """
 
-    def __init__(self, task: PlacedTask, *, compiles: bool = False) -> None:
-        """Takes whether training programs are to be compiled; those of validation run seldom and stay as they are."""
+    def __init__(self, task: PlacedTask, *, compiled_from: int | None = None) -> None:
+        """Takes from how many lanes on training programs are to be compiled; None: never.
+
+        Those of validation run seldom and stay as they are.
+        """
         self._task = task
-        self._compiles = compiles
+        self._compiled_from = compiled_from
         self._reads = {True: HyperparameterReads(), False: HyperparameterReads()}
         self._traces: dict[Hashable, Trace] = {}
         self._families: dict[Hashable, TraceFamily] = {}
@@ -92,15 +95,16 @@ class ProgramLibrary:
     def _family(self, lanes: Sequence[TracedLane], batch: Batch, train: bool) -> tuple[list[Trace], TraceFamily]:
         of_shape = shapes(batch)
         traces = [self._trace(lane, batch, of_shape, train) for lane in lanes]
-        compiles = train and self._compiles
-        family = self._families.setdefault((train, of_shape), TraceFamily(compiles=compiles))
+        compiles = train and self._compiled_from is not None and len(lanes) >= self._compiled_from
+        key = train, compiles, of_shape
+        family = self._families.setdefault(key, TraceFamily(compiles=compiles))
         try:
             family.admit(traces)
         except NotFusible:
             # They may differ from lanes that have gone, and not among themselves.
             family = TraceFamily(compiles=compiles)
             family.admit(traces)
-            self._families[train, of_shape] = family
+            self._families[key] = family
         return traces, family
 
     def _trace(self, lane: TracedLane, batch: Batch, of_shape: Shapes, train: bool) -> Trace:
