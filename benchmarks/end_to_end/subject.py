@@ -30,7 +30,7 @@ class Subject:
     startup_trials: int = 5
     """No trial is pruned before so many have been trained to the end."""
     trials: int = 64
-    parallelism: int = 16
+    parallelism: int = 8
     """Of Hydro's trials: few, because no trial is pruned that runs beside the first ones; Optuna runs one at a time."""
     target_seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     """Of the repeated final trainings, the same for both arms."""

@@ -90,7 +90,7 @@ class Profiler:
     width: float
     solution: Solution | None
     device: torch.device = _CPU
-    patience: Patience = Patience()
+    patience: Patience = Patience(seconds=0.2)
 
     def measure(
         self,
