@@ -1,6 +1,7 @@
 """Every op room: lanes equal separate models in float64, NaN stays in its lane, a lane's state makes the round trip."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from torch.nn import functional as F
 from hydro.tuner.fusion.equivalence import measure_difference
 from hydro.tuner.fusion.fuse import fuse
 from hydro.tuner.fusion.report import Tier
+from hydro.tuner.ops.registry import lane_rules
+from zoo.image_ops import IMAGE_OPS
 from zoo.sequence_ops import SEQUENCE_OPS
+from zoo.tensor_ops import TENSOR_OPS
 
 LANES = 3
 
@@ -154,7 +158,7 @@ MODELS = {
 }  # fmt: skip
 
 NO_LABELS = torch.full((5, 8), -1)
-MODELS |= SEQUENCE_OPS
+MODELS |= SEQUENCE_OPS | IMAGE_OPS | TENSOR_OPS
 
 UNGROUPED = {
     "vmapped": (lambda: Calls(lambda m, x: torch.diag_embed(m.layers[0](x)), nn.Linear(6, 8)), image(5, 6)),
@@ -235,17 +239,26 @@ def test_a_lane_makes_the_round_trip_to_its_own_model(name):
         assert torch.equal(fresh.state_dict()[key], tensor)
 
 
+@cache
+def report_of(name):
+    make, inputs = (MODELS | UNGROUPED)[name]
+    return fuse(build(make), inputs).report
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_op_runs_as_one_grouped_kernel(name):
-    make, inputs = MODELS[name]
-    report = fuse(build(make), inputs).report
+    report = report_of(name)
     assert {run.tier for run in report.runs} <= {Tier.SHARED, Tier.GROUPED}, str(report)
+
+
+def test_every_op_with_a_rule_is_in_one_of_these_models():
+    tried = {run.op for name in MODELS for run in report_of(name).runs if run.tier is Tier.GROUPED}
+    assert {str(op).removeprefix("aten.") for op in lane_rules()} - tried == set()
 
 
 @pytest.mark.parametrize("name", UNGROUPED)
 def test_an_op_without_rule_is_reported_in_its_tier(name):
-    make, inputs = UNGROUPED[name]
-    report = fuse(build(make), inputs).report
+    report = report_of(name)
     assert report.count(Tier(name.split("-")[0])) > 0
     assert "not grouped: " in str(report)
 

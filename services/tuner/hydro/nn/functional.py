@@ -20,9 +20,7 @@ from hydro.nn.lane_embedding import embedding as embedding
 from hydro.nn.lane_product import linear as linear
 from hydro.nn.lane_product import product as product
 from hydro.nn.packing import leading_channels, with_empty_channels
-
-_BLOCK_BYTES = 128
-"""Torch's loops take two vectors of at most 64 bytes at a time."""
+from hydro.nn.whole_vectors import missing_channels
 
 
 def linear_shared(x: Tensor, weight_GOI: Tensor, bias_GO: Tensor | None = None) -> Tensor:
@@ -50,10 +48,9 @@ def batch_norm(
     mean, variance = (None if each is None else each.view(-1) for each in (running_mean_GC, running_var_GC))
     weight, bias = (None if each is None else each.reshape(-1) for each in (weight_GC, bias_GC))
     channels = x.shape[1]
-    extra = -channels % (_BLOCK_BYTES // x.itemsize) if x.is_cpu else 0
+    extra = missing_channels(x)
     if not extra:
         return plain.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
-    # Torch sums and rounds otherwise in channels that fill no vector: which ones follows from the number of lanes.
     whole = with_empty_channels(x, extra)
     own = [None if each is None else plain.pad(each, (0, extra)) for each in (mean, variance, weight, bias)]
     y = plain.batch_norm(whole, own[0], own[1], own[2], own[3], training, momentum, eps)

@@ -4,7 +4,7 @@ Torch computes as many elements as fill the processor's vectors by one approxima
 the few that remain at the end by another. Which elements remain depends on how many lanes lie before the end, so lanes
 that do not fill vectors are made to.
 
-Legend: G lanes.
+Legend: G lanes, N batch, C channels.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as plain
+
+from hydro.nn.packing import leading_channels, with_empty_channels
 
 _BLOCK_BYTES = 128
 """Torch's loops take two vectors of at most 64 bytes at a time."""
@@ -33,6 +35,25 @@ APPROXIMATED = frozenset(f"aten::{name}" for name in _APPROXIMATED.split())
 def fills_vectors(elements: int, itemsize: int) -> bool:
     """Whether lanes of so many elements leave nothing to the end of the loop."""
     return elements * itemsize % _BLOCK_BYTES == 0
+
+
+def missing_channels(x_NC: Tensor) -> int:
+    """How many channels it takes for [N, C, ...] to have whole vectors of them.
+
+    What torch computes with vectors of channels has other bits in those that fill none: which ones follows from the
+    number of lanes.
+    """
+    return -x_NC.shape[1] % (_BLOCK_BYTES // x_NC.itemsize) if x_NC.is_cpu else 0
+
+
+def in_whole_channels(function: Callable[..., Tensor], x_NC: Tensor, *values: Any, **options: Any) -> Tensor:
+    """Calls a function of each channel of [N, C, ...] by itself on whole vectors of channels.
+
+    Shape: gives [N, C, ...].
+    """
+    missing = missing_channels(x_NC)
+    whole = with_empty_channels(x_NC, missing) if missing else x_NC
+    return leading_channels(function(whole, *values, **options), x_NC.shape[1])
 
 
 def in_whole_vectors(

@@ -207,10 +207,12 @@ def prelu_lanes(emit: Emitter, op: OpOverload, x: Value, weight: Value) -> Value
     """Exact: one slope, or one for each channel, of the lane's own."""
     if weight.is_shared:
         return None
-    if weight.example.numel() == 1 or x.ndim < 2:
-        slope = emit.method("view", emit.lane_major(weight), -1, *(1,) * (x.ndim - 1), -1) if x.ndim else None
-        return None if slope is None else emit.in_lanes(emit.aten(_PRELU, (emit.lane_major(x), slope)))
-    slopes = emit.method("view", emit.lane_major(weight), 1, -1, *(1,) * (x.ndim - 2))
+    if weight.example.numel() == 1:
+        slope = emit.method("view", emit.lane_major(weight), emit.lanes, *(1,) * x.ndim)
+        slope = emit.call(_spread_over_lanes, slope, x.shape)
+        return emit.in_lanes(emit.aten(_PRELU, (emit.lane_major(x), slope)))
+    slopes = emit.method("view", emit.lane_major(weight), emit.lanes, -1, *(1,) * (x.ndim - 2))
+    slopes = emit.call(_spread_over_packed, slopes, x.shape)
     return emit.in_channels(emit.aten(_PRELU, (emit.packed(x), slopes)))
 
 

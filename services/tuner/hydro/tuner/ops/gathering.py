@@ -174,7 +174,7 @@ def take_along_lanes(emit: Emitter, op: OpOverload, x: Value, index: Value, axis
 
 
 @lane_rule(
-    aten.scatter.src, aten.scatter.value, aten.scatter.reduce, aten.scatter.value_reduce, aten.scatter_add.default,
+    aten.scatter.src, aten.scatter.value, aten.scatter.value_reduce, aten.scatter_add.default,
     aten.scatter_reduce.two,
 )  # fmt: skip
 def scatter_by_index_lanes(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from hydro.nn.whole_vectors import in_whole_channels
 from hydro.tuner.fusion.emitter import Emitter
 from hydro.tuner.fusion.layout import Layout, Value, channels_innermost
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
@@ -94,17 +95,22 @@ def pool_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | N
         return None
     if op is aten.adaptive_avg_pool2d.default and emit.example.shape[2:].numel() == 1:
         return emit.in_channels(emit.call(mean_of_plane, emit.packed(x)))
-    return emit.in_channels(emit.aten(op, (emit.call(channels_innermost, emit.packed(x)), *rest)))
+    image = emit.call(channels_innermost, emit.packed(x))
+    if op in (aten.upsample_bilinear2d.vec, aten.upsample_bilinear2d.default):
+        return emit.in_channels(emit.call(in_whole_channels, op, image, *rest))
+    return emit.in_channels(emit.aten(op, (image, *rest)))
 
 
 def mean_of_plane(x_NCHW: Tensor) -> Tensor:
     """Gives the means [N, C, 1, 1], the same bits as torch's on a CPU; its gradient divides before it is spread out.
 
     Torch's own gradient fills the plane twice over, in a memory format that what comes before then has to convert.
+    Planes lie in rows: channels beside each other are summed in orders that depend on their place.
     """
+    rows = x_NCHW.contiguous()
     if x_NCHW.device.type != "cpu" or x_NCHW.dtype not in (torch.float32, torch.float64):
-        return x_NCHW.mean((2, 3), keepdim=True)
-    return x_NCHW.sum((2, 3), keepdim=True) / x_NCHW.shape[2:].numel()
+        return rows.mean((2, 3), keepdim=True)
+    return rows.sum((2, 3), keepdim=True) / rows.shape[2:].numel()
 
 
 @lane_rule(
@@ -130,7 +136,20 @@ def columns_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value 
 
 
 @lane_rule(aten.grid_sampler.default)
-def grid_sampler_lanes(emit: Emitter, op: OpOverload, x: Value, grid: Value, *rest: Any) -> Value:
+def grid_sampler_lanes(
+    emit: Emitter, op: OpOverload, x: Value, grid: Value, interpolation: int, padding: int, align_corners: bool
+) -> Value:
     """Exact: a sample is read by itself, and lanes are more samples."""
-    merged = (emit.method("flatten", emit.lane_major(value), 0, 1) for value in (x, grid))
-    return emit.in_lanes(emit.method("unflatten", emit.aten(op, (*merged, *rest)), 0, (emit.lanes, -1)))
+    images, places = (emit.method("flatten", emit.lane_major(value), 0, 1) for value in (x, grid))
+    if padding == _REFLECTION:
+        places = emit.call(_finite_places, places)
+    sampled = emit.aten(op, (images, places, interpolation, padding, align_corners))
+    return emit.in_lanes(emit.method("unflatten", sampled, 0, (emit.lanes, -1)))
+
+
+_REFLECTION = 2
+
+
+def _finite_places(grid: Tensor) -> Tensor:
+    """Gives -1 for NaN, as torch's documentation has it; its kernel reads out of bounds, which would end all lanes."""
+    return grid.masked_fill(~grid.isfinite(), -1)

@@ -103,16 +103,21 @@ def reduction_lanes(emit: Emitter, op: OpOverload, x: Value, axes: Any, *rest: A
 
 
 def _reduction_of_all_lanes(emit: Emitter, op: OpOverload, x: Value, rest: Sequence[Any]) -> Value | None:
-    if x.ndim == 0 or emit.example.ndim > 0 or op not in (aten.argmax.default, aten.argmin.default):
+    own, axes = emit.lane_major(x), list(range(1, x.ndim + 1))
+    if op in (aten.argmax.default, aten.argmin.default):
+        is_number = x.ndim > 0 and emit.example.ndim == 0
+        return emit.in_lanes(emit.aten(op, (emit.method("flatten", own, 1), 1, *rest))) if is_number else None
+    # Of one element it could not be told whether an empty list of axes is all of them.
+    if x.example.numel() == 1 or emit.example.numel() != 1:
         return None
-    return emit.in_lanes(emit.aten(op, (emit.method("flatten", emit.lane_major(x), 1), 1, *rest)))
+    return emit.in_lanes(emit.aten(op, (own, axes, *rest)))
 
 
 @lane_rule(
     aten.max.dim, aten.min.dim, aten.median.dim, aten.prod.dim_int, aten.any.dim, aten.all.dim, aten.any.dims,
     aten.all.dims, aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim, aten.cumprod.default,
-    aten.logcumsumexp.default, aten.std_mean.correction, aten.var_mean.correction, aten.count_nonzero.dim_IntList,
-    aten.glu.default,
+    aten.logcumsumexp.default, aten.std_mean.correction, aten.var_mean.correction, aten.std_mean.dim,
+    aten.var_mean.dim, aten.count_nonzero.dim_IntList, aten.glu.default,
 )  # fmt: skip
 def along_axes_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | list[Value] | None:
     """Exact: along axes of each lane; those after the channels stay packed."""
@@ -143,10 +148,23 @@ def total_lanes(emit: Emitter, op: OpOverload, x: Value, dtype: torch.dtype | No
     return emit.in_lanes(emit.method(name, flat, 1, dtype=dtype))
 
 
-@lane_rule(aten.max.default, aten.min.default)
-def extreme_lanes(emit: Emitter, op: OpOverload, x: Value) -> Value | None:
+_ALONG_AN_AXIS = {
+    aten.max.default: aten.amax.default,
+    aten.min.default: aten.amin.default,
+    aten.any.default: aten.any.dim,
+    aten.all.default: aten.all.dim,
+    aten.prod.default: aten.prod.dim_int,
+    aten.var.default: aten.var.dim,
+    aten.std.default: aten.std.dim,
+}
+"""What reduces everything to what reduces an axis; further arguments have the same names."""
+
+
+@lane_rule(*_ALONG_AN_AXIS)
+def reduction_of_all_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | None:
     """Exact: over everything but the lanes."""
     if x.ndim == 0:
-        return x
-    name = "amax" if op is aten.max.default else "amin"
-    return emit.in_lanes(emit.method(name, emit.method("flatten", emit.lane_major(x), 1), 1))
+        return x if op in (aten.max.default, aten.min.default) else None
+    given = zip((argument.name for argument in op._schema.arguments[1:]), rest, strict=True)
+    rows = emit.method("flatten", emit.lane_major(x), 1)
+    return emit.in_lanes(emit.call(_ALONG_AN_AXIS[op], rows, 1, **dict(given)))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from hydro.tuner.fusion.emitter import Emitter, lane_axis
+from hydro.tuner.fusion.emitter import Emitter, lane_axes, lane_axis
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
 from hydro.tuner.shrinking.dimensions import DimensionMismatch, Dims
@@ -285,22 +285,33 @@ def repeat_lanes(emit: Emitter, op: OpOverload, x: Value, repeats: Sequence[int]
 def repeat_interleave_lanes(
     emit: Emitter, op: OpOverload, x: Value, repeats: int, axis: int | None, output_size: int | None
 ) -> Value | None:
-    """Exact: along an axis of each lane."""
-    if axis is None or x.ndim == 0:
+    """Exact: along an axis of each lane, or along all elements of each lane in a row."""
+    if x.ndim == 0:
         return None
-    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), repeats, lane_axis(axis), output_size)))
+    own = emit.lane_major(x) if axis is not None else emit.method("flatten", emit.lane_major(x), 1)
+    return emit.in_lanes(emit.aten(op, (own, repeats, 1 if axis is None else lane_axis(axis), output_size)))
 
 
-@lane_rule(aten.movedim.int, aten.moveaxis.int)
-def movedim_lanes(emit: Emitter, op: OpOverload, x: Value, source: int, destination: int) -> Value:
+@lane_rule(aten.movedim.int, aten.moveaxis.int, aten.movedim.intlist, aten.moveaxis.intlist)
+def movedim_lanes(
+    emit: Emitter, op: OpOverload, x: Value, source: int | list[int], destination: int | list[int]
+) -> Value:
     """Exact: a view of each lane."""
-    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), lane_axis(source), lane_axis(destination))))
+    moved = (lane_axis(axes) if isinstance(axes, int) else lane_axes(axes) for axes in (source, destination))
+    return emit.in_lanes(emit.aten(op, (emit.lane_major(x), *moved)))
 
 
 @lane_rule(aten.pixel_shuffle.default, aten.pixel_unshuffle.default)
 def pixel_shuffle_lanes(emit: Emitter, op: OpOverload, x: Value, factor: int) -> Value | None:
     """Exact: the channels of a block are beside each other, so each lane's blocks stay its own."""
     return emit.in_channels(emit.aten(op, (emit.packed(x), factor))) if x.ndim == 4 else None
+
+
+@lane_rule(aten.channel_shuffle.default)
+def channel_shuffle_lanes(emit: Emitter, op: OpOverload, x: Value, groups: int) -> Value:
+    """Exact: a sample's channels are shuffled among themselves, and lanes are more samples."""
+    merged = emit.method("flatten", emit.lane_major(x), 0, 1)
+    return emit.in_lanes(emit.method("unflatten", emit.aten(op, (merged, groups)), 0, (emit.lanes, -1)))
 
 
 @lane_rule(aten.unfold.default)
