@@ -49,6 +49,7 @@ class NoisyDigits(TrainingTask):
 
     defaults: ClassVar[dict[str, Any]] = {
         "lr": 0.1, "momentum": 0.9, "width": 1024, "batch_size": 64, "steps": 150, "noise": 1.0,
+        "schedule": "cosine",
     }  # fmt: skip
 
     def train_batches(self, hp: Hyperparameters, seed: int, start_step: int) -> Iterator[Batch]:
@@ -75,8 +76,10 @@ class NoisyDigits(TrainingTask):
         """SGD."""
         return torch.optim.SGD(model.parameters(), lr=hp["lr"], momentum=hp["momentum"])
 
-    def lr_scheduler(self, optimizer: Optimizer, hp: Hyperparameters) -> LambdaLR:
-        """A tenth of the steps up, the rest down."""
+    def lr_scheduler(self, optimizer: Optimizer, hp: Hyperparameters) -> LambdaLR | None:
+        """A tenth of the steps up, the rest down to zero; or constant."""
+        if hp["schedule"] == "constant":
+            return None
         steps = int(hp["steps"])
         warmup = max(1, steps // 10)
 

@@ -10,15 +10,16 @@ import grpc
 import pytest
 
 from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2, tuner_service_pb2_grpc
-from hydro.api.type.v1 import bundle_pb2, search_space_pb2, task_pb2
+from hydro.api.type.v1 import bundle_pb2, search_space_pb2, task_pb2, verification_pb2
 from hydro.kit.channel import open_channel
 from hydro.kit.errors import AlreadyExists, InvalidArgument, NotFound
 from hydro.kit.interceptors import ServerCalls
-from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
+from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact, Check
 from hydro.tuner.building.surrogate_cache import SurrogateCache
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 from hydro.tuner.server.tuner_servicer import TunerServicer
+from hydro.tuner.shrinking.check_figures import CheckFigures, RungFigure, SlopeFigure
 
 RESULT = BuildResult(
     fingerprint="sha256:source",
@@ -103,9 +104,9 @@ def creation(**changes: object) -> tuner_service_pb2.CreateSurrogateRequest:
 NAME = "projects/p/surrogates/digits"
 
 
-async def built(tuner, builder) -> surrogate_pb2.Surrogate:
+async def built(tuner, builder, **changes: object) -> surrogate_pb2.Surrogate:
     builder.go.set()
-    await tuner.CreateSurrogate(creation())
+    await tuner.CreateSurrogate(creation(**changes))
     watched = [each async for each in tuner.WatchSurrogate(tuner_service_pb2.WatchSurrogateRequest(name=NAME))]
     return watched[-1]
 
@@ -151,6 +152,21 @@ async def test_a_ready_surrogate_tells_all_that_was_found(tuner, builder):
     assert surrogate.profile.separate_segment_seconds == 0.003
 
 
+async def test_checks_are_passed_on_and_their_figures_come_back(tuner, builder):
+    builder.result = replace(
+        RESULT,
+        checks=CheckFigures(
+            (SlopeFigure("head", 0.4, 0.1, "fail"),), (RungFigure(0.125, -3.5, ((-4.0, 0.6), (-3.5, 0.5))),)
+        ),
+    )
+    asked = verification_pb2.Verification(checks=[verification_pb2.CHECK_LADDER], accept_failed_checks=True)
+    surrogate = await built(tuner, builder, verification=asked, max_steps=100)
+    assert builder.requests[0].checks == (Check.LADDER,) and builder.requests[0].accept_failed_checks
+    (slope,), (rung,) = surrogate.checks.slopes, surrogate.checks.rungs
+    assert (slope.layer, slope.slope, slope.verdict) == ("head", 0.4, surrogate_pb2.CHECK_VERDICT_FAIL)
+    assert [(each.lr_log2, each.validation_loss) for each in rung.losses] == [(-4.0, 0.6), (-3.5, 0.5)]
+
+
 async def test_a_failed_surrogate_tells_why(tuner, builder):
     builder.result = BuildResult(failure="the task raised KeyError: 'depth'")
     surrogate = await built(tuner, builder)
@@ -187,6 +203,10 @@ def parameters(*listed: search_space_pb2.Parameter) -> search_space_pb2.SearchSp
     return search_space_pb2.SearchSpace(parameters=listed)
 
 
+def wanted(*checks: int) -> verification_pb2.Verification:
+    return verification_pb2.Verification(checks=checks)  # type: ignore[arg-type]
+
+
 def floats(name: str = "lr", **domain: float) -> search_space_pb2.Parameter:
     return search_space_pb2.Parameter(name=name, float_domain=search_space_pb2.FloatDomain(**domain))  # type: ignore[arg-type]
 
@@ -204,6 +224,10 @@ def floats(name: str = "lr", **domain: float) -> search_space_pb2.Parameter:
         ({"artifact_uri": ""}, "artifact_uri"),
         ({"max_lanes": 0}, "max_lanes"),
         ({"max_steps": -1}, "max_steps"),
+        ({"verification": wanted(0)}, "verification.checks[0]"),
+        ({"verification": wanted(1, 1)}, "verification.checks[1]"),
+        ({"verification": wanted(1), "width": 1.0}, "verification.checks"),
+        ({"verification": wanted(2), "max_steps": 0}, "max_steps"),
         ({"search_space": parameters()}, "search_space.parameters"),
         ({"search_space": parameters(floats("9"))}, "search_space.parameters[0].name"),
         ({"search_space": parameters(floats(), floats())}, "search_space.parameters[1].name"),

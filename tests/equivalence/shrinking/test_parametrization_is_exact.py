@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hydro.tuner.shrinking.coordinate_check import TOLERANCE, Verdict, check_coordinates
+from hydro.tuner.shrinking.coordinate_check import check_coordinates
 from hydro.tuner.shrinking.parametrization import Factors, Parametrization
 from hydro.tuner.shrinking.shrink import shrink
+from hydro.tuner.shrinking.slopes import TOLERANCE, Verdict
 from hydro.tuner.shrinking.surrogate import build_surrogate, capture_inputs
 from hydro.tuner.task import TrainingTask
 from hydro.tuner.tracing import NotTraceable

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hydro.kit.artifacts import read_artifact
-from hydro.tuner.building.request import BuildRequest
+from hydro.tuner.building.request import BuildRequest, BuildResult, Check
 from hydro.tuner.building.surrogate_build import build
 from hydro.tuner.planning.role import Role
 from hydro.tuner.shrinking.solution import Solution
@@ -82,6 +82,12 @@ class Diverging(Good):
     defaults = {**Good.defaults, "lr": 1e6}
 
 
+class ScalingTwice(Good):
+    # With a rule of its own for the width, which the parametrization does not know of.
+    def optimizer(self, model, hp):
+        return torch.optim.SGD(model.parameters(), lr=hp["lr"] * model.first.weight.shape[0] ** 1.5 / 32**1.5)
+
+
 class Vector(Good):
     def loss(self, model, batch, hp):
         return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
@@ -117,7 +123,16 @@ def one_thread():
 def ask(tmp_path: Path):
     (tmp_path / "built_task.py").write_text(TASK)
 
-    def request(task: str, *, width: float = 0.25, metric: str = "validation_loss", max_lanes: int = 4, **values):
+    def request(
+        task: str,
+        *,
+        width: float = 0.25,
+        metric: str = "validation_loss",
+        max_lanes: int = 4,
+        verify=(),
+        accept=False,
+        **values,
+    ):
         return BuildRequest(
             entry_point=f"built_task:{task}",
             source_path=str(tmp_path),
@@ -127,6 +142,9 @@ def ask(tmp_path: Path):
             artifact_uri=str(tmp_path / "artifacts"),
             artifact_path="projects/p/surrogates/s.json",
             max_lanes=max_lanes,
+            max_steps=4,
+            checks=verify,
+            accept_failed_checks=accept,
         )
 
     return request
@@ -225,6 +243,34 @@ def test_defaults_that_diverge_do_not_end_the_profile(ask):
     result = build(ask("Diverging"))
     assert result.failure == ""
     assert [point.lanes for point in result.profile.fused][:3] == [1, 2, 4]
+
+
+def test_a_surrogate_that_fails_the_coordinate_check_is_refused_with_the_layer_and_the_rule(ask):
+    result = build(ask("ScalingTwice", width=0.125))
+    assert "the output of last changes more at larger widths" in result.failure
+    assert "the rule for the learning rate of last.weight (readout) under SGD" in result.failure
+    assert "accept_failed_checks" in result.failure
+    assert "coordinate check at widths" in result.report and not result.profile.fused
+    assert [each.verdict for each in result.checks.slopes if each.layer == "last"] == ["fail"]
+
+
+def test_a_failed_check_that_is_accepted_is_a_warning(ask):
+    result = build(ask("ScalingTwice", width=0.125, accept=True))
+    assert result.failure == "" and result.artifact is not None
+    assert any("the output of last changes more at larger widths" in each for each in result.warnings)
+
+
+def test_checks_on_request_are_in_the_report_and_their_figures_in_the_result(ask):
+    result = build(ask("Good", verify=(Check.UPDATE_SIZE, Check.LADDER), accept=True, lr=(0.125, 0.5)))
+    assert result.failure == ""
+    assert "update sizes at widths" in result.report and "ladder of 3 widths, 3 seeds" in result.report
+    assert [rung.width for rung in result.checks.rungs] == [0.25, 0.5, 1.0]
+    assert BuildResult.from_json(result.to_json()).checks == result.checks
+
+
+def test_a_ladder_without_a_learning_rate_to_follow_is_refused(ask):
+    result = build(ask("Good", verify=(Check.LADDER,), dropout=(0.0, 0.5)))
+    assert "needs a learning rate in the search space" in result.failure
 
 
 def test_a_loss_that_is_no_scalar_is_told(ask):

@@ -5,7 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydro.api.coordinator.v1 import study_pb2
-from hydro.client import asha, choice, constant, convert, integer, loguniform, median, minimize, no_pruning, uniform
+from hydro.client import (
+    asha,
+    choice,
+    constant,
+    convert,
+    integer,
+    loguniform,
+    median,
+    minimize,
+    no_pruning,
+    surrogate,
+    uniform,
+)
 from hydro.client.snapshots import StudySettings
 from hydro.client.spaces import logint
 from hydro.kit.errors import InvalidArgument
@@ -28,7 +40,7 @@ def settings(**changes):
         "objective": minimize("validation_loss"),
         "sampler": "tpe",
         "pruner": asha(50, 800, 4),
-        "surrogate_width": 0.125,
+        "surrogate": surrogate(0.125, verify=["ladder"], accept_failed_checks=True),
         "max_trials": 64,
         "parallelism": 32,
         "seed": 7,
@@ -44,7 +56,6 @@ def test_settings_survive_the_wire(pruner):
     message = convert.study_message(sent)
     message.name = "projects/default/studies/digits"
     message.state = study_pb2.STUDY_STATE_SEARCHING
-    message.surrogate_width = 0.125
     assert convert.study_snapshot(message).settings == sent
 
 

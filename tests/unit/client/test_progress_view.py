@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from hydro.client import StudyState, StudyStatistics, TrialKind, TrialState, asha, minimize, uniform
+from hydro.client import StudyState, StudyStatistics, TrialKind, TrialState, asha, minimize, surrogate, uniform
 from hydro.client.names import StudyName
 from hydro.client.progress import View, render, seconds_left, summary_line
 from hydro.client.snapshots import DeviceKind, DeviceSnapshot, DeviceState, StudySettings, StudySnapshot, TrialSnapshot
@@ -29,7 +29,7 @@ BEST = TrialSnapshot(
 STUDY = StudySnapshot(
     name=NAME,
     etag="1",
-    settings=StudySettings({"lr": uniform(0, 1)}, minimize("loss"), "tpe", asha(50, 800), 0.125, 64, 32, 0),
+    settings=StudySettings({"lr": uniform(0, 1)}, minimize("loss"), "tpe", asha(50, 800), surrogate(0.125), 64, 32, 0),
     state=StudyState.SEARCHING,
     state_reason="",
     warnings=("runs unshrunk",),

@@ -2,7 +2,7 @@ import pytest
 
 from hydro.client import asha, choice, integer, loguniform, minimize, uniform
 from hydro.client.study_file import read_study
-from hydro.client.surrogates import SurrogateWidth
+from hydro.client.surrogates import surrogate
 from hydro.kit.errors import InvalidArgument, NotFound
 
 STUDY = """
@@ -17,7 +17,7 @@ search_space:
   dropout: {uniform: [0, 0.5], transfer: false}
 objective: {minimize: validation_loss}
 pruner: {asha: {min_steps: 50, max_steps: 800, eta: 4}}
-surrogate: {width: 0.125}
+surrogate: {width: 0.125, verify: [ladder]}
 trials: 64
 """
 
@@ -42,7 +42,7 @@ def test_a_file_gives_the_arguments_of_create_study(tmp_path):
         },
         "objective": minimize("validation_loss"),
         "pruner": asha(50, 800, 4),
-        "surrogate": SurrogateWidth(0.125),
+        "surrogate": surrogate(0.125, verify=["ladder"]),
         "trials": 64,
     }
 

@@ -24,6 +24,7 @@ from hydro.coordinator.server import convert, pages
 from hydro.coordinator.storage import documents
 from hydro.coordinator.study import (
     AshaPruning,
+    Check,
     Goal,
     MedianPruning,
     NoPruning,
@@ -33,6 +34,7 @@ from hydro.coordinator.study import (
     StudySpec,
     StudyState,
     Task,
+    Verification,
 )
 from hydro.kit.errors import InvalidArgument
 
@@ -66,6 +68,7 @@ specs = st.builds(
     max_trials=counts,
     parallelism=counts,
     seed=whole,
+    verification=st.builds(Verification, st.lists(st.sampled_from(Check), unique=True).map(tuple), st.booleans()),
 )
 
 

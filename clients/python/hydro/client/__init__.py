@@ -19,7 +19,7 @@ from hydro.client.snapshots import (
 )
 from hydro.client.spaces import Domain, SearchSpace, choice, constant, integer, logint, loguniform, uniform
 from hydro.client.study import Study
-from hydro.client.surrogates import Profile, ProfilePoint, Surrogate, SurrogateWidth, surrogate
+from hydro.client.surrogates import Profile, ProfilePoint, Surrogate, SurrogateSettings, surrogate
 from hydro.client.target import Target
 from hydro.client.trials import Trial, TrialPruned
 
@@ -46,7 +46,7 @@ __all__ = [
     "StudyState",
     "StudyStatistics",
     "Surrogate",
-    "SurrogateWidth",
+    "SurrogateSettings",
     "Target",
     "Trial",
     "TrialKind",

@@ -14,7 +14,7 @@ from hydro.client.pruning import NoPruning, Pruner
 from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot
 from hydro.client.spaces import SearchSpace
 from hydro.client.study import Study
-from hydro.client.surrogates import SurrogateWidth
+from hydro.client.surrogates import SurrogateSettings
 from hydro.client.task_source import entry_point_of, source_path_of
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
@@ -97,7 +97,7 @@ class Client:
         source_path: str | None = None,
         sampler: str = "tpe",
         pruner: Pruner | None = None,
-        surrogate: SurrogateWidth | None = None,
+        surrogate: SurrogateSettings | None = None,
         trials: int = 64,
         parallelism: int = 32,
         seed: int = 0,
@@ -129,7 +129,7 @@ class Client:
             objective=objective,
             sampler=sampler,
             pruner=_pruner(pruner, entry_point),
-            surrogate_width=surrogate.width if surrogate else 1.0,
+            surrogate=surrogate or SurrogateSettings(1.0),
             max_trials=trials,
             parallelism=parallelism,
             seed=seed,

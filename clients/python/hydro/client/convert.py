@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.coordinator.v1 import device_service_pb2, study_pb2, study_service_pb2, trial_pb2
 from hydro.api.tuner.v1 import surrogate_pb2
-from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2
+from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2, verification_pb2
 from hydro.client import snapshots
 from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Goal, Objective
@@ -25,7 +25,7 @@ from hydro.client.spaces import (
     IntDomain,
     Scalar,
 )
-from hydro.client.surrogates import Profile, ProfilePoint, Surrogate
+from hydro.client.surrogates import LadderRung, LayerSlope, Profile, ProfilePoint, Surrogate, SurrogateSettings
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_message, value_of, values_of
 
@@ -49,7 +49,8 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         sampler=_sampler(settings.sampler),
         pruner=_pruner_message(settings.pruner),
         max_steps=settings.pruner.max_steps,
-        surrogate_width=settings.surrogate_width,
+        surrogate_width=settings.surrogate.width,
+        verification=_verification_message(settings.surrogate),
         max_trials=settings.max_trials,
         parallelism=settings.parallelism,
         seed=settings.seed,
@@ -57,6 +58,17 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
     if settings.entry_point:
         message.task.CopyFrom(task_pb2.Task(entry_point=settings.entry_point, source_path=settings.source_path))
     return message
+
+
+def _verification_message(settings: SurrogateSettings) -> verification_pb2.Verification:
+    known = {name.removeprefix("CHECK_").lower(): number for name, number in verification_pb2.Check.items() if number}
+    for each in settings.verify:
+        if each not in known:
+            advice = f"{each!r} is no check: give {' or '.join(known)}"
+            raise InvalidArgument.of([FieldViolation("surrogate.verify", advice)])
+    return verification_pb2.Verification(
+        checks=[known[each] for each in settings.verify], accept_failed_checks=settings.accept_failed_checks
+    )
 
 
 def search_space_message(space: Mapping[str, Domain]) -> search_space_pb2.SearchSpace:
@@ -218,7 +230,17 @@ def surrogate_value(message: surrogate_pb2.Surrogate) -> Surrogate:
         parameters=message.parameters,
         target_parameters=message.target_parameters,
         profile=_profile(message.profile),
+        slopes=tuple(_slope(each) for each in message.checks.slopes),
+        rungs=tuple(
+            LadderRung(each.width, each.best_lr_log2, {one.lr_log2: one.validation_loss for one in each.losses})
+            for each in message.checks.rungs
+        ),
     )
+
+
+def _slope(message: surrogate_pb2.LayerSlope) -> LayerSlope:
+    verdict = _short(surrogate_pb2.CheckVerdict.Name(message.verdict), "CHECK_VERDICT_")
+    return LayerSlope(message.layer, message.slope, message.half_width, verdict)
 
 
 def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
@@ -227,13 +249,19 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
         objective=_objective(message.objective),
         sampler=_SAMPLER_NAMES.get(message.sampler, ""),
         pruner=_pruner(message),
-        surrogate_width=message.surrogate_width,
+        surrogate=_surrogate_settings(message),
         max_trials=message.max_trials,
         parallelism=message.parallelism,
         seed=message.seed,
         entry_point=message.task.entry_point,
         source_path=message.task.source_path,
     )
+
+
+def _surrogate_settings(message: study_pb2.Study) -> SurrogateSettings:
+    wanted = message.verification
+    checks = tuple(_short(verification_pb2.Check.Name(each), "CHECK_").lower() for each in wanted.checks)
+    return SurrogateSettings(message.surrogate_width, checks, wanted.accept_failed_checks)
 
 
 def _objective(message: metric_pb2.Objective) -> Objective:

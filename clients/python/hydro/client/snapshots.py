@@ -11,6 +11,7 @@ from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Objective
 from hydro.client.pruning import Pruner
 from hydro.client.spaces import Domain, Scalar
+from hydro.client.surrogates import SurrogateSettings
 
 
 class StudyState(Enum):
@@ -109,7 +110,7 @@ class StudySettings:
     objective: Objective
     sampler: str
     pruner: Pruner
-    surrogate_width: float
+    surrogate: SurrogateSettings
     max_trials: int
     parallelism: int
     seed: int

@@ -13,7 +13,7 @@
     objective: {minimize: validation_loss}
     sampler: tpe
     pruner: {asha: {min_steps: 50, max_steps: 800, eta: 4}}
-    surrogate: {width: 0.125}
+    surrogate: {width: 0.125, verify: [ladder]}
     trials: 64
     parallelism: 32
     seed: 0
@@ -33,7 +33,7 @@ from hydro.client.objectives import Objective, maximize, minimize
 from hydro.client.pruning import Pruner, asha, median, no_pruning
 from hydro.client.spaces import Domain, choice, constant, integer, logint, loguniform, uniform
 from hydro.client.study import Study
-from hydro.client.surrogates import surrogate
+from hydro.client.surrogates import SurrogateSettings, surrogate
 from hydro.kit.errors import FieldViolation, InvalidArgument, NotFound
 
 _PRUNERS: Mapping[str, Callable[..., Pruner]] = {"asha": asha, "median": median, "none": no_pruning}
@@ -80,8 +80,20 @@ def read_study(file: Path) -> dict[str, Any]:
     if "pruner" in fields:
         arguments["pruner"] = _one_of(_PRUNERS, fields["pruner"], "pruner", lambda make, given: make(**given))
     if "surrogate" in fields:
-        arguments["surrogate"] = surrogate(float(_mapping(fields["surrogate"], "surrogate").get("width", 1.0)))
+        arguments["surrogate"] = _surrogate(_mapping(fields["surrogate"], "surrogate"))
     return arguments
+
+
+def _surrogate(fields: Mapping[str, Any]) -> SurrogateSettings:
+    unknown = sorted(fields.keys() - {"width", "verify", "accept_failed_checks"})
+    if unknown:
+        known = "known: width, verify, accept_failed_checks"
+        raise InvalidArgument.of([FieldViolation(f"surrogate.{key}", f"is no key of it; {known}") for key in unknown])
+    return surrogate(
+        float(fields.get("width", 1.0)),
+        verify=list(fields.get("verify", ())),
+        accept_failed_checks=bool(fields.get("accept_failed_checks", False)),
+    )
 
 
 def _check_keys(fields: Mapping[str, Any]) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class SurrogateWidth:
-    """How wide the surrogate is, over the target: in (0, 1]."""
+class SurrogateSettings:
+    """How wide the surrogate is, over the target, and what it has to show before it is tuned."""
 
     width: float
+    """In (0, 1]."""
+    verify: tuple[str, ...] = ()
+    """Checks beyond those that always run: "update_size", "ladder"."""
+    accept_failed_checks: bool = False
+    """Whether the study goes on though a check fails; its warnings say what failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +43,34 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerSlope:
+    """The coordinate check of one layer: how the change of its output in training goes with the width.
+
+    `slope` is an exponent, 0 where it is alike at every width; `half_width` is its 95 % interval's.
+    """
+
+    layer: str
+    slope: float
+    half_width: float
+    verdict: str
+    """PASS, WARN or FAIL."""
+
+
+@dataclass(frozen=True, slots=True)
+class LadderRung:
+    """One width of the ladder, with the mean validation loss over seeds by log2 of the learning rate."""
+
+    width: float
+    best_lr_log2: float
+    losses: Mapping[float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Surrogate:
     """What the tuner made of a study's task, and measured of it.
 
     `width` is the one in effect, 1 when the model cannot be shrunk; `warnings` says why. `report` holds the shrink
-    table, the parametrization and the coordinate check, as text.
+    table, the parametrization and the checks, as text.
     """
 
     name: str
@@ -53,8 +83,36 @@ class Surrogate:
     parameters: int
     target_parameters: int
     profile: Profile
+    slopes: tuple[LayerSlope, ...] = ()
+    rungs: tuple[LadderRung, ...] = ()
+    """Ascending by width; empty when the ladder was not asked for."""
+
+    def save_picture(self, path: str | Path) -> None:
+        """Draws the coordinate check, and the ladder if it was climbed.
+
+        Needs matplotlib (`pip install "hydro-client[picture]"`).
+
+        Args:
+            path: A new PNG, PDF or SVG.
+
+        Raises:
+            FailedPrecondition: nothing was checked: the target itself is tuned.
+        """
+        from hydro.client.check_picture import save_picture
+
+        save_picture(self, path)
 
 
-def surrogate(width: float) -> SurrogateWidth:
-    """Tunes a model of `width` times the target's channels; 1 tunes the target itself."""
-    return SurrogateWidth(width)
+def surrogate(width: float, *, verify: Sequence[str] = (), accept_failed_checks: bool = False) -> SurrogateSettings:
+    """Tunes a model of `width` times the target's channels; 1 tunes the target itself.
+
+    The static checks and the coordinate check always run. A study whose surrogate fails a check fails, and says which
+    layer and which rule.
+
+    Args:
+        width: In (0, 1].
+        verify: Further checks: "update_size" (seconds), "ladder" (the best learning rate over three widths; as long as
+            some tens of trials).
+        accept_failed_checks: Goes on though a check fails; `Study.warnings` says what failed.
+    """
+    return SurrogateSettings(width, tuple(verify), accept_failed_checks)

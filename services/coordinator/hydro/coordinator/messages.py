@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2
+from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2, verification_pb2
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -15,9 +15,11 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
-from hydro.coordinator.study import Goal, Objective, Task
+from hydro.coordinator.study import Check, Goal, Objective, Task, Verification
 from hydro.coordinator.trial import Artifact, Measurement
 from hydro.kit.values import value_message, value_of
+
+_CHECKS = {verification_pb2.Check.Value(f"CHECK_{check.value}"): check for check in Check}
 
 
 def search_space_of(message: search_space_pb2.SearchSpace) -> SearchSpace:
@@ -108,3 +110,22 @@ def objective_message(objective: Objective) -> metric_pb2.Objective:
     is_minimized = objective.goal is Goal.MINIMIZE
     goal = metric_pb2.GOAL_MINIMIZE if is_minimized else metric_pb2.GOAL_MAXIMIZE
     return metric_pb2.Objective(metric=objective.metric, goal=goal)
+
+
+def verification_of(message: verification_pb2.Verification) -> Verification:
+    """What the surrogate has to show; checks that are not known here are left out."""
+    checks = tuple(_CHECKS[each] for each in message.checks if each in _CHECKS)
+    return Verification(checks, message.accept_failed_checks)
+
+
+def unknown_checks(message: verification_pb2.Verification) -> list[int]:
+    """The checks that are not known here."""
+    return [each for each in message.checks if each not in _CHECKS]
+
+
+def verification_message(verification: Verification) -> verification_pb2.Verification:
+    """The message of what the surrogate has to show."""
+    return verification_pb2.Verification(
+        checks=[verification_pb2.Check.Value(f"CHECK_{check.value}") for check in verification.checks],
+        accept_failed_checks=verification.accept_failed_checks,
+    )

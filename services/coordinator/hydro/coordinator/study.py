@@ -97,6 +97,22 @@ class AshaPruning:
 Pruning = NoPruning | MedianPruning | AshaPruning
 
 
+class Check(Enum):
+    """A check of the surrogate that runs on request."""
+
+    UPDATE_SIZE = "UPDATE_SIZE"
+    LADDER = "LADDER"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What the surrogate has to show beyond the checks that always run."""
+
+    checks: tuple[Check, ...] = ()
+    accept_failed_checks: bool = False
+    """Whether the study goes on though a check fails."""
+
+
 @dataclass(frozen=True, slots=True)
 class StudySpec:
     """What the caller chose."""
@@ -111,6 +127,7 @@ class StudySpec:
     max_trials: int
     parallelism: int
     seed: int
+    verification: Verification = Verification()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hydro.coordinator.messages import (
     artifact_of,
     search_space_message,
     task_message,
+    verification_message,
 )
 from hydro.coordinator.names import SurrogateName, TrialName
 from hydro.coordinator.search_space import SearchSpace
@@ -59,6 +60,7 @@ class TunerClient:
                 artifact_uri=artifact_uri,
                 request_id=str(name),
                 max_lanes=min(self._max_lanes, spec.parallelism),
+                verification=verification_message(spec.verification),
                 max_steps=spec.max_steps,
             ),
             timeout=DEADLINE_SECONDS,

@@ -58,6 +58,14 @@ def _number_violations(spec: StudySpec) -> Iterator[FieldViolation]:
         yield FieldViolation("study.max_trials", f"is {spec.max_trials}: give 1 to {MAX_TRIALS}")
     if spec.parallelism < 1:
         yield FieldViolation("study.parallelism", f"is {spec.parallelism}: give 1 or more")
+    checks = spec.verification.checks
+    if len(set(checks)) < len(checks):
+        named = ", ".join(check.value for check in checks)
+        yield FieldViolation("study.verification.checks", f"are {named}: give each check once")
+    if checks and (spec.task is None or spec.surrogate_width == 1):
+        yield FieldViolation(
+            "study.verification.checks", "there is no surrogate to check: give a task and a surrogate_width below 1"
+        )
     if spec.seed < 0:
         yield FieldViolation("study.seed", f"is {spec.seed}: give 0 or more")
 

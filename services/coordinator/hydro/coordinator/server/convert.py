@@ -17,9 +17,13 @@ from hydro.coordinator.messages import (
     search_space_of,
     task_message,
     task_of,
+    unknown_checks,
+    verification_message,
+    verification_of,
 )
 from hydro.coordinator.study import (
     AshaPruning,
+    Check,
     Goal,
     MedianPruning,
     NoPruning,
@@ -54,6 +58,9 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
     if message.sampler not in _SAMPLERS:
         known = " or ".join(sampler.name for sampler in Sampler)
         violations.append(FieldViolation("study.sampler", f"is not set, or not known here: give {known}"))
+    for check in unknown_checks(message.verification):
+        known = " or ".join(f"CHECK_{each.value}" for each in Check)
+        violations.append(FieldViolation("study.verification.checks", f"{check} is not known here: give {known}"))
     for index, parameter in enumerate(message.search_space.parameters):
         if parameter.WhichOneof("domain") is None:
             field = f"study.search_space.parameters[{index}]"
@@ -70,6 +77,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             max_trials=message.max_trials,
             parallelism=message.parallelism,
             seed=message.seed,
+            verification=verification_of(message.verification),
         ),
         violations,
     )
@@ -114,6 +122,7 @@ def study_message(study: Study) -> study_pb2.Study:
         max_trials=spec.max_trials,
         parallelism=spec.parallelism,
         seed=spec.seed,
+        verification=verification_message(spec.verification),
         state=study_pb2.StudyState.Value(f"STUDY_STATE_{study.state.name}"),
         state_reason=study.state_reason,
         warnings=study.warnings,

@@ -17,7 +17,7 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
-from hydro.coordinator.study import AshaPruning, MedianPruning, NoPruning, Pruning
+from hydro.coordinator.study import AshaPruning, Check, MedianPruning, NoPruning, Pruning, Verification
 from hydro.coordinator.trial import Artifact
 
 Document = Any
@@ -125,3 +125,18 @@ def metrics_of(document: Document) -> dict[str, float]:
 def clean(text: str) -> str:
     """The text without NUL, which Postgres cannot store."""
     return text.replace("\x00", "")
+
+
+def verification_document(verification: Verification) -> Document:
+    """What the surrogate has to show, as a document."""
+    return {
+        "checks": [check.value for check in verification.checks],
+        "accept_failed_checks": verification.accept_failed_checks,
+    }
+
+
+def verification_of(document: Document) -> Verification:
+    """What a document wants; an empty one, as studies of older releases have, wants nothing."""
+    return Verification(
+        tuple(Check(each) for each in document.get("checks", ())), document.get("accept_failed_checks", False)
+    )

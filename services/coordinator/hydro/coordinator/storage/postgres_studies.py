@@ -19,6 +19,8 @@ from hydro.coordinator.storage.documents import (
     pruning_of,
     search_space_document,
     search_space_of,
+    verification_document,
+    verification_of,
 )
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.study import (
@@ -208,6 +210,7 @@ def _columns(spec: StudySpec) -> dict[str, Any]:
         "pruning": pruning_document(spec.pruning),
         "max_steps": spec.max_steps,
         "surrogate_width": spec.surrogate_width,
+        "verification": verification_document(spec.verification),
         "max_trials": spec.max_trials,
         "parallelism": spec.parallelism,
         "seed": spec.seed,
@@ -230,6 +233,7 @@ def study_of(row: Any) -> Study:
             max_trials=row.max_trials,
             parallelism=row.parallelism,
             seed=row.seed,
+            verification=verification_of(row.verification),
         ),
         state=StudyState(row.state),
         state_reason=row.state_reason,

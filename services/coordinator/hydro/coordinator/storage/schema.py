@@ -51,6 +51,7 @@ study = Table(
     Column("pruning", JSON, nullable=False),
     Column("max_steps", BigInteger, nullable=False),
     Column("surrogate_width", Double, nullable=False),
+    Column("verification", JSON, nullable=False, server_default="{}"),
     Column("max_trials", Integer, nullable=False),
     Column("parallelism", Integer, nullable=False),
     Column("seed", BigInteger, nullable=False),

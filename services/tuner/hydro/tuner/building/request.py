@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import Any, Self
 
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.profile import Profile
 from hydro.tuner.planning.role import Role
+from hydro.tuner.shrinking.check_figures import CheckFigures
+
+
+class Check(Enum):
+    """A check of the surrogate that runs on request."""
+
+    UPDATE_SIZE = "UPDATE_SIZE"
+    LADDER = "LADDER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +39,20 @@ class BuildRequest:
     max_lanes: int
     max_steps: int = 0
     """Of the longest training. 0: not known, and the compiled form is not measured."""
+    checks: tuple[Check, ...] = ()
+    """Beyond those that always run."""
+    accept_failed_checks: bool = False
+    """Whether the surrogate is built though a check fails."""
 
     def to_json(self) -> str:
         """Gives a text that `from_json` reads."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=_plain)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Reads what `to_json` gave."""
         fields = json.loads(text)
+        fields["checks"] = tuple(Check(each) for each in fields["checks"])
         fields["values"] = {name: tuple(values) for name, values in fields["values"].items()}
         return cls(**fields)
 
@@ -69,10 +83,11 @@ class BuildResult:
     """None when the width is 1."""
     roles: Mapping[str, Role] = field(default_factory=dict)
     profile: Profile = field(default_factory=Profile)
+    checks: CheckFigures = CheckFigures()
 
     def to_json(self) -> str:
         """Gives a text that `from_json` reads."""
-        return json.dumps(asdict(self), default=_role_name)
+        return json.dumps(asdict(self), default=_plain)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -86,11 +101,12 @@ class BuildResult:
                 "artifact": BuiltArtifact(**artifact) if artifact else None,
                 "roles": {name: Role(role) for name, role in fields["roles"].items()},
                 "profile": Profile.from_fields(fields["profile"]),
+                "checks": CheckFigures.from_fields(fields["checks"]),
             }
         )
 
 
-def _role_name(role: object) -> str:
-    if not isinstance(role, Role):
-        raise TypeError(f"{role!r} is no value of a build's result")
-    return role.value
+def _plain(value: object) -> str:
+    if not isinstance(value, Role | Check):
+        raise TypeError(f"{value!r} is no value of a build")
+    return str(value.value)

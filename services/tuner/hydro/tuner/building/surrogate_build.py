@@ -16,12 +16,13 @@ from hydro.tuner.building.profile_cache import ProfileCache
 from hydro.tuner.building.rehearsal import rehearse
 from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
 from hydro.tuner.building.task_failure import TaskFailed, attributed_to_task
+from hydro.tuner.building.verifying import Verified, verify
 from hydro.tuner.planning.compiling import bundle_steps
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.profile_key import profile_key
 from hydro.tuner.planning.profiler import Measured, Profiler
 from hydro.tuner.planning.role_tracing import find_roles
-from hydro.tuner.shrinking.coordinate_check import check_coordinates
+from hydro.tuner.shrinking.check_figures import CheckFigures
 from hydro.tuner.shrinking.report import ShrinkReport
 from hydro.tuner.shrinking.shrink import ShrunkModel
 from hydro.tuner.shrinking.surrogate import build_surrogate
@@ -54,7 +55,7 @@ def _build(request: BuildRequest, tell: Tell) -> BuildResult:
     rehearsal = rehearse(placed, hyperparameters, request.objective_metric)
     with attributed_to_task("tried with other hyperparameters"):
         roles = find_roles(placed, hyperparameters, request.values)
-    shrinking = _shrink(placed, hyperparameters, request.width, rehearsal.optimizer_type)
+    shrinking = _shrink(placed, hyperparameters, request, rehearsal.optimizer_type)
     result = BuildResult(
         fingerprint=fingerprint(request.entry_point, request.source_path),
         width=shrinking.width,
@@ -63,7 +64,11 @@ def _build(request: BuildRequest, tell: Tell) -> BuildResult:
         target_parameters=rehearsal.target_parameters,
         artifact=_store(request, shrinking.model),
         roles=roles,
+        checks=shrinking.verified.figures if shrinking.verified else CheckFigures(),
     )
+    if shrinking.verified and shrinking.verified.failures and not request.accept_failed_checks:
+        failed = shrinking.verified.refusal
+        return replace(result, failure=failed, report="\n\n".join(shrinking.report))
 
     def with_profile(measured: Measured) -> BuildResult:
         report = "\n\n".join([*shrinking.report, str(measured.profile), measured.report])
@@ -93,6 +98,7 @@ class _Shrinking:
     model: ShrunkModel | None = None
     warnings: tuple[str, ...] = ()
     report: tuple[str, ...] = ()
+    verified: Verified | None = None
     is_traceable: bool = True
 
     @property
@@ -101,19 +107,21 @@ class _Shrinking:
 
 
 def _shrink(
-    task: TrainingTask, hyperparameters: Mapping[str, Any], width: float, optimizer_type: type[Optimizer]
+    task: TrainingTask, hyperparameters: Mapping[str, Any], request: BuildRequest, optimizer_type: type[Optimizer]
 ) -> _Shrinking:
+    width = request.width
     try:
         if width == 1:
             _require_traceable(task, hyperparameters)
             return _Shrinking(width=1.0, report=("The target itself is tuned: nothing is shrunk.",))
         shrunk = build_surrogate(task, hyperparameters, width, seed=0)
-        check = check_coordinates(task, hyperparameters, shrunk)
+        verified = verify(task, hyperparameters, shrunk, request)
     except NotTraceable as error:
         warning = f"{error}; it runs unshrunk and unfused"
         return _Shrinking(width=1.0, warnings=(warning,), is_traceable=False)
     report = ShrinkReport(shrunk.solution, optimizer_type)
-    return _Shrinking(width, shrunk, (*report.warnings, *check.warnings), (str(report), str(check)))
+    warnings = tuple(dict.fromkeys([*report.warnings, *verified.warnings]))
+    return _Shrinking(width, shrunk, warnings, (str(report), *verified.report), verified)
 
 
 def _require_traceable(task: TrainingTask, hyperparameters: Mapping[str, Any]) -> None:

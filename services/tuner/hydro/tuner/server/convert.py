@@ -8,14 +8,15 @@ from dataclasses import asdict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2
-from hydro.api.type.v1 import bundle_pb2, search_space_pb2, task_pb2
+from hydro.api.type.v1 import bundle_pb2, search_space_pb2, task_pb2, verification_pb2
 from hydro.kit.values import value_messages, value_of, values_of
-from hydro.tuner.building.request import BuildRequest
+from hydro.tuner.building.request import BuildRequest, Check
 from hydro.tuner.building.surrogate import Surrogate
 from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 from hydro.tuner.planning.sizing import PlannedDevice
+from hydro.tuner.shrinking.check_figures import CheckFigures
 from hydro.tuner.shrinking.transfer import TransferredHyperparameters
 
 
@@ -36,6 +37,10 @@ def build_request(request: tuner_service_pb2.CreateSurrogateRequest) -> BuildReq
         artifact_path=f"{surrogate_name(request)}.json",
         max_lanes=request.max_lanes,
         max_steps=request.max_steps,
+        checks=tuple(
+            Check(verification_pb2.Check.Name(each).removeprefix("CHECK_")) for each in request.verification.checks
+        ),
+        accept_failed_checks=request.verification.accept_failed_checks,
     )
 
 
@@ -160,6 +165,7 @@ def surrogate_to_message(surrogate: Surrogate) -> surrogate_pb2.Surrogate:
             for name, role in result.roles.items()
         ],
         profile=_profile_to_message(result.profile),
+        checks=_checks_to_message(result.checks),
         create_time=created,
     )
     if result.artifact:
@@ -169,6 +175,28 @@ def surrogate_to_message(surrogate: Surrogate) -> surrogate_pb2.Surrogate:
             )
         )
     return message
+
+
+def _checks_to_message(checks: CheckFigures) -> surrogate_pb2.CheckFigures:
+    return surrogate_pb2.CheckFigures(
+        slopes=[
+            surrogate_pb2.LayerSlope(
+                layer=each.layer,
+                slope=each.slope,
+                half_width=each.half_width,
+                verdict=surrogate_pb2.CheckVerdict.Value(f"CHECK_VERDICT_{each.verdict.upper()}"),
+            )
+            for each in checks.slopes
+        ],
+        rungs=[
+            surrogate_pb2.LadderRung(
+                width=rung.width,
+                best_lr_log2=rung.best_lr_log2,
+                losses=[surrogate_pb2.LadderPoint(lr_log2=rate, validation_loss=loss) for rate, loss in rung.losses],
+            )
+            for rung in checks.rungs
+        ],
+    )
 
 
 def _profile_to_message(profile: Profile) -> surrogate_pb2.Profile:

@@ -8,7 +8,7 @@ from math import isfinite
 from urllib.parse import urlparse
 
 from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2
-from hydro.api.type.v1 import search_space_pb2, task_pb2
+from hydro.api.type.v1 import search_space_pb2, task_pb2, verification_pb2
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
 _ID = "[a-z][a-z0-9-]{0,62}"
@@ -69,6 +69,22 @@ def _create_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Ite
     if request.max_lanes < 1:
         yield FieldViolation("max_lanes", f"is {request.max_lanes}: give the most lanes of a bundle, 1 or more")
     yield from _max_steps_violations(request.max_steps)
+    yield from _verification_violations(request)
+
+
+def _verification_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Iterator[FieldViolation]:
+    checks = list(request.verification.checks)
+    known = {number: name for name, number in verification_pb2.Check.items() if number}
+    for index, check in enumerate(checks):
+        path = f"verification.checks[{index}]"
+        if check not in known:
+            yield FieldViolation(path, f"is {check}: give {' or '.join(known.values())}")
+        elif check in checks[:index]:
+            yield FieldViolation(path, f"is {known[check]} again: give each check once")
+    if checks and request.width == 1:
+        yield FieldViolation("verification.checks", "there is no surrogate to check: give a width below 1")
+    if verification_pb2.CHECK_LADDER in checks and request.max_steps < 1:
+        yield FieldViolation("max_steps", f"is {request.max_steps}: CHECK_LADDER trains for so many steps, 1 or more")
 
 
 def _max_steps_violations(max_steps: int) -> Iterator[FieldViolation]:

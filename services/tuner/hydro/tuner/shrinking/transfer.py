@@ -42,6 +42,9 @@ class TransferredHyperparameters:
     transfers: tuple[Transfer, ...]
 
 
+LEARNING_RATES = ("lr", "learning_rate")
+"""Names that a learning rate goes by."""
+
 _SCALED = {
     "lr": "learning rate", "learning_rate": "learning rate", "weight_decay": "weight decay", "wd": "weight decay",
     "eps": "eps",
