@@ -19,8 +19,8 @@ class ZooModel:
     """Gives a new model from torch's default random stream, in train mode, without downloading anything."""
     inputs: Callable[[torch.Generator], tuple[Any, ...]]
     """Draws one batch of its arguments."""
-    make_narrow: Callable[[float], nn.Module] | None = None
-    """The library's own way to the same architecture at a width in (0, 1], where it has one."""
+    make_at_width: Callable[[float], nn.Module] | None = None
+    """The library's own way to the same architecture this many times as wide, where it has one."""
 
     def __str__(self) -> str:
         return self.name

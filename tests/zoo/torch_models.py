@@ -21,12 +21,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 class Encoder(nn.Module):
     """Symbols to the next symbol's logits, by nn.TransformerEncoder with a causal mask."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, width: float = 1.0, **options: Any) -> None:
         super().__init__()
-        self.symbol = nn.Embedding(SYMBOLS, WIDTH)
-        layer = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout=0.1, batch_first=True, **options)
-        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
-        self.readout = nn.Linear(WIDTH, SYMBOLS)
+        size, heads, hidden = (round(each * width) for each in (WIDTH, 2, 16))
+        self.symbol = nn.Embedding(SYMBOLS, size)
+        layer = nn.TransformerEncoderLayer(size, heads, hidden, dropout=0.1, batch_first=True, **options)
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(size), enable_nested_tensor=False)
+        self.readout = nn.Linear(size, SYMBOLS)
 
     def forward(self, symbols_NL: Tensor) -> Tensor:
         """Gives logits [N, L, symbols]."""
@@ -37,13 +38,14 @@ class Encoder(nn.Module):
 class Recurrent(nn.Module):
     """Symbols to the next symbol's logits, by one of torch's recurrent layers; gives its states too."""
 
-    def __init__(self, layer: Callable[..., nn.Module], **options: Any) -> None:
+    def __init__(self, layer: Callable[..., nn.Module], width: float = 1.0, **options: Any) -> None:
         super().__init__()
-        self.symbol = nn.Embedding(SYMBOLS, WIDTH, padding_idx=0)
-        self.layer = layer(WIDTH, WIDTH, batch_first=True, **options)
-        width = (options.get("proj_size") or WIDTH) * (2 if options.get("bidirectional") else 1)
+        size, projected = round(WIDTH * width), round(options.get("proj_size", 0) * width)
+        self.symbol = nn.Embedding(SYMBOLS, size, padding_idx=0)
+        options = {**options, "proj_size": projected} if projected else options
+        self.layer = layer(size, size, batch_first=True, **options)
         self.dropout = nn.Dropout(0.1)
-        self.readout = nn.Linear(width, SYMBOLS)
+        self.readout = nn.Linear((projected or size) * (2 if options.get("bidirectional") else 1), SYMBOLS)
 
     def forward(self, symbols_NL: Tensor) -> dict[str, Any]:
         """Gives logits [N, L, symbols] and the states after the last symbol."""
@@ -66,14 +68,13 @@ def example(name: str, **sizes: int) -> ModuleType:
     return module
 
 
-def _digits() -> nn.Module:
-    task = example("digits", CHANNELS=8).Digits()
-    return task.model(task.defaults)
+def _digits(width: float = 1.0) -> nn.Module:
+    task = example("digits").Digits()
+    return task.model({**task.defaults, "channels": round(8 * width)})
 
 
-def _characters() -> nn.Module:
-    task = example("char_lm", WIDTH=16, HEADS=2, CONTEXT=8).CharacterLanguageModel()
-    return task.model(task.defaults)
+def _characters(width: float = 1.0) -> nn.Module:
+    return example("char_lm", HEADS=round(2 * width), CONTEXT=8).Transformer(round(16 * width), dropout=0.1)
 
 
 def _images(generator: torch.Generator) -> tuple[Tensor]:
@@ -92,10 +93,16 @@ _RECURRENT: Mapping[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "RNN": (nn.RNN, {"num_layers": 2, "dropout": 0.2, "nonlinearity": "relu"}),
 }
 
+
+def _model(name: str, make: Callable[..., nn.Module], inputs: Any, **options: Any) -> ZooModel:
+    made = partial(make, **options)
+    return ZooModel(name, made, inputs, lambda width: made(width=width))
+
+
 TORCH_MODELS = (
-    ZooModel("TransformerEncoder", Encoder, symbols),
-    ZooModel("TransformerEncoder, norm first", partial(Encoder, norm_first=True, activation="gelu"), symbols),
-    *(ZooModel(name, partial(Recurrent, layer, **options), symbols) for name, (layer, options) in _RECURRENT.items()),
-    ZooModel("digits example", _digits, _images),
-    ZooModel("characters example", _characters, _windows),
+    _model("TransformerEncoder", Encoder, symbols),
+    _model("TransformerEncoder, norm first", Encoder, symbols, norm_first=True, activation="gelu"),
+    *(_model(name, partial(Recurrent, layer), symbols, **options) for name, (layer, options) in _RECURRENT.items()),
+    _model("digits example", _digits, _images),
+    _model("characters example", _characters, _windows),
 )

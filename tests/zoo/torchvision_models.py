@@ -32,14 +32,14 @@ def resnet18() -> nn.Module:
     return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=CLASSES)
 
 
-def wide_resnet50_2(width: float = 1.0) -> nn.Module:
+def wide_resnet50_2() -> nn.Module:
     """One bottleneck for each resolution, twice as wide inside as `width_per_group` 8 would be."""
-    return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, width_per_group=round(16 * width))
+    return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, width_per_group=16)
 
 
-def resnext50_32x4d(width: float = 1.0) -> nn.Module:
+def resnext50_32x4d() -> nn.Module:
     """One bottleneck of four groups for each resolution."""
-    return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, groups=4, width_per_group=round(4 * width))
+    return ResNet(Bottleneck, [1, 1, 1, 1], num_classes=CLASSES, groups=4, width_per_group=4)
 
 
 def mobilenet_v3_small(width: float = 1.0) -> nn.Module:
@@ -69,8 +69,8 @@ def densenet121(width: float = 1.0) -> nn.Module:
 def vit_b_16(width: float = 1.0) -> nn.Module:
     """Two layers over sixteen patches, dropout in both the residual branches and attention."""
     return VisionTransformer(
-        PIXELS, 8, num_layers=2, num_heads=2, hidden_dim=round(32 * width), mlp_dim=round(64 * width), dropout=0.1,
-        attention_dropout=0.1, num_classes=CLASSES,
+        PIXELS, 8, num_layers=2, num_heads=round(2 * width), hidden_dim=round(32 * width), mlp_dim=round(64 * width),
+        dropout=0.1, attention_dropout=0.1, num_classes=CLASSES,
     )  # fmt: skip
 
 
@@ -91,16 +91,15 @@ def vgg11(width: float = 1.0) -> nn.Module:
 
 def shufflenet_v2_x1_0(width: float = 1.0) -> nn.Module:
     """Two units for each resolution, channels shuffled between branches."""
-    return ShuffleNetV2([2, 2, 2], [8, *(round(each * width) for each in (16, 32, 64, 128))], num_classes=CLASSES)
+    return ShuffleNetV2([2, 2, 2], [round(each * width) for each in (8, 16, 32, 64, 128)], num_classes=CLASSES)
 
 
-_NARROWABLE: tuple[Callable[..., nn.Module], ...] = (
-    mobilenet_v3_small, convnext_tiny, densenet121, vit_b_16, wide_resnet50_2, resnext50_32x4d, vgg11,
-    shufflenet_v2_x1_0,
+_SCALABLE: tuple[Callable[..., nn.Module], ...] = (
+    mobilenet_v3_small, convnext_tiny, densenet121, vit_b_16, vgg11, shufflenet_v2_x1_0,
 )  # fmt: skip
 
 TORCHVISION_MODELS = (
-    ZooModel("resnet18", resnet18, images),
-    *(ZooModel(make.__name__, make, images, make) for make in _NARROWABLE),
+    *(ZooModel(make.__name__, make, images) for make in (resnet18, wide_resnet50_2, resnext50_32x4d)),
+    *(ZooModel(make.__name__, make, images, make) for make in _SCALABLE),
 )
 """Those that fusing and shrinking are proved on."""

@@ -35,6 +35,10 @@ LLAMA = LlamaConfig(
     attention_dropout=0.1, max_position_embeddings=LENGTH, **_SPECIAL,
 )  # fmt: skip
 
+_WIDTHS = (
+    "hidden_size", "n_embd", "intermediate_size", "num_attention_heads", "n_head", "num_key_value_heads",
+)  # fmt: skip
+
 
 def _text(generator: torch.Generator) -> dict[str, Tensor]:
     ids, mask = torch.randint(3, SYMBOLS, (SAMPLES, LENGTH), generator=generator), torch.ones(SAMPLES, LENGTH)
@@ -52,15 +56,16 @@ def _classified(generator: torch.Generator) -> dict[str, Tensor]:
 
 
 def _zoo_model(name: str, model: Any, config: PreTrainedConfig, draw: Any, **changes: Any) -> ZooModel:
-    def make() -> nn.Module:
-        own = type(config)(**{**config.to_dict(), **changes})
-        return model(own).train()
+    def make(width: float = 1.0) -> nn.Module:
+        given = {**config.to_dict(), **changes}
+        wide = {key: round(given[key] * width) for key in _WIDTHS if given.get(key)}
+        return model(type(config)(**{**given, **wide})).train()
 
     def inputs(generator: torch.Generator) -> tuple[Any, ...]:
         named: Mapping[str, Any] = draw(generator)
         return in_order(model, named)
 
-    return ZooModel(name, make, inputs)
+    return ZooModel(name, make, inputs, make)
 
 
 _gpt2 = partial(_zoo_model, model=GPT2LMHeadModel, config=GPT2, draw=_predicted)

@@ -50,11 +50,18 @@ def test_pinned_sizes_stay():
 
 def test_a_width_that_leaves_no_channel_is_refused_with_the_smallest_that_works():
     dimensions = Dimensions()
-    with pytest.raises(
-        WidthTooSmall, match=r"no channel of stem\.weight: its axis 0 has 32.*that works is 0\.03125"
-    ) as e:
-        solve(dimensions, {"head": (dimensions.new(64),), "stem.weight": (dimensions.new(32),)}, 1 / 100)
-    assert e.value.smallest_width == 1 / 32
+    tensors = {"head": (dimensions.new(64),), "stem.weight": (dimensions.new(32),)}
+    with pytest.raises(WidthTooSmall, match=r"no channel of head: its axis 0, .* has 64.*that works is 0\.015625") as e:
+        solve(dimensions, tensors, 1 / 100)
+    assert e.value.smallest_width == 1 / 64
+
+
+@pytest.mark.parametrize(("waist", "left"), [(16, 4), (64, 8), (3, 3)])
+def test_a_narrow_waist_keeps_a_few_channels(waist, left):
+    dimensions = Dimensions()
+    squeezed = dimensions.new(waist)
+    sizes = solve(dimensions, {"wide": (dimensions.new(256),), "squeeze": (squeezed,)}, 1 / 8)
+    assert sizes.of(squeezed) == left
 
 
 @given(st.lists(st.integers(2, 300), min_size=1, max_size=4), st.floats(0.01, 1))

@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from hydro.tuner.fusion.emitter import Emitter, lane_axis
 from hydro.tuner.fusion.layout import Layout, Value
 from hydro.tuner.ops.registry import dimension_rule, lane_rule
-from hydro.tuner.shrinking.dimensions import Dims
+from hydro.tuner.shrinking.dimensions import Dim, Dims
 from hydro.tuner.shrinking.propagation import Call
 
 aten = torch.ops.aten
@@ -63,15 +63,49 @@ def select(call: Call) -> Dims:
 
 @dimension_rule(aten.slice.Tensor, aten.narrow.default)
 def slice_(call: Call) -> Dims:
-    """A part of an axis, which keeps its size; all of it changes nothing."""
+    """One of equal parts of an axis, or every n-th place; of any other part the axis keeps its size."""
     inputs = call.dims("self")
     axis = call.axis("dim", len(inputs))
-    if call.shape[axis] == call.size(inputs[axis]) and call.arguments.get("step", 1) == 1:
+    size, taken = call.size(inputs[axis]), call.shape[axis]
+    if taken == size and call.arguments.get("step", 1) == 1:
         if "length" in call.arguments:
             call.rewrite("length", inputs[axis])
         return inputs
-    call.pin(inputs[axis])
-    return (*inputs[:axis], call.new(call.shape[axis], pinned=True), *inputs[axis + 1 :])
+    part = _strided(call, inputs[axis]) or _part(call, inputs[axis], taken)
+    if part is None:
+        call.pin(inputs[axis])
+        part = call.new(taken, pinned=True)
+    return (*inputs[:axis], part, *inputs[axis + 1 :])
+
+
+def _strided(call: Call, dim: Dim) -> Dim | None:
+    """Every n-th place of [size / n][n]."""
+    size, step = call.size(dim), call.arguments.get("step", 1)
+    if step == 1 or size % step or (call["start"] or 0) >= step or _end(call, size) < size:
+        return None
+    taken, places = call.dimensions.divide(dim, (size // step, step))
+    call.pin(places)
+    if call["end"] == size:
+        call.rewrite("end", dim)
+    return taken
+
+
+def _part(call: Call, dim: Dim, taken: int) -> Dim | None:
+    """The n-th of equal parts: its bounds are multiples of a part."""
+    size, start = call.size(dim), (call["start"] or 0) % call.size(dim)
+    if "length" in call.arguments or call["step"] != 1 or taken < 2 or size % taken or start % taken:
+        return None
+    part = call.dimensions.share(dim, size // taken)
+    if start:
+        call.rewrite("start", call.new(start // taken, pinned=True) + part)
+    if _end(call, size) < size or call["end"] == size:
+        call.rewrite("end", call.new(start // taken + 1, pinned=True) + part)
+    return part
+
+
+def _end(call: Call, size: int) -> int:
+    end = call["end"]
+    return size if end is None else min(end % size if end < 0 else end, size)
 
 
 @dimension_rule(aten.select_scatter.default, aten.slice_scatter.default)

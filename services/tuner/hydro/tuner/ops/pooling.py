@@ -74,10 +74,23 @@ def grid_sampler(call: Call) -> Dims:
 
 def _pool(call: Call, spatial: int) -> Dims:
     inputs = call.dims_of(call.operands()[0])
-    call.pin(*inputs[-spatial:])
     pooled = call.node.meta["val"]
     shape = (pooled if isinstance(pooled, Tensor) else pooled[0]).shape
-    return (*inputs[:-spatial], *(call.new(int(size), pinned=True) for size in shape[-spatial:]))
+    dims = list(inputs)
+    for axis in range(-spatial, 0):
+        if not _leaves(call, axis, spatial):
+            call.pin(inputs[axis])
+            dims[axis] = call.new(int(shape[axis]), pinned=True)
+    return tuple(dims)
+
+
+def _leaves(call: Call, axis: int, spatial: int) -> bool:
+    """Windows of one place, each next to the other: nothing happens along the axis."""
+    kernel, stride, padding = (call.arguments.get(name) for name in ("kernel_size", "stride", "padding"))
+    if kernel is None or padding is None:
+        return False
+    places = [list(each or kernel) for each in (kernel, stride, padding)]
+    return all(len(each) == spatial for each in places) and [each[axis] for each in places] == [1, 1, 0]
 
 
 @lane_rule(

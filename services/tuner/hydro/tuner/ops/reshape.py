@@ -179,6 +179,20 @@ def unfold(call: Call) -> Dims:
     return (*inputs[:axis], windows, *inputs[axis + 1 :], window)
 
 
+@dimension_rule(aten.view_as_complex.default)
+def view_as_complex(call: Call) -> Dims:
+    """The last axis holds real and imaginary parts."""
+    inputs = call.dims("self")
+    call.pin(inputs[-1])
+    return inputs[:-1]
+
+
+@dimension_rule(aten.view_as_real.default)
+def view_as_real(call: Call) -> Dims:
+    """Real and imaginary parts in a last axis."""
+    return (*call.dims("self"), call.new(2, pinned=True))
+
+
 @dimension_rule(aten.diagonal.default)
 def diagonal(call: Call) -> Dims:
     """A diagonal of two axes, which keep their size."""

@@ -236,6 +236,8 @@ def broadcast_dims(call: Call, *operands: Dims) -> Dims:
 def _enter(node: Node, found: Propagation) -> None:
     value = node.meta.get("val")
     trace = found.trace
+    if not node.users:
+        return
     name = trace.parameters.get(node.name) or trace.buffers.get(node.name)
     if name is not None:
         first = trace.aliases.get(name, name)
@@ -281,6 +283,10 @@ def _apply(rule: Callable[[Call], Value], call: Call, found: Propagation) -> str
     except DimensionMismatch as mismatch:
         del found.literals[literals:]
         return str(mismatch)
+    for operand, contracted in call.contractions.items():
+        if found.origins.get(operand) == frozenset():
+            # What a table holds is data: coordinates, say, of which a model of any width has two.
+            found.dimensions.pin(contracted, f"a buffer or constant contracted by {place(call.node)}")
     if call.node not in found.origins:
         for operand in call.operands():
             contracted = call.contractions.get(operand, ())

@@ -73,8 +73,8 @@ class ShrinkReport:
         lines = []
         for each in self.solution.tensors:
             fixed = each.is_parameter and each.classified.tensor_class is TensorClass.FIXED
-            if fixed and each.pins and self.solution.width < 1:
-                lines.append(f"  {each.name}: {'; '.join(each.pins)}")
+            if fixed and any(each.kept):
+                lines.append(f"  {each.name}: {'; '.join(dict.fromkeys(why for why in each.kept if why))}")
         return lines
 
 

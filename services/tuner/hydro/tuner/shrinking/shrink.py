@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.tuner.shrinking.classification import Classified, TensorClass, classify
+from hydro.tuner.shrinking.dimensions import Dim, Dimensions
 from hydro.tuner.shrinking.initial_values import Distribution, measure, resampled
 from hydro.tuner.shrinking.parametrization import Parametrization
 from hydro.tuner.shrinking.programs import Program, Programs, build_program
@@ -89,7 +91,7 @@ def shrink(
     Raises:
         InvalidArgument: the width is not in (0, 1], or p not in [0, 1].
         NotTraceable: the model cannot be exported, with the user's line.
-        WidthTooSmall: a dimension would have no channel left.
+        WidthTooSmall: the widest dimension would have no channel left.
     """
     _check(width, feature_learning)
     keywords = dict(example_keywords or {})
@@ -138,11 +140,17 @@ def _solve(found: Propagation, model: nn.Module, width: float, multiplied_readou
                 shape=tuple(sizes.of(dim) for dim in dims),
                 classified=_class(found, sizes, name, name in parameters, multiplied_readout),
                 initial=measure(values, is_parameter=name in parameters),
-                pins=tuple(dict.fromkeys(pin for dim in dims for pin in found.dimensions.pins(dim))),
+                kept=tuple(_why_kept(found.dimensions, sizes, dim, width) for dim in dims),
                 aliases=tuple(other for other, first in aliases.items() if first == name and other != name),
             )
         )
     return Solution(width, multiplied_readout, tuple(solved), tuple(str(each) for each in found.blocking))
+
+
+def _why_kept(dimensions: Dimensions, sizes: Sizes, dim: Dim, width: float) -> str:
+    if width == 1 or sizes.of(dim) != dimensions.size(dim) or dimensions.size(dim) == 1:
+        return ""
+    return "; ".join(dimensions.pins(dim)) or "what it stands beside shrinks in its place, or it is narrow already"
 
 
 def _class(found: Propagation, sizes: Sizes, name: str, is_parameter: bool, multiplied_readout: bool) -> Classified:
@@ -173,7 +181,7 @@ def _kept(solution: Solution, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 def _prove(program: Program, found: Propagation, solution: Solution) -> None:
     """Runs the surrogate's graph on shapes alone: it must run, and give what the target gives."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
         inputs = [_fake_input(node, found, solution) for node in found.trace.graph.find_nodes(op="placeholder")]
         try:
             outputs = torch.fx.Interpreter(program.graph_module).run(*inputs)

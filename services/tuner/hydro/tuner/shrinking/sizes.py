@@ -9,17 +9,19 @@ from hydro.kit.errors import InvalidArgument
 from hydro.tuner.shrinking.dimensions import Dim, Dimensions, Dims
 
 _TOLERANCE = 1e-9
+_FEWEST_CHANNELS = 4
+"""Below, one dead unit blocks a whole layer."""
 
 
 class WidthTooSmall(InvalidArgument):
-    """A dimension would have no channel left; `smallest_width` is the smallest that works for the whole model."""
+    """Even the widest dimension would have no channel left; `smallest_width` is the smallest that works."""
 
     default_reason = "WIDTH_TOO_SMALL"
 
     def __init__(self, tensor: str, axis: int, size: int, width: float, smallest_width: float) -> None:
         super().__init__(
-            f"width {width:g} leaves no channel of {tensor}: its axis {axis} has {size}, and {size} x {width:g} is less"
-            f" than one; the smallest width that works is {smallest_width:g}"
+            f"width {width:g} leaves no channel of {tensor}: its axis {axis}, the widest of all, has {size}, and"
+            f" {size} x {width:g} is less than one; the smallest width that works is {smallest_width:g}"
         )
         self.tensor = tensor
         self.smallest_width = smallest_width
@@ -52,19 +54,20 @@ def solve(dimensions: Dimensions, tensors: Mapping[str, Dims], width: float) -> 
     """Sizes such that every dimension of every tensor is as near to `width` of the target's as whole numbers allow.
 
     Of several atoms in a dimension the first of the lowest rank shrinks: heads before what is inside a head, which
-    keeps attention's scale; the others shrink only by what it cannot give.
+    keeps attention's scale; the others shrink only by what it cannot give. Narrow dimensions, such as the waist of a
+    squeeze-and-excitation block, keep a few channels: factors go by the true ratios.
 
     Raises:
-        WidthTooSmall: names the tensor whose dimension needs the largest width.
+        WidthTooSmall: the widest dimension would have no channel left.
     """
     free = [
         (name, axis, dim, _free(dimensions, dim)) for name, dims in tensors.items() for axis, dim in enumerate(dims)
     ]
-    _check_width(dimensions, free, width)
+    minimum = _minimum(dimensions, free, width)
     chosen: dict[int, int] = {}
     # Dimensions of several atoms first: alone, an atom could not know that another one is to shrink in its place.
     for _, _, _, atoms in sorted(free, key=lambda each: -len(each[3])):
-        _choose(dimensions, atoms, width, chosen)
+        _choose(dimensions, atoms, max(width, minimum / dimensions.size(atoms)), chosen)
     return Sizes(dimensions, chosen)
 
 
@@ -74,19 +77,15 @@ def _free(dimensions: Dimensions, dim: Dim) -> Dim:
     )
 
 
-def _check_width(dimensions: Dimensions, free: list[tuple[str, int, Dim, Dim]], width: float) -> None:
-    # An atom that has others beside it elsewhere may give way to them: there the whole counts.
-    shared = {atom for *_, atoms in free if len(atoms) > 1 for atom in atoms}
-    shrinking = [
-        (dimensions.size(atoms), name, axis, dim)
-        for name, axis, dim, atoms in free
-        if atoms and (len(atoms) > 1 or atoms[0] not in shared)
-    ]
+def _minimum(dimensions: Dimensions, free: list[tuple[str, int, Dim, Dim]], width: float) -> int:
+    """The fewest channels that a dimension is left with, unless it has fewer itself."""
+    shrinking = [(dimensions.size(atoms), name, axis, dim) for name, axis, dim, atoms in free if atoms]
     if not shrinking:
-        return
-    channels, name, axis, dim = min(shrinking, key=lambda each: each[0])
+        return 1
+    channels, name, axis, dim = max(shrinking, key=lambda each: each[0])
     if channels * width < 1 - _TOLERANCE:
         raise WidthTooSmall(name, axis, dimensions.size(dim), width, 1 / channels)
+    return min(_FEWEST_CHANNELS, math.floor(channels * width + _TOLERANCE))
 
 
 def _choose(dimensions: Dimensions, atoms: Dim, width: float, chosen: dict[int, int]) -> None:

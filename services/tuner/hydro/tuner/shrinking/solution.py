@@ -30,8 +30,8 @@ class TensorSolution:
     shape: tuple[int, ...]
     classified: Classified
     initial: InitialValues
-    pins: tuple[str, ...] = ()
-    """Why dimensions keep their size."""
+    kept: tuple[str, ...] = ()
+    """For each axis why it keeps its size, "" where it does not."""
     aliases: tuple[str, ...] = ()
     """Further names of the same tensor."""
 
@@ -111,6 +111,6 @@ def _tensor_from(fields: Mapping[str, Any]) -> TensorSolution:
             classified["reason"],
         ),
         initial=InitialValues(Distribution(initial["distribution"]), initial["mean"], initial["std"]),
-        pins=tuple(fields["pins"]),
+        kept=tuple(fields["kept"]),
         aliases=tuple(fields["aliases"]),
     )

@@ -43,7 +43,7 @@ def build_surrogate(
 
     Raises:
         NotTraceable: the model cannot be exported, or the task's loss does not call it.
-        WidthTooSmall: a dimension would have no channel left.
+        WidthTooSmall: the widest dimension would have no channel left.
     """
     model = build_target(task, hyperparameters, seed=seed, solution=solution)
     batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
