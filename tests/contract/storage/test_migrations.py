@@ -11,7 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from hydro.coordinator.names import StudyName
+from hydro.coordinator.bundle import MemoryMiss
+from hydro.coordinator.names import DeviceName, StudyName
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.storage.schema import metadata
 from hydro.coordinator.study import StudyState
@@ -51,12 +52,15 @@ async def test_a_database_of_a_released_schema_is_brought_up_to_date_with_its_ro
     trials = await storage.run(lambda tx: tx.trials.all(STUDY))
     surrogate = await storage.run(lambda tx: tx.surrogates.of_study(STUDY))
     leases = await storage.run(lambda tx: tx.leases.active())
+    misses = await storage.run(lambda tx: tx.surrogates.misses(STUDY))
     await storage.close()
     assert await differences(empty_database_url) == []
     assert study.state is StudyState.SEARCHING and study.spec.search_space.parameters[0].domain.max == 1e22
     assert [trial.state for trial in trials] == [TrialState.PAUSED, TrialState.RUNNING, TrialState.RUNNING]
     assert trials[0].measurements[0].metrics == {"loss": 0.5} and trials[0].checkpoint is not None
     assert surrogate is not None and surrogate.record == b"\x00\x01" and len(leases) == 1
+    known = [MemoryMiss(8, 2**32, refused=True)] if "memory_miss" in dump.read_text() else []
+    assert misses.get(DeviceName("devices/cpu-0"), []) == known
 
 
 def test_every_migration_has_a_database_of_its_schema():

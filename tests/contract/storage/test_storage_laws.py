@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydro.coordinator.bundle import Execution, PlannedBundle
+from hydro.coordinator.bundle import Execution, MemoryMiss, PlannedBundle
 from hydro.coordinator.device import DRAIN_DEVICE, LOSE_DEVICE, Device, DeviceKind, DeviceState
 from hydro.coordinator.lease import EXPIRE_LEASE, RELEASE_LEASE, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName
@@ -211,6 +211,28 @@ async def test_a_bundle_is_read_as_it_was_planned(storage):
     written = await storage.run(write)
     read = await storage.run(lambda tx: tx.bundles.get(written.number))
     assert written.plan == plan and read.plan == replace(plan, trials=())
+
+
+async def test_of_each_count_that_missed_its_memory_the_most_that_was_held_is_kept(storage):
+    other = DeviceName("devices/cpu-1")
+
+    async def write(tx: Transaction):
+        await add_study(tx)
+        await tx.surrogates.note_misses(STUDY, DEVICE, [MemoryMiss(8, 300, refused=True)])
+        await tx.surrogates.note_misses(
+            STUDY, DEVICE, [MemoryMiss(8, 200, refused=True), MemoryMiss(8, 250, refused=False)]
+        )
+        await tx.surrogates.note_misses(STUDY, other, [MemoryMiss(4, 2**40, refused=False)])
+        await tx.surrogates.note_misses(STUDY, other, [MemoryMiss(4, 2**41, refused=False)])
+
+    await storage.run(write)
+    found = await storage.run(lambda tx: tx.surrogates.misses(STUDY))
+    assert {name: set(misses) for name, misses in found.items()} == {
+        DEVICE: {MemoryMiss(8, 300, refused=True), MemoryMiss(8, 250, refused=False)},
+        other: {MemoryMiss(4, 2**41, refused=False)},
+    }
+    await storage.run(lambda tx: tx.studies.delete(STUDY))
+    assert await storage.run(lambda tx: tx.surrogates.misses(STUDY)) == {}
 
 
 async def test_a_device_has_one_bundle_at_a_time(storage):

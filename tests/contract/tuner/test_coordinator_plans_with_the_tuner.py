@@ -111,9 +111,20 @@ async def test_a_study_long_enough_has_its_bundles_compiled_by_the_worker(client
     asked = study(max_steps)
     surrogate = await ready_surrogate(client, asked)
     assert {request.max_steps for request in builder.requests} == {max_steps}
-    (plan,) = await client.plan_bundles(surrogate, asked, trials(8), [DEVICE])
+    (plan,) = await client.plan_bundles(surrogate, asked, trials(8), [DEVICE], {})
     assert plan.execution is coordinator_bundle.Execution[execution.name]
     assert read_by_a_worker(plan, asked) is execution
+
+
+async def test_a_plan_stays_under_what_the_device_refused(client, builder):
+    asked = study(100)
+    surrogate = await ready_surrogate(client, asked)
+    misses = {DEVICE.name: [coordinator_bundle.MemoryMiss(8, 500, refused=True)]}
+    plans = await client.plan_bundles(surrogate, asked, trials(8), [DEVICE], misses)
+    assert {plan.micro_lanes for plan in plans} == {4}
+    other = Device(DeviceName("devices/1"), DeviceKind.CPU)
+    (plan,) = await client.plan_bundles(surrogate, asked, trials(8), [other], misses)
+    assert plan.micro_lanes == 8
 
 
 @pytest.mark.parametrize("execution", list(coordinator_bundle.Execution))

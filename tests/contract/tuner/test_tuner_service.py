@@ -320,6 +320,15 @@ async def test_a_compiled_form_that_cannot_have_been_measured_is_refused(tuner):
     }
 
 
+async def test_a_memory_miss_that_nobody_can_have_met_is_refused(tuner):
+    device = tuner_service_pb2.PlannedDevice(memory_misses=[bundle_pb2.MemoryMiss(lanes=0, memory_bytes=-1)])
+    with pytest.raises(InvalidArgument) as refused:
+        await tuner.PlanBundles(tuner_service_pb2.PlanBundlesRequest(devices=[device]))
+    assert {violation.field for violation in refused.value.violations} == {
+        f"devices[0].memory_misses[0].{field}" for field in ("lanes", "memory_bytes")
+    }
+
+
 async def test_a_profile_that_cannot_have_been_measured_is_refused(tuner):
     profile = surrogate_pb2.Profile(fused=[surrogate_pb2.ProfilePoint(lanes=0, step_seconds=0)])
     request = tuner_service_pb2.PlanBundlesRequest(surrogate=surrogate_pb2.Surrogate(profile=profile))

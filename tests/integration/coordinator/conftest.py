@@ -44,6 +44,7 @@ class FakeTuner(tuner_service_pb2_grpc.TunerServiceServicer):
         self.state = surrogate_pb2.SURROGATE_STATE_READY
         self.reason = ""
         self.warnings = ["runs unfused"]
+        self.planned: list[tuner_service_pb2.PlanBundlesRequest] = []
 
     async def CreateSurrogate(self, request, context):
         return surrogate_pb2.Surrogate(
@@ -62,6 +63,7 @@ class FakeTuner(tuner_service_pb2_grpc.TunerServiceServicer):
         )
 
     async def PlanBundles(self, request, context):
+        self.planned.append(request)
         by_batch: dict[int, list[str]] = {}
         for trial in request.trials:
             by_batch.setdefault(trial.hyperparameters["batch"].int_value, []).append(trial.trial)
@@ -194,7 +196,7 @@ class Worker:
             worker_service_pb2.ReleaseLeaseRequest(lease=lease.name, fencing_token=lease.fencing_token)
         )
 
-    async def report(self, lease, sequence, reports, free_lanes=0):
+    async def report(self, lease, sequence, reports, free_lanes=0, memory_misses=()):
         request = worker_service_pb2.ReportMeasurementsRequest(
             lease=lease.name,
             fencing_token=lease.fencing_token,
@@ -203,6 +205,7 @@ class Worker:
             free_lanes=free_lanes,
             device_seconds=0.5,
             fusion_count=len(reports),
+            memory_misses=memory_misses,
         )
 
         async def requests():

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2, worker_service_pb2
-from hydro.api.type.v1 import metric_pb2, search_space_pb2
+from hydro.api.type.v1 import bundle_pb2, metric_pb2, search_space_pb2
 from hydro.kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 
 SUCCEEDED = study_pb2.STUDY_STATE_SUCCEEDED
@@ -159,6 +159,26 @@ async def test_a_message_sent_again_gets_the_same_answer(coordinator, make_worke
     assert [lane.trial for lane in first.insertions] == [lane.trial for lane in second.insertions]
     study = await coordinator.studies.GetStudy(study_service_pb2.GetStudyRequest(name=NAME))
     assert study.statistics.device_seconds == pytest.approx(0.5)
+
+
+async def test_what_a_worker_says_of_memory_reaches_the_plans_for_its_device(
+    coordinator, tuner, make_worker, make_study_request, tmp_path
+):
+    worker = make_worker(coordinator, "devices/cpu-0")
+    await worker.register()
+    await coordinator.studies.CreateStudy(make_study_request(tmp_path))
+    lease = await worker.acquire(wait_seconds=20)
+    met = bundle_pb2.MemoryMiss(lanes=4, memory_bytes=2**33, refused=True)
+    await worker.report(lease, 1, [], memory_misses=[met])
+    release = worker_service_pb2.ReleaseLeaseRequest(lease=lease.name, fencing_token=lease.fencing_token)
+    await coordinator.workers.ReleaseLease(release)
+    assert await worker.acquire(wait_seconds=20) is not None
+    first, last = tuner.planned[0], tuner.planned[-1]
+    assert [list(device.memory_misses) for device in first.devices] == [[]]
+    assert [list(device.memory_misses) for device in last.devices] == [[met]]
+    assert {request.max_steps for request in tuner.planned} == {4}
+    with pytest.raises(InvalidArgument, match="memory_misses"):
+        await worker.report(lease, 2, [], memory_misses=[bundle_pb2.MemoryMiss(lanes=0)])
 
 
 async def test_metrics_that_are_not_finite_fail_their_trial_alone(

@@ -103,7 +103,7 @@ class FakeSqueezer:
 
 
 class OneBundlePerTrial:
-    async def plan_bundles(self, surrogate, study, trials, devices):
+    async def plan_bundles(self, surrogate, study, trials, devices, misses):
         return [
             PlannedBundle(study.name, TrialKind.SEARCH, (trial.name.number,), max_lanes=4, segment_seconds=0.01)
             for trial in trials

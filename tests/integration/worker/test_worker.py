@@ -296,6 +296,10 @@ def test_a_bundle_that_runs_out_of_memory_trains_on_and_later_ones_begin_smaller
     assert {("3", 8), ("4", 8)} <= measured.keys()
     assert {each.fusion_count for each in fake.rounds} == {1}
     assert any("out of memory with 2 at once" in report.log for each in fake.rounds for report in each.reports)
+    told = [(each.lease, miss.lanes, miss.refused) for each in fake.rounds for miss in each.memory_misses]
+    first, second = fake.released[1:]
+    assert told == [(first.lease, 3, True), (second.lease, 2, True)]
+    assert all(miss.memory_bytes > 0 for each in fake.rounds for miss in each.memory_misses)
     assert [each.failure for each in fake.released[1:]] == ["", ""]
 
 
@@ -318,6 +322,7 @@ def test_lanes_that_an_optimizer_left_half_done_begin_again_from_their_checkpoin
     fake.offer(lane(0), lane(1))
     run_worker()
     assert steps == [2] * 6 + [1] * 8
+    assert [(miss.lanes, miss.refused) for each in fake.rounds for miss in each.memory_misses] == [(2, True)]
     measured = fake.measured()
     for key, metrics in undisturbed.items():
         assert measured[key] == pytest.approx(metrics)

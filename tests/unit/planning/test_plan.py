@@ -55,6 +55,30 @@ def test_no_bundle_needs_more_memory_than_its_device_has():
     assert lanes(bundles) == [7, 7, 6]
 
 
+@pytest.mark.parametrize(
+    ("misses", "execution", "at_once"),
+    [
+        ([], Execution.FUSED, 32),
+        ([MemoryMiss(32, 0)], Execution.FUSED, 16),
+        ([MemoryMiss(7, 0), MemoryMiss(16, 0)], Execution.FUSED, 3),
+        ([MemoryMiss(1, 0)], Execution.SEPARATE, 1),
+        ([MemoryMiss(32, 5000, refused=False)], Execution.FUSED, 32),
+    ],
+)
+def test_a_device_runs_at_most_half_of_what_it_refused_at_once(misses, execution, at_once):
+    roomy = PlannedDevice("devices/0", misses=tuple(misses))
+    bundles = plan_bundles(DISPATCH_BOUND, ROLES, trials(64), [roomy])
+    assert {(bundle.execution, bundle.micro_lanes) for bundle in bundles} == {(execution, at_once)}
+
+
+def test_what_a_device_held_is_expected_there_again_and_not_on_another():
+    small = PlannedDevice("devices/0", 4000, misses=(MemoryMiss(8, 3000, refused=False),))
+    other = PlannedDevice("devices/1", 4000)
+    learned, same = (choose_sizing(DISPATCH_BOUND, device) for device in (small, other))
+    assert (learned.micro_lanes, same.micro_lanes) == (10, 32)
+    assert learned.memory_bytes >= 3000
+
+
 def test_a_bundle_that_ran_out_of_memory_is_planned_smaller():
     learned = replace(DISPATCH_BOUND, misses=(MemoryMiss(8, 1200),))
     (bundle, *_) = plan_bundles(learned, ROLES, trials(20), exclusive(1, memory_bytes=1000))

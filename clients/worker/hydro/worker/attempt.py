@@ -17,6 +17,7 @@ from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, MemoryMiss
 from hydro.tuner.training.out_of_memory import free_unused, is_out_of_memory
+from hydro.tuner.training.peak_memory import peak_bytes
 from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.bundle import BundleBuilder
 from hydro.worker.device import Workplace
@@ -63,6 +64,7 @@ class Attempt:
         self._held = grant.recipe.max_lanes
         """The most lanes that the trainer holds."""
         self._noted_misses = 0
+        self._untold: tuple[MemoryMiss, ...] = ()
         self._checkpointed_at = monotonic()
 
     def run(self) -> None:
@@ -156,6 +158,7 @@ class Attempt:
 
     def _hold_fewer_than(self, lanes: int) -> None:
         """There was no room for so many: some wait until others have left."""
+        self._note_misses()
         self._held = max(len(self._running.lanes), lanes // 2, 1)
         structlog.get_logger().warning("out of memory: lanes wait for others to leave", lanes=lanes, held=self._held)
         if lanes == 1:
@@ -181,18 +184,22 @@ class Attempt:
         misses = self._running.misses[self._noted_misses :]
         if misses:
             self._noted_misses += len(misses)
-            self._builder.learn(misses)
-            self._note(self._running.report, [status.trial for status in self._running.lanes])
+            self._learn(misses)
+
+    def _learn(self, misses: Sequence[MemoryMiss]) -> None:
+        """Keeps to it from now on, and tells at once: a process that runs out of memory may not live to tell later."""
+        self._builder.learn(misses)
+        self._note(self._running.report, [status.trial for status in self._running.lanes])
+        self._untold = (*self._untold, *misses)
+        self._tell([])
 
     def _begin_smaller(self, reason: str) -> None:
         """Has lanes begin again with fewer at once, then as separate models, then with fewer of them."""
         self._note_misses()
         held, at_once = self._running.lanes, self._running.fusion_count
-        is_grouped = self._execution is not Execution.SEPARATE
-        if is_grouped and at_once > 1:
-            self._builder.learn([MemoryMiss(at_once, 0)])
-        elif is_grouped:
-            self._execution = Execution.SEPARATE
+        if self._execution is not Execution.SEPARATE:
+            self._learn([MemoryMiss(at_once, peak_bytes(self._builder.device))])
+            self._execution = Execution.SEPARATE if at_once == 1 else self._execution
         elif len(held) > 1:
             self._held = len(held) // 2
         else:
@@ -279,7 +286,8 @@ class Attempt:
         """One round; then what the answer says is done."""
         failed = [each.trial for each in news if each.failure]
         free = max(0, min(self._recipe.max_lanes, self._held) - len(self._lanes.keys() - set(failed)))
-        answer = self._reporter.report(news, free, self._running.fusion_count)
+        answer = self._reporter.report(news, free, self._running.fusion_count, self._untold)
+        self._untold = ()
         self._drop(failed + [trial for trial, verdict in answer.verdicts.items() if self._ends(trial, verdict)])
         self._admit(answer.insertions)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from hydro.api.coordinator.v1 import device_service_pb2 as device_pb
 from hydro.api.coordinator.v1 import worker_service_pb2 as worker_pb
 from hydro.api.type.v1 import bundle_pb2, metric_pb2, task_pb2
@@ -102,6 +104,7 @@ def from_round(grant: Grant, spoken: Round) -> worker_pb.ReportMeasurementsReque
         free_lanes=spoken.free_lanes,
         device_seconds=spoken.device_seconds,
         fusion_count=spoken.fusion_count,
+        memory_misses=[bundle_pb2.MemoryMiss(**asdict(miss)) for miss in spoken.misses],
     )
 
 

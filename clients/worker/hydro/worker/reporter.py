@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from hydro.tuner.training.lane import MemoryMiss
 from hydro.worker.coordinator import ReportStream
 from hydro.worker.lease import LeaseKeeper
 from hydro.worker.round import Answer, LaneNews, Round
@@ -18,7 +19,9 @@ class Reporter:
         self._worked_seconds = worked_seconds
         self._sequence = 0
 
-    def report(self, news: Sequence[LaneNews], free_lanes: int, fusion_count: int) -> Answer:
+    def report(
+        self, news: Sequence[LaneNews], free_lanes: int, fusion_count: int, misses: Sequence[MemoryMiss] = ()
+    ) -> Answer:
         """Gives the coordinator's answer.
 
         Raises:
@@ -26,7 +29,8 @@ class Reporter:
         """
         self._keeper.ensure()
         self._sequence += 1
-        spoken = Round(self._sequence, tuple(news), free_lanes, self._worked_seconds(), fusion_count)
+        worked = self._worked_seconds()
+        spoken = Round(self._sequence, tuple(news), free_lanes, worked, fusion_count, tuple(misses))
         answer = self._keeper.insist(lambda: self._stream.exchange(spoken))
         if answer.release_requested:
             self._keeper.request_release()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hydro.kit.artifacts import StoredArtifact
+from hydro.tuner.training.lane import MemoryMiss
 from hydro.worker.recipe import Lane
 
 
@@ -42,6 +43,8 @@ class Round:
     device_seconds: float
     """Worked since the round before."""
     fusion_count: int
+    misses: tuple[MemoryMiss, ...] = ()
+    """Since the round before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,15 @@ class Execution(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryMiss:
+    """So many lanes at once held more of a device's memory than was planned, or were refused more than that."""
+
+    lanes: int
+    memory_bytes: int
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedBundle:
     """Trials that fit one grouped model, and what it needs of a device.
 

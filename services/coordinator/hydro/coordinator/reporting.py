@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hydro.coordinator.bell import Bell
-from hydro.coordinator.bundle import Bundle
+from hydro.coordinator.bundle import Bundle, MemoryMiss
 from hydro.coordinator.device import Device, DeviceKind, DeviceState
 from hydro.coordinator.judgement import LaneReport, judge
 from hydro.coordinator.lease import Lease, lease_lost
@@ -30,6 +30,7 @@ class ReportMessage:
     free_lanes: int = 0
     device_seconds: float = 0.0
     fusion_count: int = 0
+    misses: tuple[MemoryMiss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,8 @@ async def _study_of(tx: Transaction, message: ReportMessage) -> Study:
 async def _account(tx: Transaction, turn: _Round) -> None:
     message, numbers = turn.message, [lane.name.number for lane in turn.lanes]
     await tx.bundles.note(turn.bundle.number, message.fusion_count, message.device_seconds)
+    if message.misses and turn.bundle.plan.kind is TrialKind.SEARCH:
+        await tx.surrogates.note_misses(turn.study.name, turn.device.name, message.misses)
     if numbers and message.device_seconds > 0:
         await tx.trials.add_device_seconds(turn.study.name, numbers, message.device_seconds / len(numbers))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from hydro.coordinator.bundle import PlannedBundle
+from hydro.coordinator.bundle import MemoryMiss, PlannedBundle
 from hydro.coordinator.device import Device
-from hydro.coordinator.names import SurrogateName
+from hydro.coordinator.names import DeviceName, SurrogateName
 from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.study import Study, StudySpec
 from hydro.coordinator.surrogate import Surrogate
@@ -26,9 +26,14 @@ class Tuner(Protocol):
         ...
 
     async def plan_bundles(
-        self, surrogate: Surrogate, study: Study, trials: Sequence[Trial], devices: Sequence[Device]
+        self,
+        surrogate: Surrogate,
+        study: Study,
+        trials: Sequence[Trial],
+        devices: Sequence[Device],
+        misses: Mapping[DeviceName, Sequence[MemoryMiss]],
     ) -> Sequence[PlannedBundle]:
-        """Puts each trial into one bundle, for these idle devices; pure."""
+        """Puts each trial into one bundle, for these idle devices and with what the study's bundles met there; pure."""
         ...
 
     async def transfer(

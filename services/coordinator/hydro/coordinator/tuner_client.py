@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import grpc
 
 from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2, tuner_service_pb2_grpc
 from hydro.api.type.v1 import bundle_pb2
-from hydro.coordinator.bundle import Execution, PlannedBundle
+from hydro.coordinator.bundle import Execution, MemoryMiss, PlannedBundle
 from hydro.coordinator.device import Device
 from hydro.coordinator.messages import (
     artifact_of,
@@ -16,7 +17,7 @@ from hydro.coordinator.messages import (
     task_message,
     verification_message,
 )
-from hydro.coordinator.names import SurrogateName, TrialName
+from hydro.coordinator.names import DeviceName, SurrogateName, TrialName
 from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.study import Study, StudySpec
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
@@ -68,7 +69,12 @@ class TunerClient:
         return surrogate_of(message)
 
     async def plan_bundles(
-        self, surrogate: Surrogate, study: Study, trials: Sequence[Trial], devices: Sequence[Device]
+        self,
+        surrogate: Surrogate,
+        study: Study,
+        trials: Sequence[Trial],
+        devices: Sequence[Device],
+        misses: Mapping[DeviceName, Sequence[MemoryMiss]],
     ) -> Sequence[PlannedBundle]:
         """Puts each trial into one bundle, for these idle devices."""
         request = tuner_service_pb2.PlanBundlesRequest(surrogate=_record(surrogate), max_steps=study.spec.max_steps)
@@ -80,7 +86,10 @@ class TunerClient:
             )
         for device in devices:
             request.devices.add(
-                device=str(device.name), memory_bytes=device.memory_bytes, bubble_seconds=device.bubble_seconds
+                device=str(device.name),
+                memory_bytes=device.memory_bytes,
+                bubble_seconds=device.bubble_seconds,
+                memory_misses=[bundle_pb2.MemoryMiss(**asdict(miss)) for miss in misses.get(device.name, ())],
             )
         answer = await self._stub.PlanBundles(request, timeout=DEADLINE_SECONDS)
         return [_bundle_of(study, each) for each in answer.bundles]

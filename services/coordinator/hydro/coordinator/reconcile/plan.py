@@ -66,7 +66,8 @@ async def _plan_search(
         return
     trials = await storage.run(lambda tx: plannable(tx, study, surrogate, patience))
     if trials:
-        bundles = await tuner.plan_bundles(surrogate, study, trials, idle)
+        misses = await storage.run(lambda tx: tx.surrogates.misses(study.name))
+        bundles = await tuner.plan_bundles(surrogate, study, trials, idle, misses)
         await _place(storage, bell, allocate(bundles, idle))
 
 

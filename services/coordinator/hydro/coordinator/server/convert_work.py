@@ -6,6 +6,7 @@ import math
 
 from hydro.api.coordinator.v1 import device_service_pb2, worker_service_pb2
 from hydro.api.type.v1 import bundle_pb2
+from hydro.coordinator.bundle import MemoryMiss
 from hydro.coordinator.device import REGISTERED, Device, DeviceKind
 from hydro.coordinator.judgement import LaneReport
 from hydro.coordinator.messages import (
@@ -88,6 +89,10 @@ def report_message(request: worker_service_pb2.ReportMeasurementsRequest) -> Rep
     for index, report in enumerate(request.reports):
         if not (0 <= report.steps <= MAX_STEPS and 0 <= report.measurement.step <= MAX_STEPS):
             violations.append(FieldViolation(f"reports[{index}].steps", f"is not in [0, {MAX_STEPS}]"))
+    for index, miss in enumerate(request.memory_misses):
+        if miss.lanes < 1 or miss.memory_bytes < 0:
+            said = f"has {miss.lanes} lanes and {miss.memory_bytes} bytes: give 1 lane or more, and 0 bytes or more"
+            violations.append(FieldViolation(f"memory_misses[{index}]", said))
     if violations:
         raise InvalidArgument.of(violations)
     return ReportMessage(
@@ -98,6 +103,7 @@ def report_message(request: worker_service_pb2.ReportMeasurementsRequest) -> Rep
         free_lanes=request.free_lanes,
         device_seconds=request.device_seconds,
         fusion_count=request.fusion_count,
+        misses=tuple(MemoryMiss(miss.lanes, miss.memory_bytes, miss.refused) for miss in request.memory_misses),
     )
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from hydro.coordinator.names import StudyName, SurrogateName
+from hydro.coordinator.bundle import MemoryMiss
+from hydro.coordinator.names import DeviceName, StudyName, SurrogateName
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import artifact_document, artifact_of, clean
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 
 _SURROGATE = schema.surrogate
+_MISS = schema.memory_miss
 _REQUEST = schema.request
 
 
@@ -61,6 +64,23 @@ class PostgresSurrogates:
             artifact=artifact_of(row.artifact),
             record=row.record,
         )
+
+    async def note_misses(self, study: StudyName, device: DeviceName, misses: Sequence[MemoryMiss]) -> None:
+        """Keeps what the study's bundles met on a device: of each kind and count the most that was held."""
+        for miss in misses:
+            said = insert(_MISS).values(study=str(study), device=str(device), **asdict(miss))
+            most = func.greatest(_MISS.c.memory_bytes, said.excluded.memory_bytes)
+            await self._session.execute(
+                said.on_conflict_do_update(index_elements=_MISS.primary_key.columns, set_={"memory_bytes": most})
+            )
+
+    async def misses(self, study: StudyName) -> Mapping[DeviceName, Sequence[MemoryMiss]]:
+        """Gives what was met, by device."""
+        query = select(_MISS).where(_MISS.c.study == str(study)).order_by(_MISS.c.device, _MISS.c.lanes)
+        found: dict[DeviceName, list[MemoryMiss]] = {}
+        for row in await self._session.rows(query):
+            found.setdefault(DeviceName(row.device), []).append(MemoryMiss(row.lanes, row.memory_bytes, row.refused))
+        return found
 
 
 class PostgresRequests:

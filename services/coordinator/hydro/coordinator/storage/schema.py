@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -187,6 +188,16 @@ surrogate = Table(
     UniqueConstraint("study"),
 )
 
+memory_miss = Table(
+    "memory_miss",
+    metadata,
+    Column("study", Text, ForeignKey("study.name", ondelete="CASCADE"), primary_key=True),
+    Column("device", Text, primary_key=True),
+    Column("lanes", Integer, primary_key=True),
+    Column("refused", Boolean, primary_key=True),
+    Column("memory_bytes", BigInteger, nullable=False),
+)
+
 request = Table(
     "request",
     metadata,
@@ -221,6 +232,7 @@ __all__ = [
     "device",
     "lease",
     "measurement",
+    "memory_miss",
     "metadata",
     "request",
     "study",

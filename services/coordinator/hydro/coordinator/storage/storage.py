@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from hydro.coordinator.bundle import Bundle, PlannedBundle
+from hydro.coordinator.bundle import Bundle, MemoryMiss, PlannedBundle
 from hydro.coordinator.device import Device, DeviceState
 from hydro.coordinator.lease import Lease, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName, SurrogateName, TrialName
@@ -251,6 +251,12 @@ class Surrogates(Protocol):
 
     async def of_study(self, study: StudyName) -> Surrogate | None:
         """Gives the study's surrogate."""
+
+    async def note_misses(self, study: StudyName, device: DeviceName, misses: Sequence[MemoryMiss]) -> None:
+        """Keeps what the study's bundles met on a device: of each kind and count the most that was held."""
+
+    async def misses(self, study: StudyName) -> Mapping[DeviceName, Sequence[MemoryMiss]]:
+        """Gives what was met, by device."""
 
 
 class Requests(Protocol):

@@ -36,7 +36,7 @@ def predict_memory(
     Args:
         measured: Lanes and bytes of the bundles measured, one at least.
         lanes: Of the bundle in question.
-        misses: What is known to have failed.
+        misses: What is known to have held more, or to have failed.
 
     Raises:
         ValueError: Nothing was measured.

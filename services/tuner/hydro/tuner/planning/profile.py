@@ -71,7 +71,7 @@ class Profile:
     lane_memory_bytes: int = 0
     """What each further lane holds while others run: its parameters and its optimizer's state."""
     misses: tuple[MemoryMiss, ...] = ()
-    """Bundles that ran out of memory when they were trained, whatever had been measured."""
+    """Bundles that held more or ran out of memory when they were trained, whatever had been measured."""
 
     compiled: CompiledPoint | None = None
     """None: not measured, since it could not pay, or not to be had."""

@@ -8,6 +8,7 @@ from math import ceil
 
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.training.execution import Execution
+from hydro.tuner.training.lane import MemoryMiss
 
 NEAR_PEAK = 0.97
 """A fusion count is large enough at this share of the peak throughput: the curve is flat beyond, and a longer bundle
@@ -30,6 +31,12 @@ class PlannedDevice:
     """0: not known, and not a limit."""
     bubble_seconds: float = 0.0
     """The longest recurring bubble of a slot. 0: exclusive."""
+    misses: tuple[MemoryMiss, ...] = ()
+    """Of bundles of the surrogate in question."""
+
+    def runs_at_once(self, lanes: int) -> bool:
+        """Tells whether so many lanes at once are known to be too many no longer: half of what was refused."""
+        return all(lanes <= miss.lanes // 2 for miss in self.misses if miss.refused)
 
     def holds(self, memory_bytes: int, segment_seconds: float) -> bool:
         """Tells whether a bundle with these needs runs here."""
@@ -73,6 +80,7 @@ def choose_sizing(
         at_first: How many of them a bundle would start with; None: all, and as many as run at once.
         steps: How many a bundle has left to earn a compilation in; 0: as many as the profile was measured for.
     """
+    profile = replace(profile, misses=(*profile.misses, *device.misses))
     points = _fitting_points(profile, device)
     best = smallest_near_peak(profile, points, lanes)
     separate_fits = device.holds(profile.separate_memory_bytes, profile.separate_segment_seconds)
@@ -98,7 +106,7 @@ def _fitting_points(profile: Profile, device: PlannedDevice) -> list[ProfilePoin
 
 
 def _fits(device: PlannedDevice, point: ProfilePoint) -> bool:
-    return device.holds(point.memory_bytes, point.segment_seconds)
+    return device.runs_at_once(point.lanes) and device.holds(point.memory_bytes, point.segment_seconds)
 
 
 def separate_sizing(profile: Profile, lanes: int | None = None) -> Sizing:
@@ -139,7 +147,8 @@ def _compiling_pays(
 
     A compilation is longer than any bubble.
     """
-    if device.bubble_seconds or not device.holds(_compiled_point(profile, compiled).memory_bytes, 0.0):
+    point = _compiled_point(profile, compiled)
+    if device.bubble_seconds or not _fits(device, replace(point, segment_seconds=0.0)):
         return False
     # A part of a micro-bundle costs what a whole one does.
     count = lanes or compiled.lanes

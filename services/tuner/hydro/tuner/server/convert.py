@@ -18,6 +18,7 @@ from hydro.tuner.planning.role import Role
 from hydro.tuner.planning.sizing import PlannedDevice
 from hydro.tuner.shrinking.check_figures import CheckFigures
 from hydro.tuner.shrinking.transfer import TransferredHyperparameters
+from hydro.tuner.training.lane import MemoryMiss
 
 
 def surrogate_name(request: tuner_service_pb2.CreateSurrogateRequest) -> str:
@@ -100,7 +101,15 @@ def planned_trials(request: tuner_service_pb2.PlanBundlesRequest) -> list[Planne
 
 def planned_devices(request: tuner_service_pb2.PlanBundlesRequest) -> list[PlannedDevice]:
     """Gives the idle devices."""
-    return [PlannedDevice(device.device, device.memory_bytes, device.bubble_seconds) for device in request.devices]
+    return [
+        PlannedDevice(
+            device.device,
+            device.memory_bytes,
+            device.bubble_seconds,
+            tuple(MemoryMiss(miss.lanes, miss.memory_bytes, miss.refused) for miss in device.memory_misses),
+        )
+        for device in request.devices
+    ]
 
 
 def plan_to_message(bundles: Iterable[PlannedBundle]) -> tuner_service_pb2.PlanBundlesResponse:

@@ -34,7 +34,8 @@ def check_plan_bundles(request: tuner_service_pb2.PlanBundlesRequest) -> None:
         InvalidArgument: with every wrong field.
     """
     violations = [*_profile_violations(request), *_compiled_violations(request.surrogate.profile)]
-    _refuse_if_any([*violations, *_trial_violations(request), *_max_steps_violations(request.max_steps)])
+    violations += [*_trial_violations(request), *_max_steps_violations(request.max_steps)]
+    _refuse_if_any([*violations, *_miss_violations(request)])
 
 
 def check_transfer(request: tuner_service_pb2.TransferHyperparametersRequest) -> None:
@@ -168,6 +169,16 @@ def _compiled_violations(profile: surrogate_pb2.Profile) -> Iterator[FieldViolat
         yield FieldViolation(f"{path}.step_seconds", f"is {compiled.step_seconds:g}: a step takes longer than that")
     if compiled.bundle_steps < 1:
         yield FieldViolation(f"{path}.bundle_steps", f"is {compiled.bundle_steps}: give 1 or more")
+
+
+def _miss_violations(request: tuner_service_pb2.PlanBundlesRequest) -> Iterator[FieldViolation]:
+    for number, device in enumerate(request.devices):
+        for index, miss in enumerate(device.memory_misses):
+            path = f"devices[{number}].memory_misses[{index}]"
+            if miss.lanes < 1:
+                yield FieldViolation(f"{path}.lanes", f"is {miss.lanes}: give 1 or more")
+            if miss.memory_bytes < 0:
+                yield FieldViolation(f"{path}.memory_bytes", f"is {miss.memory_bytes}: give 0 (not known) or more")
 
 
 def _trial_violations(request: tuner_service_pb2.PlanBundlesRequest) -> Iterator[FieldViolation]:

@@ -47,10 +47,11 @@ class LaneFailure:
 
 @dataclass(frozen=True, slots=True)
 class MemoryMiss:
-    """So many lanes at once ran out of memory while the process held so many bytes."""
+    """So many lanes at once held more than was planned, or were refused it, while the process held so many bytes."""
 
     lanes: int
     memory_bytes: int
+    refused: bool = True
 
 
 @dataclass(slots=True)
