@@ -1,46 +1,141 @@
-"""Optuna's backend keeps the laws of the search port, in this process and in one of its own."""
+"""The backends keep the laws of the search port, here and in processes of their own; TPE's answers are Optuna's."""
 
+import optuna
 import pytest
 
+from hydro.coordinator.search.ask_seed import ask_seed
 from hydro.coordinator.search.conformance import SPACE, SearchBackendConformance, request
 from hydro.coordinator.search.optuna_backend import OptunaBackend
+from hydro.coordinator.search.optuna_history import BEST_TRIALS, MOST_TRIALS, OptunaHistory
+from hydro.coordinator.search.random_backend import RandomBackend
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome
+from hydro.coordinator.search.search_pool import SearchPool
 from hydro.coordinator.search.search_process import SearchProcess
-from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
-from hydro.coordinator.study import Sampler
+from hydro.coordinator.search_space import FloatDomain, IntDomain, Parameter, SearchSpace
+from hydro.coordinator.study import Goal, Sampler
 
 
 class TestOptunaBackend(SearchBackendConformance):
+    samplers = (Sampler.TPE,)
+
     @pytest.fixture
     def backend(self):
         return OptunaBackend()
 
 
-class TestOptunaBackendInAProcess(SearchBackendConformance):
+class TestRandomBackend(SearchBackendConformance):
+    samplers = (Sampler.RANDOM,)
+
+    @pytest.fixture
+    def backend(self):
+        return RandomBackend()
+
+
+class TestSearchPool(SearchBackendConformance):
     @pytest.fixture
     async def backend(self):
-        process = SearchProcess()
-        yield process
-        await process.close()
+        pool = SearchPool(2)
+        yield pool
+        await pool.close()
 
 
 async def test_a_process_gives_what_the_backend_gives():
     process = SearchProcess()
     here = OptunaBackend()
-    history = await SearchBackendConformance().history(here, 60)
+    history = await SearchBackendConformance().history(60)
     asked = request(sampler=Sampler.TPE, history=history, count=5, first_index=60)
     assert await process.ask(asked) == await here.ask(asked)
     await process.close()
 
 
+PLAIN = SearchSpace((Parameter("lr", FloatDomain(1e-4, 1.0, log=True)), Parameter("layers", IntDomain(2, 9))))
+DISTRIBUTIONS = {
+    "lr": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
+    "layers": optuna.distributions.IntDistribution(2, 9),
+}
+
+
+async def history_of(count):
+    drawn = await RandomBackend().ask(request(space=PLAIN, count=count))
+    outcomes = (Outcome.SUCCEEDED, Outcome.PRUNED, Outcome.OPEN)
+    return tuple(
+        KnownTrial(number, each, outcome, None if outcome is Outcome.OPEN else each["lr"] * each["layers"], number % 7)
+        for number, each in enumerate(drawn)
+        for outcome in [outcomes[number % 3]]
+    )
+
+
+def optunas_own_answer(history, seed, direction):
+    """A study of Optuna's with the whole history, asked by its public interface alone."""
+    states = {
+        Outcome.SUCCEEDED: optuna.trial.TrialState.COMPLETE,
+        Outcome.PRUNED: optuna.trial.TrialState.PRUNED,
+        Outcome.OPEN: optuna.trial.TrialState.RUNNING,
+    }
+    study = optuna.create_study(
+        direction=direction,
+        sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    )
+    for known in history:
+        trial = optuna.trial.create_trial(
+            state=states[known.outcome],
+            params=dict(known.hyperparameters),
+            distributions=DISTRIBUTIONS,
+            value=known.value if known.outcome is Outcome.SUCCEEDED else None,
+            intermediate_values={} if known.value is None else {known.steps: known.value},
+        )
+        study.add_trial(trial)
+    # From the parents down, in the space's order, as our backend asks; not as `ask(distributions)` does.
+    trial = study.ask()
+    return {"lr": trial.suggest_float("lr", 1e-4, 1.0, log=True), "layers": trial.suggest_int("layers", 2, 9)}
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("goal", Goal)
+async def test_tpe_gives_optunas_own_answers_while_the_history_is_small(goal):
+    for count in (0, 5, 30, MOST_TRIALS):
+        history = await history_of(count)
+        asked = request(sampler=Sampler.TPE, space=PLAIN, goal=goal, history=history, seed=3, first_index=count)
+        (given,) = await OptunaBackend().ask(asked)
+        assert given == optunas_own_answer(history, ask_seed(3, count), goal.value.lower())
+
+
+async def test_an_ask_looks_at_no_more_of_a_long_study_and_at_all_its_best_trials():
+    known = OptunaHistory(PLAIN, Goal.MINIMIZE)
+    history = await history_of(3_000)
+    known.learn(history)
+    chosen = known.chosen()
+    running = [trial for trial in chosen if trial.state is optuna.trial.TrialState.RUNNING]
+    assert len(running) == 1_000
+    # A best one may be among the newest too.
+    assert MOST_TRIALS - BEST_TRIALS <= len(chosen) - len(running) <= MOST_TRIALS
+    best = sorted(each.value for each in history if each.outcome is Outcome.SUCCEEDED)[:BEST_TRIALS]
+    assert set(best) <= {trial.value for trial in chosen}
+
+
+async def test_a_trial_that_is_learned_again_replaces_what_was_known_of_it():
+    history = await history_of(500)
+    again = OptunaHistory(PLAIN, Goal.MAXIMIZE)
+    for _ in range(2):
+        again.learn(KnownTrial(each.number, each.hyperparameters, Outcome.OPEN) for each in history)
+        again.learn(history)
+    once = OptunaHistory(PLAIN, Goal.MAXIMIZE)
+    once.learn(history)
+    assert [(each.params, each.state, each.value) for each in again.chosen()] == [
+        (each.params, each.state, each.value) for each in once.chosen()
+    ]
+
+
 async def test_tpe_finds_a_better_value_than_random_search():
     space = SearchSpace((Parameter("x", FloatDomain(-5, 5)), Parameter("y", FloatDomain(-5, 5))))
+
+    backends = {Sampler.TPE: OptunaBackend(), Sampler.RANDOM: RandomBackend()}
 
     async def best(sampler, seed):
         history = ()
         for index in range(40):
             asked = request(sampler=sampler, space=space, history=history, seed=seed, first_index=index)
-            (point,) = await OptunaBackend().ask(asked)
+            (point,) = await backends[sampler].ask(asked)
             cost = (point["x"] - 1) ** 2 + (point["y"] + 2) ** 2
             history += (KnownTrial(index, point, Outcome.SUCCEEDED, cost, 1),)
         return min(trial.value for trial in history)
@@ -50,7 +145,7 @@ async def test_tpe_finds_a_better_value_than_random_search():
 
 
 async def test_parallel_asks_spread_out():
-    history = await SearchBackendConformance().history(OptunaBackend(), 60)
+    history = await SearchBackendConformance().history(60)
     asked = request(sampler=Sampler.TPE, history=history, count=16, first_index=60)
     suggestions = await OptunaBackend().ask(asked)
     assert len({suggestion["lr"] for suggestion in suggestions}) == 16

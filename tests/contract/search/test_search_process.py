@@ -8,12 +8,18 @@ import sys
 import psutil
 import pytest
 
-from hydro.coordinator.search.conformance import request
+from hydro.coordinator.search import conformance
 from hydro.coordinator.search.search_process import SearchProcess
+from hydro.coordinator.study import Sampler
 from hydro.kit.errors import DeadlineExceeded, Internal, Unavailable
 
 SLOW = (sys.executable, "-c", "import time; time.sleep(60)")
 DYING = (sys.executable, "-c", "import sys; sys.stdin.buffer.read(8)")
+
+
+def request(**changes):
+    """A request that needs the process."""
+    return conformance.request(**{"sampler": Sampler.TPE, **changes})
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from hydro.coordinator.driven import DrivenTrials
 from hydro.coordinator.executor.local_executor import LocalExecutor
 from hydro.coordinator.hot.group_commit import GroupCommit
 from hydro.coordinator.hot.hot_studies import HotStudies
+from hydro.coordinator.hot.lines import Lines
 from hydro.coordinator.leasing import Leasing
 from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.reconcile.ask import ask
@@ -32,7 +33,7 @@ from hydro.coordinator.reconcile.prepare import prepare
 from hydro.coordinator.reconcile.slots import follow_slots
 from hydro.coordinator.reconcile.warm import Warming
 from hydro.coordinator.reporting import Reporting
-from hydro.coordinator.search.search_process import SearchProcess
+from hydro.coordinator.search.search_pool import SearchPool
 from hydro.coordinator.server.device_servicer import DeviceServicer
 from hydro.coordinator.server.study_servicer import StudyServicer
 from hydro.coordinator.server.worker_servicer import WorkerServicer
@@ -62,7 +63,8 @@ class Coordinator:
         self.changed, self.clock, self.pruners = Bell(), SystemClock(), Pruners()
         self.bell = Bell(also=self.changed)
         self.id = uuid.uuid4().hex
-        self.search = SearchProcess()
+        self.search = SearchPool(settings.search_processes)
+        self.lines = Lines(self.search)
         self.tuner = TunerClient(open_channel(settings.tuner_address), settings.max_lanes)
         self.squeezers = [SqueezerClient(open_channel(each), each) for each in settings.squeezer_addresses]
         self.asking = Asking(storage, self.search, self.bell)
@@ -73,7 +75,7 @@ class Coordinator:
         self.hot = HotStudies(self.driven_storage, self.commit, self.clock, self.id)
         self.studies = Studies(storage, self.hot, self.pruners, self.bell)
         self.targets = Targets(storage, self.tuner, self.bell)
-        self.driven = DrivenTrials(storage, self.hot, self.commit, self.search, self.bell, self.changed)
+        self.driven = DrivenTrials(storage, self.hot, self.commit, self.lines, self.bell, self.changed)
         self.devices = Devices(storage, self.bell)
         self.executor = LocalExecutor(
             settings.log_directory, {"HYDRO_COORDINATOR_ADDRESS": settings.worker_address or _reachable(settings)}
@@ -127,6 +129,7 @@ class Coordinator:
     async def close(self) -> None:
         """Ends the search and the connections."""
         await self.commit.close()
+        await self.lines.close()
         await self.search.close()
         await self.driven_storage.close()
         await self.storage.close()

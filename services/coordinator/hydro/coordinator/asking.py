@@ -64,6 +64,7 @@ async def _request(tx: Transaction, name: StudyName) -> SearchRequest | None:
         count=wanted,
         seed=study.spec.seed,
         first_index=study.next_trial,
+        study=study.uid,
     )
 
 

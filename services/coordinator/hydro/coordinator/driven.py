@@ -10,11 +10,10 @@ from hydro.coordinator.bell import Bell
 from hydro.coordinator.hot.group_commit import GroupCommit, NotStored
 from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.hot.hot_study import HotStudy, no_measurement_any_more, should_stop_again
+from hydro.coordinator.hot.lines import Lines
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName, TrialName
-from hydro.coordinator.search.search_backend import SearchBackend, SearchRequest
 from hydro.coordinator.storage.storage import Storage, Transaction
-from hydro.coordinator.study import Sampler
 from hydro.coordinator.trial import MAX_STEPS, Measurement, Trial
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
@@ -26,12 +25,12 @@ class DrivenTrials:
     """
 
     def __init__(
-        self, storage: Storage, hot: HotStudies, commit: GroupCommit, search: SearchBackend, bell: Bell, changed: Bell
+        self, storage: Storage, hot: HotStudies, commit: GroupCommit, lines: Lines, bell: Bell, changed: Bell
     ) -> None:
         self._storage = storage
         self._hot = hot
         self._commit = commit
-        self._search = search
+        self._lines = lines
         self._bell = bell
         self._changed = changed
         self._asking: defaultdict[StudyName, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -80,7 +79,7 @@ class DrivenTrials:
         wanted = min(count, hot.room)
         if wanted <= 0:
             return []
-        suggestions = await self._search.ask(_request(hot, wanted))
+        suggestions = await self._lines.take(hot, wanted)
         if hot.closed:
             raise NotStored(f"{hot.name} was closed while its search was asked")
         # Other callers told their results meanwhile, but nobody else starts trials.
@@ -92,6 +91,8 @@ class DrivenTrials:
             return await self._storage.run(lambda tx: _measured_before(tx, name, measurement))
         should_stop = hot.measure(trial, measurement, self._commit.changes(hot))
         await self._stored(hot)
+        if trial.state.has_ended:
+            self._lines.learn(hot, name.number)
         return should_stop
 
     async def _complete(self, hot: HotStudy, name: TrialName, outcome: Outcome) -> Trial:
@@ -102,6 +103,7 @@ class DrivenTrials:
             return ended
         hot.complete(trial, outcome, self._commit.changes(hot))
         await self._stored(hot)
+        self._lines.learn(hot, name.number)
         if hot.is_done:
             self._bell.ring()
         return hot.trial(trial)
@@ -112,19 +114,6 @@ class DrivenTrials:
     async def _stored(self, hot: HotStudy) -> None:
         await self._commit.stored(hot)
         self._changed.ring()
-
-
-def _request(hot: HotStudy, count: int) -> SearchRequest:
-    spec = hot.study.spec
-    return SearchRequest(
-        sampler=spec.sampler,
-        space=spec.search_space,
-        goal=spec.objective.goal,
-        history=() if spec.sampler is Sampler.RANDOM else tuple(hot.known_trials()),
-        count=count,
-        seed=spec.seed,
-        first_index=hot.next_trial,
-    )
 
 
 async def _measured_before(tx: Transaction, name: TrialName, measurement: Measurement) -> bool:

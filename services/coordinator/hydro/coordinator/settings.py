@@ -40,6 +40,8 @@ class CoordinatorSettings(ServerSettings):
     """Fusion counts are profiled up to this one."""
     max_waiting_calls: int = Field(default=1024, ge=1)
     """Calls that wait for the database; one more is refused with RESOURCE_EXHAUSTED, and may come again."""
+    search_processes: int = Field(default=2, ge=1)
+    """Processes that compute suggestions; each starts when it is first needed, and studies are shared among them."""
     patience_seconds: float = Field(default=2.0, ge=0)
     """A trial waits so long for a lane in a running bundle before it is planned into a bundle of its own."""
 

@@ -91,6 +91,10 @@ class HotStudy:
         """The trials as the search sees them, in the order of their numbers."""
         return self._known.values()
 
+    def known_trial(self, number: int) -> KnownTrial:
+        """One trial as the search sees it."""
+        return self._known[number]
+
     def answered(self, request_id: str) -> Sequence[int] | None:
         """The trials that the request was given before; None: there was no such request."""
         return self._requests.get(request_id) if request_id else None

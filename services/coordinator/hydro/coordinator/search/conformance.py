@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+from hydro.coordinator.search.random_backend import RandomBackend
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.search_space import (
     CategoricalDomain,
@@ -56,9 +57,9 @@ class SearchBackendConformance:
 
     samplers: tuple[Sampler, ...] = tuple(Sampler)
 
-    async def history(self, backend: SearchBackend, count: int) -> tuple[KnownTrial, ...]:
+    async def history(self, count: int) -> tuple[KnownTrial, ...]:
         """Random trials with every outcome; a smaller lr is better."""
-        suggestions = await backend.ask(request(count=count, seed=99))
+        suggestions = await RandomBackend().ask(request(count=count, seed=99))
         outcomes = itertools.cycle((Outcome.SUCCEEDED, Outcome.PRUNED, Outcome.SUCCEEDED, Outcome.OPEN, Outcome.FAILED))
         return tuple(
             KnownTrial(
@@ -79,7 +80,7 @@ class SearchBackendConformance:
     async def test_suggestions_have_exactly_the_active_parameters_each_in_its_domain(
         self, backend: SearchBackend
     ) -> None:
-        history = await self.history(backend, 40)
+        history = await self.history(40)
         for sampler in self.samplers:
             for known in ((), history):
                 asked = request(sampler=sampler, history=known, count=25, first_index=len(known))
@@ -88,25 +89,26 @@ class SearchBackendConformance:
 
     async def test_values_keep_their_types(self, backend: SearchBackend) -> None:
         allowed = {(type(value), value) for value in (1, True, "1", 0.5)}
-        for suggestion in await backend.ask(request(count=25)):
-            assert type(suggestion["lr"]) is float
-            assert type(suggestion["layers"]) is int
-            assert (type(suggestion["mixed"]), suggestion["mixed"]) in allowed
+        for sampler in self.samplers:
+            for suggestion in await backend.ask(request(sampler=sampler, count=25)):
+                assert type(suggestion["lr"]) is float
+                assert type(suggestion["layers"]) is int
+                assert (type(suggestion["mixed"]), suggestion["mixed"]) in allowed
 
     async def test_the_same_request_gives_the_same_answer(self, backend: SearchBackend) -> None:
-        history = await self.history(backend, 40)
+        history = await self.history(40)
         for sampler in self.samplers:
             asked = request(sampler=sampler, history=history, count=4, seed=5, first_index=40)
             assert await backend.ask(asked) == await backend.ask(asked)
 
     async def test_the_order_of_the_history_does_not_matter(self, backend: SearchBackend) -> None:
-        history = await self.history(backend, 40)
+        history = await self.history(40)
         for sampler in self.samplers:
             asked = request(sampler=sampler, history=history, count=2, first_index=40)
             assert await backend.ask(asked) == await backend.ask(replace(asked, history=history[::-1]))
 
     async def test_seeds_and_indices_differ_in_what_they_give(self, backend: SearchBackend) -> None:
-        history = await self.history(backend, 40)
+        history = await self.history(40)
         for sampler in self.samplers:
             asked = [
                 request(sampler=sampler, history=history, seed=seed, first_index=40 + index)
@@ -117,7 +119,7 @@ class SearchBackendConformance:
             assert len(set(suggested)) == len(suggested)
 
     async def test_one_ask_for_two_gives_what_two_asks_give(self, backend: SearchBackend) -> None:
-        history = await self.history(backend, 40)
+        history = await self.history(40)
         for sampler in self.samplers:
             asked = request(sampler=sampler, history=history, count=1, first_index=40)
             (first,) = await backend.ask(asked)
@@ -126,13 +128,25 @@ class SearchBackendConformance:
             assert await backend.ask(replace(asked, count=2)) == [first, second]
 
     async def test_a_model_learns_from_pruned_and_finished_trials(self, backend: SearchBackend) -> None:
-        history = await self.history(backend, 100)
+        history = await self.history(100)
         for sampler in set(self.samplers) - {Sampler.RANDOM}:
             found: dict[Goal, list[float]] = {}
             for goal in Goal:
                 asked = request(sampler=sampler, history=history, goal=goal, count=9, first_index=100)
                 found[goal] = sorted(float(each["lr"]) for each in await backend.ask(asked))
             assert found[Goal.MINIMIZE][4] < found[Goal.MAXIMIZE][4]
+
+    async def test_a_study_that_goes_on_gets_what_a_new_one_with_its_history_gets(self, backend: SearchBackend) -> None:
+        history = await self.history(60)
+        longer = tuple(
+            replace(known, outcome=Outcome.SUCCEEDED, value=0.5, steps=100) if known.outcome is Outcome.OPEN else known
+            for known in history
+        )
+        for sampler in self.samplers:
+            asked = request(sampler=sampler, count=3, first_index=60)
+            for known in (history[:20], history[:40], history[:40], history, longer):
+                going_on = replace(asked, history=known, study=f"study-{sampler.value}")
+                assert await backend.ask(going_on) == await backend.ask(replace(asked, history=known))
 
     async def test_a_history_of_other_spaces_is_no_obstacle(self, backend: SearchBackend) -> None:
         alien = KnownTrial(0, {"lr": 1e9, "gone": 3, "mixed": "other"}, Outcome.SUCCEEDED, 1.0, 10)

@@ -1,29 +1,20 @@
-"""Search by Optuna, in memory, rebuilt from the history at each request."""
+"""Search by Optuna, in memory."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import assert_never
+from collections.abc import Mapping
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import BaseSampler, TPESampler
 
-from hydro.coordinator.search.optuna_codec import Codec, codec_of
-from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchRequest
+from hydro.coordinator.search.ask_seed import ask_seed
+from hydro.coordinator.search.optuna_codec import Codec
+from hydro.coordinator.search.optuna_history import OptunaHistory
+from hydro.coordinator.search.search_backend import SearchRequest
 from hydro.coordinator.search_space import ConstantDomain, SearchSpace
-from hydro.coordinator.study import Goal, Sampler
+from hydro.coordinator.study import Sampler
 from hydro.coordinator.trial import Value
-
-_STATES = {
-    Outcome.OPEN: TrialState.RUNNING,
-    Outcome.SUCCEEDED: TrialState.COMPLETE,
-    Outcome.PRUNED: TrialState.PRUNED,
-    Outcome.FAILED: TrialState.FAIL,
-}
 
 
 class OptunaBackend:
@@ -31,17 +22,18 @@ class OptunaBackend:
 
     async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:
         """Gives `request.count` suggestions."""
-        return suggest(request)
+        history = OptunaHistory(request.space, request.goal)
+        history.learn(request.history)
+        return suggest(request, history)
 
 
-def suggest(request: SearchRequest) -> list[dict[str, Value]]:
-    """Gives `request.count` suggestions."""
-    codecs = {each.name: codec for each in request.space.parameters if (codec := codec_of(each)) is not None}
-    study = _rebuild(request, codecs)
+def suggest(request: SearchRequest, history: OptunaHistory) -> list[dict[str, Value]]:
+    """Gives `request.count` suggestions from a history; the request's own is not looked at."""
+    study = history.study()
     suggestions = []
     for index in range(request.first_index, request.first_index + request.count):
-        study.sampler = _sampler(request.sampler, _seed(request.seed, index))
-        suggestions.append(_suggest_one(study.ask(), request.space, codecs))
+        study.sampler = _sampler(request.sampler, ask_seed(request.seed, index))
+        suggestions.append(_suggest_one(study.ask(), request.space, history.codecs))
     return suggestions
 
 
@@ -58,48 +50,9 @@ def _suggest_one(trial: optuna.Trial, space: SearchSpace, codecs: Mapping[str, C
     return {each.name: values[each.name] for each in space.parameters if each.name in values}
 
 
-def _seed(study_seed: int, index: int) -> int:
-    """A seed of 32 bits for one ask: neighbouring asks and studies get unrelated ones."""
-    return int.from_bytes(hashlib.sha256(f"{study_seed}/{index}".encode()).digest()[:4])
-
-
 def _sampler(sampler: Sampler, seed: int) -> BaseSampler:
-    match sampler:
-        case Sampler.RANDOM:
-            return RandomSampler(seed)
-        case Sampler.TPE:
-            with warnings.catch_warnings():  # `group` has been called experimental since 2021
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-        case _:
-            assert_never(sampler)
-
-
-def _rebuild(request: SearchRequest, codecs: Mapping[str, Codec]) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = StudyDirection.MINIMIZE if request.goal is Goal.MINIMIZE else StudyDirection.MAXIMIZE
-    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction=direction)
-    study.add_trials(_frozen_trials(request, codecs))
-    return study
-
-
-def _frozen_trials(request: SearchRequest, codecs: Mapping[str, Codec]) -> Iterator[FrozenTrial]:
-    domains = {each.name: each.domain for each in request.space.parameters}
-    for known in sorted(request.history, key=lambda trial: trial.number):
-        searched = {
-            name: value
-            for name, value in known.hyperparameters.items()
-            if name in codecs and domains[name].contains(value)
-        }
-        yield optuna.trial.create_trial(
-            state=_STATES[_usable_outcome(known)],
-            value=known.value if known.outcome is Outcome.SUCCEEDED else None,
-            params={name: codecs[name].encode(value) for name, value in searched.items()},
-            distributions={name: codecs[name].distribution for name in searched},
-            intermediate_values={} if known.value is None else {known.steps: known.value},
-        )
-
-
-def _usable_outcome(known: KnownTrial) -> Outcome:
-    """A pruned trial that was never measured teaches as little as a failed one."""
-    return Outcome.FAILED if known.value is None and known.outcome is not Outcome.OPEN else known.outcome
+    if sampler is not Sampler.TPE:
+        raise ValueError(f"{sampler} is not one of Optuna's samplers here: RandomBackend draws at random")
+    with warnings.catch_warnings():  # `group` has been called experimental since 2021
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)

@@ -47,6 +47,7 @@ class SearchRequest:
         count: How many suggestions to give, >= 1.
         seed: The study's seed.
         first_index: The number that the first suggestion will have as a trial; the next ones follow.
+        study: Which study it is, for ever. A backend may keep by it what it was told before; "" keeps nothing.
     """
 
     sampler: Sampler
@@ -56,6 +57,7 @@ class SearchRequest:
     count: int
     seed: int
     first_index: int
+    study: str = ""
 
 
 class SearchBackend(Protocol):

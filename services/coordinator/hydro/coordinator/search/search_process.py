@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from hydro.coordinator.search.ledger import Ledger, Update
 from hydro.coordinator.search.search_backend import SearchRequest
 from hydro.coordinator.search.wire import pack, receive_frame
 from hydro.coordinator.trial import Value
@@ -39,13 +40,14 @@ class SearchProcess:
         self._command = tuple(command)
         self._turn = asyncio.Lock()
         self._process: Process | None = None
+        self._ledger = Ledger()
 
     async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:
         """Gives `request.count` suggestions. A child that dies is replaced and asked again: the answer is the same."""
         async with self._turn:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    return _open_answer(await self._exchange(request))
+                    return await self._suggestions(request)
                 except (asyncio.IncompleteReadError, ConnectionError) as error:
                     log.warning("search process died", attempt=attempt, error=repr(error))
         raise Unavailable(f"the search process died {_ATTEMPTS} times on one request: see its output in the log")
@@ -60,21 +62,34 @@ class SearchProcess:
         """The child's, None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    async def _exchange(self, request: SearchRequest) -> Any:
+    async def _suggestions(self, request: SearchRequest) -> list[dict[str, Value]]:
+        """Tells the child what is new of the study; everything, if it does not hold what came before."""
+        update = self._ledger.update(request)
+        suggestions, failure = await self._exchange(update)
+        if suggestions is None and failure is None:
+            update = Update(request, 0)
+            suggestions, failure = await self._exchange(update)
+        if failure is not None:
+            self._ledger.forget(request.study)
+            raise Internal(f"the search failed: {failure}")
+        self._ledger.note(request, update)
+        found: list[dict[str, Value]] = suggestions
+        return found
+
+    async def _exchange(self, update: Update) -> Any:
         """One request and its answer. What interrupts it ends the child, or its late answer would be the next one's."""
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 process = await self._started()
                 assert process.stdin is not None and process.stdout is not None  # both are pipes
-                process.stdin.write(pack(request))
+                process.stdin.write(pack(update))
                 await process.stdin.drain()
                 return await receive_frame(process.stdout)
         except TimeoutError:
             await self._end()
             raise DeadlineExceeded(
-                f"the search took longer than {self._deadline_seconds} s for {request.count} suggestions "
-                f"from {len(request.history)} trials: ask for fewer, or choose a cheaper sampler than "
-                f"{request.sampler.value}"
+                f"the search took longer than {self._deadline_seconds} s for {update.request.count} suggestions: "
+                f"ask for fewer, or choose a cheaper sampler than {update.request.sampler.value}"
             ) from None
         except BaseException:
             await self._end()
@@ -96,6 +111,7 @@ class SearchProcess:
 
     async def _end(self) -> None:
         process, self._process = self._process, None
+        self._ledger.forget()
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -103,11 +119,3 @@ class SearchProcess:
         if process.stdin is not None:
             process.stdin.close()
         await asyncio.shield(process.wait())
-
-
-def _open_answer(answer: Any) -> list[dict[str, Value]]:
-    suggestions, failure = answer
-    if failure is not None:
-        raise Internal(f"the search failed: {failure}")
-    found: list[dict[str, Value]] = suggestions
-    return found

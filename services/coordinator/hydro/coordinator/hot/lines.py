@@ -1,0 +1,88 @@
+"""The lines of suggestions of the studies that are in this coordinator's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from hydro.coordinator.hot.hot_study import HotStudy
+from hydro.coordinator.names import StudyName
+from hydro.coordinator.search.prefetch import Prefetch, line_length, most_stale
+from hydro.coordinator.search.search_backend import SearchBackend, SearchRequest
+from hydro.coordinator.study import Sampler
+from hydro.coordinator.trial import Hyperparameters
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    hot: HotStudy
+    prefetch: Prefetch
+
+
+class Lines:
+    """A line for each study that is searched by a model, from its first ask on until it leaves the memory."""
+
+    def __init__(self, search: SearchBackend) -> None:
+        self._search = search
+        self._lines: dict[StudyName, _Line] = {}
+
+    async def take(self, hot: HotStudy, count: int) -> Sequence[Hyperparameters]:
+        """Gives hyperparameters for the study's next trials. Who takes holds the study's asks meanwhile."""
+        if hot.study.spec.sampler is Sampler.RANDOM:
+            # Nothing is learned, and drawing takes microseconds.
+            return await self._search.ask(_request(hot, count))
+        line = self._lines.get(hot.name)
+        if line is None or line.hot is not hot:
+            line = await self._opened(hot)
+        taken = await line.prefetch.take(hot.next_trial, count)
+        for number, each in enumerate(taken, hot.next_trial):
+            saw = {"results": each.results, "searched_from": each.searched_from}
+            _log.debug("suggested", study=str(hot.name), trial=number, **saw)
+        return [each.hyperparameters for each in taken]
+
+    def learn(self, hot: HotStudy, number: int) -> None:
+        """Notes that a trial has ended: what was searched before it is stale."""
+        line = self._lines.get(hot.name)
+        if line is not None and line.hot is hot:
+            line.prefetch.learn([hot.known_trial(number)], hot.next_trial)
+
+    async def close(self) -> None:
+        """Ends all searches ahead."""
+        for name in list(self._lines):
+            await self._drop(name)
+
+    async def _opened(self, hot: HotStudy) -> _Line:
+        for name in [name for name, line in self._lines.items() if line.hot.closed or line.hot.is_done]:
+            await self._drop(name)
+        spec = hot.study.spec
+        prefetch = Prefetch(
+            self._search,
+            _request(hot, 1),
+            length=line_length(spec),
+            most_stale=most_stale(spec),
+            most_trials=spec.max_trials,
+        )
+        line = self._lines[hot.name] = _Line(hot, prefetch)
+        prefetch.learn(hot.known_trials(), hot.next_trial)
+        return line
+
+    async def _drop(self, name: StudyName) -> None:
+        await self._lines.pop(name).prefetch.close()
+
+
+def _request(hot: HotStudy, count: int) -> SearchRequest:
+    spec = hot.study.spec
+    return SearchRequest(
+        sampler=spec.sampler,
+        space=spec.search_space,
+        goal=spec.objective.goal,
+        history=(),
+        count=count,
+        seed=spec.seed,
+        first_index=hot.next_trial,
+        study=hot.study.uid,
+    )

@@ -1,0 +1,148 @@
+"""A study's trials as Optuna's, kept between asks; of a long study only as many as an ask needs.
+
+TPE splits the trials into the best (a tenth, 25 at the most) and the rest, and fits a density to each. The cost of an
+ask grows with the rest, what it learns from it does not: beyond `MOST_TRIALS`, the density of the rest is fitted to a
+part of it. The best ones are exactly those that Optuna would take from all trials. Of the rest there are the newest,
+which count most with Optuna too, and older ones at even distances.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from hydro.coordinator.search.optuna_codec import Codec, codec_of
+from hydro.coordinator.search.search_backend import KnownTrial, Outcome
+from hydro.coordinator.search_space import SearchSpace
+from hydro.coordinator.study import Goal
+
+MOST_TRIALS = 400
+"""Ended trials that one ask looks at. A study with so many or fewer gets exactly Optuna's answers."""
+BEST_TRIALS = 25
+"""The most that Optuna's TPE counts among the best."""
+
+_STATES = {
+    Outcome.OPEN: TrialState.RUNNING,
+    Outcome.SUCCEEDED: TrialState.COMPLETE,
+    Outcome.PRUNED: TrialState.PRUNED,
+    Outcome.FAILED: TrialState.FAIL,
+}
+
+_DIRECTIONS = {Goal.MINIMIZE: StudyDirection.MINIMIZE, Goal.MAXIMIZE: StudyDirection.MAXIMIZE}
+
+_NO_TIME = datetime(2000, 1, 1)
+"""Optuna wants to know when a trial ran; no sampler looks at it."""
+
+# (0, objective, number) of a trial trained to the end, (1, -steps, objective, number) of a pruned one: best first, as
+# Optuna orders them. The objective's sign is that of minimization.
+Rank = tuple[float, ...]
+
+
+class _SharedTrial(FrozenTrial):
+    """A trial that storages need not copy: nothing changes what is told of an ended trial."""
+
+    def __deepcopy__(self, memo: object) -> _SharedTrial:
+        return self
+
+
+class OptunaHistory:
+    """What is known of a study's trials. A trial that is learned again replaces what was known of it."""
+
+    def __init__(self, space: SearchSpace, goal: Goal) -> None:
+        self.space = space
+        self.goal = goal
+        self.codecs: Mapping[str, Codec] = {
+            each.name: codec for each in space.parameters if (codec := codec_of(each)) is not None
+        }
+        self._domains = {each.name: each.domain for each in space.parameters}
+        self._trials: dict[int, FrozenTrial] = {}
+        self._open: set[int] = set()
+        self._ended: list[int] = []
+        self._ranks: list[Rank] = []
+        self._rank_of: dict[int, Rank] = {}
+
+    def learn(self, trials: Iterable[KnownTrial]) -> None:
+        """Notes what is known of trials, in any order. Cost: the logarithm of the study's length for each."""
+        for known in trials:
+            self._forget(known.number)
+            outcome = _usable_outcome(known)
+            if outcome is Outcome.FAILED:
+                # Nothing is learned from it, not even that it was tried.
+                continue
+            self._trials[known.number] = self._frozen(known, outcome)
+            if outcome is Outcome.OPEN:
+                self._open.add(known.number)
+                continue
+            insort(self._ended, known.number)
+            rank = self._rank(known, outcome)
+            self._rank_of[known.number] = rank
+            insort(self._ranks, rank)
+
+    def chosen(self) -> list[FrozenTrial]:
+        """The trials that an ask looks at, in the order of their numbers."""
+        numbers = self._ended if len(self._ended) <= MOST_TRIALS else self._part()
+        return [self._trials[number] for number in sorted([*numbers, *self._open])]
+
+    def study(self) -> optuna.Study:
+        """A study in memory with the chosen trials."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(storage=storage, direction=_DIRECTIONS[self.goal])
+        study_id = storage.get_study_id_from_name(study.study_name)
+        for trial in self.chosen():
+            storage.create_new_trial(study_id, template_trial=trial)
+        return study
+
+    def _part(self) -> list[int]:
+        best = {int(rank[-1]) for rank in self._ranks[:BEST_TRIALS]}
+        newest = self._ended[-MOST_TRIALS // 2 :]
+        older = self._ended[: -MOST_TRIALS // 2]
+        wanted = MOST_TRIALS - len(newest) - len(best)
+        # At even distances of their places among the older ones, the first and the last of them included.
+        places = [place * (len(older) - 1) // (wanted - 1) for place in range(wanted)]
+        return sorted(best.union(newest, (older[place] for place in places)))
+
+    def _forget(self, number: int) -> None:
+        self._trials.pop(number, None)
+        self._open.discard(number)
+        rank = self._rank_of.pop(number, None)
+        if rank is not None:
+            del self._ended[bisect_left(self._ended, number)]
+            del self._ranks[bisect_left(self._ranks, rank)]
+
+    def _rank(self, known: KnownTrial, outcome: Outcome) -> Rank:
+        assert known.value is not None  # a usable outcome that is not open has one
+        value = known.value if self.goal is Goal.MINIMIZE else -known.value
+        if outcome is Outcome.SUCCEEDED:
+            return (0, value, known.number)
+        return (1, -known.steps, value, known.number)
+
+    def _frozen(self, known: KnownTrial, outcome: Outcome) -> FrozenTrial:
+        searched = {
+            name: value
+            for name, value in known.hyperparameters.items()
+            if name in self.codecs and self._domains[name].contains(value)
+        }
+        return _SharedTrial(
+            number=known.number,
+            trial_id=-1,
+            state=_STATES[outcome],
+            value=known.value if outcome is Outcome.SUCCEEDED else None,
+            datetime_start=_NO_TIME,
+            datetime_complete=None if outcome is Outcome.OPEN else _NO_TIME,
+            params={name: self.codecs[name].encode(value) for name, value in searched.items()},
+            distributions={name: self.codecs[name].distribution for name in searched},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={} if known.value is None else {known.steps: known.value},
+        )
+
+
+def _usable_outcome(known: KnownTrial) -> Outcome:
+    """A pruned trial that was never measured teaches as little as a failed one."""
+    return Outcome.FAILED if known.value is None and known.outcome is not Outcome.OPEN else known.outcome
