@@ -40,7 +40,7 @@ BUDGET_SECONDS = 8.0
 CONTENDERS = 0.8
 """Fusion counts with this share of the best throughput are measured once more, against each other."""
 
-RUN_OFF_PATIENCE = Patience(seconds=1.0, min_rounds=4)
+RUN_OFF_PATIENCE = Patience(seconds=0.7, min_rounds=4)
 """Of that second measurement."""
 
 _CPU = torch.device("cpu")
@@ -90,7 +90,7 @@ class Profiler:
     width: float
     solution: Solution | None
     device: torch.device = _CPU
-    patience: Patience = Patience(seconds=0.2)
+    patience: Patience = Patience(seconds=0.1)
 
     def measure(
         self,
