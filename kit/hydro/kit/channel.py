@@ -13,7 +13,7 @@ from hydro.kit.errors import from_rpc_error
 DEFAULT_DEADLINE_SECONDS = 30.0
 
 # UNAVAILABLE alone is retried: the request has not been answered, and every mutating call carries a request_id.
-_SERVICE_CONFIG = json.dumps(
+_RETRIES = json.dumps(
     {
         "methodConfig": [
             {
@@ -29,9 +29,8 @@ _SERVICE_CONFIG = json.dumps(
         ]
     }
 )
+_RETRY_OPTIONS: list[tuple[str, Any]] = [("grpc.service_config", _RETRIES), ("grpc.enable_retries", 1)]
 _OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.service_config", _SERVICE_CONFIG),
-    ("grpc.enable_retries", 1),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # A service that was down is looked for again at once, not after two minutes.
@@ -41,15 +40,22 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """An asynchronous channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none."""
+def open_channel(address: str, *, retries: bool = True) -> grpc.aio.Channel:
+    """An asynchronous channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none.
+
+    Args:
+        address: host:port of the service.
+        retries: Whether a call that finds nobody is tried again. False: whoever calls knows better whom to ask.
+    """
     interceptors = [_AsyncUnaryErrors(), _AsyncStreamErrors(), _AsyncStreamInErrors(), _AsyncDuplexErrors()]
-    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+    options = [*_OPTIONS, *(_RETRY_OPTIONS if retries else [("grpc.enable_retries", 0)])]
+    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
 
 
 def open_sync_channel(address: str) -> grpc.Channel:
     """A blocking channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none."""
-    return grpc.intercept_channel(grpc.insecure_channel(address, options=_OPTIONS), _SyncErrors())
+    options = [*_OPTIONS, *_RETRY_OPTIONS]
+    return grpc.intercept_channel(grpc.insecure_channel(address, options=options), _SyncErrors())
 
 
 def _with_deadline(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:

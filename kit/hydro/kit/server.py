@@ -29,17 +29,19 @@ async def serve(
     *,
     service_names: Sequence[str],
     run: Callable[[], Awaitable[None]] | None = None,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> None:
     """Serves until SIGTERM or SIGINT, then drains: health says NOT_SERVING, running calls end, new ones are refused.
 
-    `run` goes on beside the server and is cancelled after it; when it ends with an error, so does the process.
+    `run` goes on beside the server and is cancelled before it drains; when it ends with an error, so does the process.
+    `interceptors` are inside the one that maps errors.
 
     Raises:
         OSError: the address cannot be listened on.
     """
     if settings.metrics_port is not None:
         start_http_server(settings.metrics_port)
-    server = grpc.aio.server(interceptors=[ServerCalls()], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[ServerCalls(), *interceptors], options=_OPTIONS)
     register(server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -89,7 +89,7 @@ class FakeTuner(tuner_service_pb2_grpc.TunerServiceServicer):
 class Coordinator:
     """`python -m hydro.coordinator`, and stubs to it."""
 
-    def __init__(self, database_url: str, tuner_address: str, folder: Path) -> None:
+    def __init__(self, database_url: str, tuner_address: str, folder: Path, **settings: str) -> None:
         self.address = f"localhost:{free_port()}"
         self._environment = {
             **os.environ,
@@ -99,6 +99,7 @@ class Coordinator:
             "HYDRO_COORDINATOR_ARTIFACT_URI": folder.as_uri(),
             "HYDRO_COORDINATOR_LEASE_SECONDS": "2",
             "HYDRO_COORDINATOR_PATIENCE_SECONDS": "0.2",
+            **{f"HYDRO_COORDINATOR_{name}": value for name, value in settings.items()},
         }
         self._log = folder / "coordinator.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -122,9 +123,13 @@ class Coordinator:
     def log(self) -> str:
         return self._log.read_text()[-5000:]
 
-    def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
+    def send(self, how: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(how)
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
+        self.send(how)
+        assert self._process is not None
         return self._process.wait(20)
 
     async def close(self) -> None:
@@ -286,6 +291,11 @@ def make_study_request():
 @pytest.fixture
 def wait_until():
     return until
+
+
+@pytest.fixture
+def make_coordinator():
+    return Coordinator
 
 
 @pytest.fixture

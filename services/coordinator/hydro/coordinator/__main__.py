@@ -20,6 +20,8 @@ from hydro.coordinator.hot.group_commit import GroupCommit
 from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.hot.lines import Lines
 from hydro.coordinator.leasing import Leasing
+from hydro.coordinator.ownership.allocation import AllocationStorage
+from hydro.coordinator.ownership.membership import Membership
 from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.reconcile.ask import ask
 from hydro.coordinator.reconcile.backoff import Backoff
@@ -35,6 +37,7 @@ from hydro.coordinator.reconcile.warm import Warming
 from hydro.coordinator.reporting import Reporting
 from hydro.coordinator.search.search_pool import SearchPool
 from hydro.coordinator.server.device_servicer import DeviceServicer
+from hydro.coordinator.server.forwarding import Forwarding
 from hydro.coordinator.server.study_servicer import StudyServicer
 from hydro.coordinator.server.worker_servicer import WorkerServicer
 from hydro.coordinator.settings import CoordinatorSettings
@@ -62,19 +65,26 @@ class Coordinator:
         self.storage = storage
         self.changed, self.clock, self.pruners = Bell(), SystemClock(), Pruners()
         self.bell = Bell(also=self.changed)
-        self.id = uuid.uuid4().hex
+        address = settings.peer_address or _peer_address(settings)
+        self.membership = Membership(storage, self.clock, uuid.uuid4().hex, address, settings.ownership_seconds)
+        self.forwarding = Forwarding(storage, address)
+        self.allocation = AllocationStorage(storage, self.membership, self.clock)
         self.search = SearchPool(settings.search_processes)
         self.lines = Lines(self.search)
         self.tuner = TunerClient(open_channel(settings.tuner_address), settings.max_lanes)
         self.squeezers = [SqueezerClient(open_channel(each), each) for each in settings.squeezer_addresses]
-        self.asking = Asking(storage, self.search, self.bell)
-        self.leasing = Leasing(storage, self.pruners, self.bell, self.clock, self.squeezers, settings.lease_seconds)
-        self.reporting = Reporting(storage, self.pruners, self.bell, settings.lease_seconds, self.asking.ask)
+        self.asking = Asking(self.allocation, self.search, self.bell)
+        self.leasing = Leasing(
+            self.allocation, self.pruners, self.bell, self.clock, self.squeezers, settings.lease_seconds
+        )
+        self.reporting = Reporting(self.allocation, self.pruners, self.bell, settings.lease_seconds, self.asking.ask)
         self.driven_storage = PostgresDriven(settings.database_url)
         self.commit = GroupCommit(self.driven_storage, settings.max_waiting_calls)
-        self.hot = HotStudies(self.driven_storage, self.commit, self.clock, self.id)
+        self.hot = HotStudies(
+            self.driven_storage, self.commit, self.clock, self.membership.id, lambda: self.membership.is_valid
+        )
         self.studies = Studies(storage, self.hot, self.pruners, self.bell)
-        self.targets = Targets(storage, self.tuner, self.bell)
+        self.targets = Targets(self.allocation, self.tuner, self.bell)
         self.driven = DrivenTrials(storage, self.hot, self.commit, self.lines, self.bell, self.changed)
         self.devices = Devices(storage, self.bell)
         self.executor = LocalExecutor(
@@ -94,19 +104,40 @@ class Coordinator:
         device_service_pb2_grpc.add_DeviceServiceServicer_to_server(DeviceServicer(self.devices), server)
 
     async def run(self) -> None:
-        """Reconciles for ever, and follows the squeezers. Its workers end with it."""
+        """Allocates whenever nobody else does, for ever. When it ends, others may take over what it owns at once."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.membership.keep())
+                group.create_task(self._allocate())
+        finally:
+            await self.membership.leave()
+
+    async def _allocate(self) -> None:
+        while True:
+            await self.allocation.acquired()
+            work = asyncio.create_task(self._reconcile())
+            lost = asyncio.create_task(self.allocation.lost())
+            try:
+                await asyncio.wait([work, lost], return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+            finally:
+                await _ended(work, lost)
+
+    async def _reconcile(self) -> None:
+        """Reconciles, and follows the squeezers. Its workers end with it."""
         await self.devices.keep_local(self.settings.local_devices())
         try:
             async with asyncio.TaskGroup() as group:
                 for squeezer in self.squeezers:
-                    group.create_task(follow_slots(self.storage, squeezer, self.bell, self.clock))
+                    group.create_task(follow_slots(self.allocation, squeezer, self.bell, self.clock))
                 group.create_task(reconcile(self._steps(), self.bell, self.clock))
         finally:
             # While calls are still answered, so that workers can report their checkpoints and release their leases.
             await self.executor.close()
 
     def _steps(self) -> Mapping[str, Step]:
-        storage, bell, clock = self.storage, self.bell, self.clock
+        storage, bell, clock = self.allocation, self.bell, self.clock
         patience, backoff = Patience(clock, self.settings.patience_seconds), Backoff(clock)
         lease_seconds = self.settings.lease_seconds
 
@@ -130,9 +161,16 @@ class Coordinator:
         """Ends the search and the connections."""
         await self.commit.close()
         await self.lines.close()
+        await self.forwarding.close()
         await self.search.close()
         await self.driven_storage.close()
         await self.storage.close()
+
+
+async def _ended(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _reachable(settings: CoordinatorSettings) -> str:
@@ -140,11 +178,23 @@ def _reachable(settings: CoordinatorSettings) -> str:
     return f"localhost:{port}" if host in ("", "0.0.0.0", "[::]") else settings.listen_address
 
 
+def _peer_address(settings: CoordinatorSettings) -> str:
+    # Who takes any free port says to nobody where it is.
+    return "" if settings.listen_address.endswith(":0") else _reachable(settings)
+
+
 async def main(settings: CoordinatorSettings) -> None:
     """Serves until it is told to stop."""
     coordinator = Coordinator(settings, await PostgresStorage.open(settings.database_url))
     try:
-        await serve(settings, coordinator.register, service_names=SERVICE_NAMES, run=coordinator.run)
+        await coordinator.membership.join()
+        await serve(
+            settings,
+            coordinator.register,
+            service_names=SERVICE_NAMES,
+            run=coordinator.run,
+            interceptors=[coordinator.forwarding],
+        )
     finally:
         await coordinator.close()
 

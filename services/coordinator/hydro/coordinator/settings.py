@@ -32,6 +32,10 @@ class CoordinatorSettings(ServerSettings):
     """Local exclusive devices, separated by commas: cpu:0 is core 0, gpu:0 the first GPU."""
     worker_address: str | None = None
     """Where local workers reach the coordinator. None: at its listen_address."""
+    peer_address: str | None = None
+    """Where other coordinators over the same database reach this one. None: at its listen_address, on one machine."""
+    ownership_seconds: float = Field(default=5.0, gt=0)
+    """So long after its last word the other coordinators take over what this one owns."""
     artifact_uri: str = Field(default_factory=lambda: (Path(tempfile.gettempdir()) / "hydro-artifacts").as_uri())
     log_directory: Path = Field(default_factory=lambda: Path(tempfile.gettempdir()) / "hydro-workers")
     lease_seconds: float = Field(default=15.0, gt=0)

@@ -14,7 +14,7 @@ import structlog
 from hydro.coordinator.hot.group_commit import GroupCommit, NotStored
 from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.names import StudyName
-from hydro.coordinator.ownership import NotOwner
+from hydro.coordinator.ownership.owner import NotOwner
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, DrivenStorage
 from hydro.kit.clock import Clock
 from hydro.kit.errors import Unavailable
@@ -28,7 +28,16 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 1.0
 
 
 class HotStudies:
-    """Reads studies into memory when they are first needed, and again when a commit failed."""
+    """Reads studies into memory when they are first needed, and again when a commit failed.
+
+    Args:
+        storage: where they are.
+        commit: stores what is decided.
+        clock: measures the pauses between attempts.
+        owner: this coordinator's id.
+        is_member: whether nobody can have taken its studies over; if not, each is claimed again before it answers.
+        retry_seconds: for so long a call tries again while the database does not answer.
+    """
 
     def __init__(
         self,
@@ -36,12 +45,14 @@ class HotStudies:
         commit: GroupCommit,
         clock: Clock,
         owner: str,
+        is_member: Callable[[], bool] = lambda: True,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._storage = storage
         self._commit = commit
         self._clock = clock
         self.owner = owner
+        self._is_member = is_member
         self._retry_seconds = retry_seconds
         self._studies: OrderedDict[StudyName, HotStudy] = OrderedDict()
         self._gates: defaultdict[StudyName, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -61,7 +72,9 @@ class HotStudies:
         while True:
             hot = None
             try:
-                hot = self._studies.get(name) or await self._opened(name)
+                hot = self._studies.get(name)
+                if hot is None or not self._is_member():
+                    hot = await self._opened(name)
                 self._studies.move_to_end(name)
                 return await decide(hot)
             except NotStored:
@@ -71,10 +84,6 @@ class HotStudies:
                     raise
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-
-    def owns(self, name: StudyName) -> bool:
-        """Whether the study is in memory."""
-        return name in self._studies
 
     @asynccontextmanager
     async def exclusive(self, name: StudyName) -> AsyncIterator[None]:
@@ -88,6 +97,10 @@ class HotStudies:
     async def _opened(self, name: StudyName) -> HotStudy:
         async with self._gates[name]:
             hot = self._studies.get(name)
+            if hot is not None and not self._is_member():
+                del self._studies[name]
+                await self._close(hot)
+                hot = None
             if hot is None:
                 hot = HotStudy(await self._claimed(name))
                 self._studies[name] = hot

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncpg
 
 # Classes 40 (another transaction won), 57P (the server is stopping or starting), 08 (the connection broke) and 53 (it
-# has no room).
-_PASSING = ("40", "57P", "08", "53")
+# has no room); 25P03: this process stood still for too long inside a transaction.
+_PASSING = ("40", "57P", "08", "53", "25P03")
 
 
 def is_passing(error: BaseException | None) -> bool:

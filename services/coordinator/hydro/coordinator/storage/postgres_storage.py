@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from hydro.coordinator.storage.migration import migrate
 from hydro.coordinator.storage.passing import is_passing
 from hydro.coordinator.storage.postgres_bundles import PostgresBundles
+from hydro.coordinator.storage.postgres_coordinators import PostgresCoordinators
 from hydro.coordinator.storage.postgres_devices import PostgresDevices
 from hydro.coordinator.storage.postgres_leases import PostgresLeases
 from hydro.coordinator.storage.postgres_records import PostgresRequests, PostgresSurrogates
@@ -28,6 +29,8 @@ from hydro.kit.errors import Unavailable
 _log = structlog.get_logger()
 
 RETRY_SECONDS = 25.0
+# A process that is frozen inside a transaction must not hold its locks for longer: others wait for them.
+_SERVER_SETTINGS = {"idle_in_transaction_session_timeout": "10000"}
 
 
 class PostgresTransaction:
@@ -42,6 +45,7 @@ class PostgresTransaction:
         self.devices = PostgresDevices(session)
         self.surrogates = PostgresSurrogates(session)
         self.requests = PostgresRequests(session)
+        self.coordinators = PostgresCoordinators(session)
 
 
 class PostgresStorage:
@@ -89,7 +93,7 @@ class PostgresStorage:
 
 def _engine(url: str) -> AsyncEngine:
     async def connect() -> Any:
-        return await asyncpg.connect(url, timeout=10, command_timeout=60)
+        return await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings=_SERVER_SETTINGS)
 
     # asyncpg reads the URL itself: SQLAlchemy's own parser takes no socket folder.
     return create_async_engine(

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, or_, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hydro.coordinator.names import StudyName, SurrogateName
-from hydro.coordinator.ownership import NotOwner
+from hydro.coordinator.ownership.owner import NotOwner
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import (
     clean,
@@ -22,6 +22,7 @@ from hydro.coordinator.storage.documents import (
     verification_document,
     verification_of,
 )
+from hydro.coordinator.storage.postgres_coordinators import is_free
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.study import (
     Goal,
@@ -74,10 +75,9 @@ class PostgresStudies:
         study = await self.lock(name)
         if study.spec.task is not None:
             return study
-        is_free = or_(_STUDY.c.owner.in_(["", owner]), ~is_alive(_STUDY.c.owner))
         row = await self._session.row(
             update(_STUDY)
-            .where(_STUDY.c.name == str(name), is_free)
+            .where(_STUDY.c.name == str(name), is_free(_STUDY.c.owner, owner))
             .values(owner=owner, epoch=_STUDY.c.epoch + 1)
             .returning(_STUDY)
         )
@@ -184,14 +184,6 @@ class PostgresStudies:
             .values(version=_STUDY.c.version + 1, **values)
             .returning(_STUDY)
         )
-
-
-def is_alive(owner: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether the coordinator that a column names has renewed its own row in time."""
-    coordinator = schema.coordinator.c
-    return (
-        select(coordinator.id).where(coordinator.id == owner, coordinator.expire_time > func.clock_timestamp()).exists()
-    )
 
 
 def _found(name: StudyName, row: Row[Any] | None) -> Study:

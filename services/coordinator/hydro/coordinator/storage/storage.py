@@ -13,6 +13,8 @@
     revision is seen only together with all the changes up to it.
 7.  A device has at most one live bundle, a bundle at most one active lease. Fencing tokens only grow.
 8.  Reading a resource that does not exist raises NotFound.
+9.  A study without a task, and allocation, have one owner. Another coordinator becomes it only when the owner's row has
+    expired by the database's clock or is gone. The epoch grows with it, after the transactions that hold the old one.
 """
 
 from __future__ import annotations
@@ -269,6 +271,31 @@ class Requests(Protocol):
         """Stores the answer together with what the request did."""
 
 
+class Coordinators(Protocol):
+    """The coordinators that live, and what they own, in one transaction."""
+
+    async def renew(self, name: str, address: str, seconds: float) -> None:
+        """Makes the coordinator's row, or puts off its expiry."""
+
+    async def replace(self, name: str, address: str) -> None:
+        """Removes the others at the address, and rows of long ago."""
+
+    async def leave(self, name: str) -> None:
+        """Removes the coordinator's row: what it owns is free."""
+
+    async def owner_of(self, study: StudyName) -> str | None:
+        """Gives the address of the living coordinator that decides about the study; None: there is none."""
+
+    async def allocation_owner(self) -> str | None:
+        """Gives the address of the living coordinator that allocates; None: there is none."""
+
+    async def take_allocation(self, name: str) -> int | None:
+        """Makes the coordinator allocation's owner, and gives its epoch. None: another one is, and lives."""
+
+    async def hold_allocation(self, epoch: int) -> None:
+        """Keeps others from taking allocation over until the transaction ends. Raises NotOwner: the epoch is stale."""
+
+
 class Transaction(Protocol):
     """One transaction's view of everything."""
 
@@ -305,6 +332,11 @@ class Transaction(Protocol):
     @property
     def requests(self) -> Requests:
         """The requests."""
+        ...
+
+    @property
+    def coordinators(self) -> Coordinators:
+        """The coordinators."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Who decides: each study without a task has one owner among the coordinators, allocation has one for all else."""
+"""What happens to a call that reaches a coordinator which does not decide about it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Who decides: one coordinator for each driven study, one for allocation."""

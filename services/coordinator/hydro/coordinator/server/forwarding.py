@@ -1,0 +1,159 @@
+"""Calls that another coordinator decides about go there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+
+from hydro.coordinator.names import StudyName, TrialName
+from hydro.coordinator.ownership.owner import NotOwner
+from hydro.coordinator.storage.storage import Storage
+from hydro.kit.channel import open_channel
+from hydro.kit.errors import Unavailable
+
+_log = structlog.get_logger()
+Context = grpc.aio.ServicerContext[Any, Any]
+_FORWARDED = "hydro-forwarded"
+LONGEST_SECONDS = 20.0
+"""A call whose owner is not found for so long fails with UNAVAILABLE."""
+_PAUSE_SECONDS = 0.1
+
+_STUDY_SERVICE = "/hydro.api.coordinator.v1.StudyService/"
+_WORKER_SERVICE = "/hydro.api.coordinator.v1.WorkerService/"
+
+
+def _study_of_trial(name: str) -> StudyName:
+    return TrialName.parse(name).study
+
+
+_STUDIES: dict[str, Callable[[Any], StudyName]] = {
+    "SuggestTrials": lambda request: StudyName.parse(request.parent, "parent"),
+    "ReportMeasurement": lambda request: _study_of_trial(request.name),
+    "CompleteTrial": lambda request: _study_of_trial(request.name),
+    "CancelStudy": lambda request: StudyName.parse(request.name),
+    "PauseStudy": lambda request: StudyName.parse(request.name),
+    "ResumeStudy": lambda request: StudyName.parse(request.name),
+    "DeleteStudy": lambda request: StudyName.parse(request.name),
+    "TrainTarget": lambda request: StudyName.parse(request.name),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a call is decided by: a study's owner, or allocation's (None)."""
+
+    study: StudyName | None
+
+
+class Forwarding(grpc.aio.ServerInterceptor):
+    """Tries each call here first. One that raises NotOwner goes to the owner; what that says is the answer."""
+
+    def __init__(self, storage: Storage, address: str) -> None:
+        self._storage = storage
+        self._address = address
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._known: dict[_Scope, str] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wraps the methods that only an owner answers."""
+        handler = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        study_of = _STUDIES.get(method.removeprefix(_STUDY_SERVICE))
+        if handler is None or (study_of is None and not method.startswith(_WORKER_SERVICE)):
+            return handler
+        is_forwarded = any(key == _FORWARDED for key, _ in handler_call_details.invocation_metadata or ())
+        if is_forwarded:
+            # Who sent it here looks again: a call goes one step at most.
+            return handler
+        if handler.response_streaming:
+            wrapped: Any = self._stream(method, handler)
+            make: Any = grpc.stream_stream_rpc_method_handler
+        else:
+            wrapped = self._unary(method, handler, study_of)
+            make = grpc.unary_unary_rpc_method_handler
+        return make(wrapped, handler.request_deserializer, _serializer(handler.response_serializer))
+
+    async def close(self) -> None:
+        """Closes the connections to the others."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    def _unary(
+        self, method: str, handler: Any, study_of: Callable[[Any], StudyName] | None
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        behaviour = handler.unary_unary
+
+        async def answer(request: Any, context: Context) -> Any:
+            scope = _Scope(None if study_of is None else study_of(request))
+            return await self._routed(method, behaviour, scope, request, context)
+
+        return answer
+
+    async def _routed(self, method: str, behaviour: Any, scope: _Scope, request: Any, context: Context) -> Any:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LONGEST_SECONDS
+        while True:
+            try:
+                address = self._known.get(scope)
+                if address is None:
+                    try:
+                        return await behaviour(request, context)
+                    except NotOwner:
+                        address = self._known[scope] = await self._owner(scope)
+                call: Any = self._channel(address).unary_unary(method, request_serializer=_serialized)
+                return await call(request, timeout=context.time_remaining(), metadata=[(_FORWARDED, "1")])
+            except Unavailable as error:
+                self._known.pop(scope, None)
+                if loop.time() + _PAUSE_SECONDS > end:
+                    raise
+                _log.info("call is routed again", method=method, error=error.message)
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _stream(self, method: str, handler: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        behaviour = handler.stream_stream
+
+        async def answers(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            address = await self._storage.run(lambda tx: tx.coordinators.allocation_owner())
+            if not address or address == self._address:
+                async for answer in behaviour(requests, context):
+                    yield answer
+                return
+            call: Any = self._channel(address).stream_stream(method, request_serializer=_serialized)
+            async for answer in call(requests, metadata=[(_FORWARDED, "1")]):
+                yield answer
+
+        return answers
+
+    async def _owner(self, scope: _Scope) -> str:
+        study = scope.study
+        if study is None:
+            address = await self._storage.run(lambda tx: tx.coordinators.allocation_owner())
+        else:
+            address = await self._storage.run(lambda tx: tx.coordinators.owner_of(study))
+        if not address or address == self._address:
+            raise NotOwner(f"{study or 'allocation'} has no owner right now: try again")
+        return address
+
+    def _channel(self, address: str) -> grpc.aio.Channel:
+        if address not in self._channels:
+            # One attempt: when an owner has died, there is another one to be asked.
+            self._channels[address] = open_channel(address, retries=False)
+        return self._channels[address]
+
+
+def _serialized(message: Any) -> bytes:
+    serialized: bytes = message.SerializeToString()
+    return serialized
+
+
+def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
