@@ -21,9 +21,11 @@ from hydro.client.spaces import Domain, SearchSpace, choice, constant, integer, 
 from hydro.client.study import Study
 from hydro.client.surrogates import Profile, ProfilePoint, Surrogate, SurrogateSettings, surrogate
 from hydro.client.target import Target
+from hydro.client.target_checks import EagerTransfer
 from hydro.client.trials import Trial, TrialPruned
 
 __all__ = [
+    "EagerTransfer",
     "Asha",
     "Client",
     "DeviceKind",

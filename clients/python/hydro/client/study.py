@@ -13,6 +13,7 @@ from hydro.client.snapshots import StudyChange, StudySettings, StudySnapshot, St
 from hydro.client.spaces import Scalar
 from hydro.client.surrogates import Surrogate
 from hydro.client.target import Target
+from hydro.client.target_checks import EagerTransfer, neighbours, target_search, values_of_targets
 from hydro.client.trials import Trial, TrialPruned
 from hydro.client.watching import watch
 from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, NotFound, OutOfRange
@@ -204,6 +205,47 @@ class Study:
         if wait:
             target.wait()
         return target
+
+    def verify_target(self, hyperparameter: str = "lr", *, seed: int | None = None) -> EagerTransfer:
+        """Trains the target with the transferred best, and with its learning rate half an octave up and down.
+
+        The last check of transfer, and the only one on the target itself: it costs three trainings of it, side by side
+        where there are devices. Where a neighbour is better, the search may go on there: `search_target`.
+
+        Args:
+            hyperparameter: The learning rate's name.
+            seed: None: the study's.
+
+        Raises:
+            InvalidArgument: it is no number above zero that was searched.
+            NotFound: there is no best trial yet.
+        """
+        best = self.best_trial.hyperparameters
+        wanted = neighbours(self._settings.search_space, best, hyperparameter)
+        targets = {octaves: self.train_target(each, seed=seed, wait=False) for octaves, each in wanted.items()}
+        return EagerTransfer(hyperparameter, self.objective, values_of_targets(targets))
+
+    def search_target(
+        self, trials: int = 8, *, hyperparameter: str = "lr", octaves: float = 1.0, study_id: str | None = None
+    ) -> Study:
+        """Searches on the target itself, around the surrogate's best: for when a check says that it does not transfer.
+
+        Args:
+            trials: Trainings of the target.
+            hyperparameter: The learning rate's name; it is searched within `octaves` of the best.
+            octaves: As above. Hyperparameters that do not transfer are searched in all of their domain, every other one
+                keeps the best value.
+            study_id: Of the new study. None: this one's with "-target".
+
+        Raises:
+            InvalidArgument: it is no number above zero that was searched.
+            NotFound: there is no best trial yet.
+            AlreadyExists: the id is taken.
+        """
+        best = self.best_trial.hyperparameters
+        settings = target_search(self._settings, best, hyperparameter, octaves, trials)
+        name = StudyName(self._name.project, study_id or f"{self._name.study[:56]}-target")
+        return Study(self._coordinator.create_study(name, settings), self._coordinator, self._tuner)
 
     def ask(self) -> Trial:
         """A new trial, for a loop that trains it itself.
