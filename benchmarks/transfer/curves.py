@@ -9,30 +9,21 @@ holds the error of choosing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
-from scipy.stats import t as student_t  # type: ignore[import-untyped]
 
 from benchmarks.transfer.runs import Losses
 from benchmarks.transfer.subjects import STEPS_PER_OCTAVE
+from hydro.tuner.shrinking.confidence import Interval, mean_interval
+from hydro.tuner.shrinking.loss_curve import REACH_OCTAVES, fitted_optimum
 
-REACH = 4
-"""Grid steps on each side of the lowest point that the parabola is fitted to: an octave."""
+REACH = round(REACH_OCTAVES * STEPS_PER_OCTAVE)
+"""Grid steps on each side of the lowest point that the parabola is fitted to."""
 
 DRAWS = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A mean, and the interval that holds the true one in 95 of 100 cases."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +60,12 @@ class Curves:
     def best(self, seeds: Sequence[int] | None = None) -> float:
         """The fitted best rate of the mean curve, in octaves."""
         mean = self.mean(seeds)
-        return fitted_optimum(mean, lowest(mean))
+        return fitted(mean, lowest(mean))
 
     def best_by_seed(self) -> list[float]:
         """Each seed's own, fitted where the mean curve is lowest."""
         middle = lowest(self.mean())
-        return [fitted_optimum(self.mean([seed]), middle) for seed in self.seeds]
+        return [fitted(self.mean([seed]), middle) for seed in self.seeds]
 
     def nearest(self, octaves: float) -> int:
         """The trained rate that is nearest."""
@@ -91,32 +82,16 @@ def window(middle: int) -> range:
     return range(middle - REACH, middle + REACH + 1)
 
 
-def fitted_optimum(curve: Losses, middle: int) -> float:
-    """The lowest point of a parabola through a curve around an exponent, in octaves, not outside of the points."""
-    points = [each for each in window(middle) if each in curve]
-    own = min(points, key=lambda each: curve[each]) / STEPS_PER_OCTAVE
-    if len(points) < 3:
-        return own
-    x = np.array(points) / STEPS_PER_OCTAVE
-    curvature, slope, _ = np.polyfit(x - x.mean(), np.log([curve[each] for each in points]), 2)
-    if curvature <= 0:
-        return own
-    return float(np.clip(x.mean() - slope / (2 * curvature), x[0], x[-1]))
+def fitted(curve: Losses, middle: int) -> float:
+    """The best rate by a parabola around an exponent, in octaves."""
+    octaves = {each / STEPS_PER_OCTAVE: loss for each, loss in curve.items()}
+    return fitted_optimum(octaves, middle / STEPS_PER_OCTAVE)
 
 
 def drift(surrogate: Curves, target: Curves) -> Interval:
     """The surrogate's best log2 lr minus the target's."""
     pairs = zip(surrogate.best_by_seed(), target.best_by_seed(), strict=True)
-    return paired([one - other for one, other in pairs])
-
-
-def paired(differences: Sequence[float]) -> Interval:
-    """Student's t; one seed alone tells no interval."""
-    mean, count = fmean(differences), len(differences)
-    if count < 2:
-        return Interval(mean, -math.inf, math.inf)
-    half = float(student_t.ppf(0.975, count - 1)) * stdev(differences) / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half)
+    return mean_interval([one - other for one, other in pairs])
 
 
 def regret(surrogate: Curves, target: Curves) -> Interval:

@@ -13,10 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.transfer.subjects import STEPS_PER_OCTAVE, Subject
-from hydro.tuner.training.build import build_trainer
-from hydro.tuner.training.execution import Execution
-from hydro.tuner.training.gate import OpenGate
-from hydro.tuner.training.lane import LaneSpec
+from hydro.tuner.building.rate_sweep import RateSweep
 
 Losses = dict[int, float]
 """Validation loss by the learning rate's exponent; infinite where the training diverged."""
@@ -51,31 +48,10 @@ def train(model: Model, seed: int, exponents: tuple[int, ...]) -> Losses:
     torch.set_num_threads(1)
     subject, is_standard = model.subject, model.arm is Arm.STANDARD
     built = round(subject.target_width * model.width) if is_standard else subject.target_width
-    values = subject.values(built)
-    lanes = [
-        LaneSpec(str(exponent), {**values, "lr": 2 ** (exponent / STEPS_PER_OCTAVE)}, seed) for exponent in exponents
-    ]
-    trainer = build_trainer(
-        subject.task,
-        width=1.0 if is_standard else model.width,
-        solution=None,
-        execution=Execution.FUSED,
-        lanes=lanes,
-        data_seed=seed,
-        gate=OpenGate(),
-    )
-    for _ in range(subject.steps):
-        trainer.train_step()
-    measured = trainer.validate([lane.trial for lane in trainer.lanes])
-    others = [each.reason for each in trainer.take_failures() if "training loss" not in each.reason]
-    if others:
-        raise RuntimeError(f"{model.name}: {others[0]}")
-    losses = dict.fromkeys(exponents, math.inf)
-    return losses | {int(trial): _finite(metrics["validation_loss"]) for trial, metrics in measured.items()}
-
-
-def _finite(loss: float) -> float:
-    return loss if math.isfinite(loss) else math.inf
+    sweep = RateSweep(subject.task, subject.values(built), "lr", subject.steps)
+    rates = {exponent: exponent / STEPS_PER_OCTAVE for exponent in exponents}
+    losses = sweep.losses(1.0 if is_standard else model.width, seed, list(rates.values()))
+    return {exponent: losses[rate] for exponent, rate in rates.items()}
 
 
 class Runs:

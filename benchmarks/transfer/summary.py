@@ -8,8 +8,9 @@ from dataclasses import asdict
 from statistics import fmean, median
 from typing import Any
 
-from benchmarks.transfer.curves import Curves, Interval, drift, regret
+from benchmarks.transfer.curves import Curves, drift, regret
 from benchmarks.transfer.runs import Arm, Model
+from hydro.tuner.shrinking.confidence import Interval
 
 Row = dict[str, Any]
 FIGURES = ("max_regret", "median_abs_drift_octaves", "max_abs_drift_octaves", "divergences")

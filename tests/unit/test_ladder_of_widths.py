@@ -46,6 +46,11 @@ def test_seeds_that_disagree_neither_pass_nor_fail():
     assert "too wide an interval" in ladder.warnings[0]
 
 
+def test_the_interval_of_a_mean_is_students():
+    found = mean_interval([-1.0, 0.0, 1.0])
+    assert (found.low, found.high) == pytest.approx((-4.303 / 3**0.5, 4.303 / 3**0.5), abs=1e-3)
+
+
 def test_one_seed_alone_tells_nothing():
     assert mean_interval([0.1]).low == -math.inf
 

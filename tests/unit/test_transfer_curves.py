@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.transfer.curves import Curves, drift, fitted_optimum, lowest, paired, regret, window
+from benchmarks.transfer.curves import Curves, drift, fitted, lowest, regret, window
 from benchmarks.transfer.subjects import STEPS_PER_OCTAVE
 
 SEEDS = range(5)
@@ -24,23 +24,18 @@ def parabolas(lowest_octaves: list[float], curvature: float = 0.1) -> Curves:
 
 def test_a_parabolas_lowest_point_is_found_between_the_grids_points():
     curve = parabolas([0.4]).mean()
-    assert fitted_optimum(curve, lowest(curve)) == pytest.approx(0.4)
+    assert fitted(curve, lowest(curve)) == pytest.approx(0.4)
 
 
 def test_a_curve_without_a_lowest_point_gives_the_best_of_its_points():
     falling = {each: 2.0 - each / 100 for each in GRID}
-    assert fitted_optimum(falling, 0) == max(window(0)) / STEPS_PER_OCTAVE
+    assert fitted(falling, 0) == max(window(0)) / STEPS_PER_OCTAVE
 
 
 def test_drift_is_the_paired_difference_of_the_seeds_own_optima():
     found = drift(parabolas([0.6, 0.4, 0.5, 0.7, 0.3]), parabolas([0.1, -0.1, 0.0, 0.2, -0.2]))
     assert found.mean == pytest.approx(0.5)
     assert found.high - found.low < 1e-6
-
-
-def test_the_interval_of_a_mean_is_students():
-    found = paired([-1.0, 0.0, 1.0])
-    assert (found.low, found.high) == pytest.approx((-4.303 / 3**0.5, 4.303 / 3**0.5), abs=1e-3)
 
 
 def test_regret_is_what_the_target_loses_at_the_surrogates_rate():

@@ -19,20 +19,30 @@ from hydro.client.snapshots import (
 )
 from hydro.client.spaces import Domain, SearchSpace, choice, constant, integer, logint, loguniform, uniform
 from hydro.client.study import Study
-from hydro.client.surrogates import Profile, ProfilePoint, Surrogate, SurrogateSettings, surrogate
+from hydro.client.surrogates import (
+    LadderRung,
+    LayerSlope,
+    Profile,
+    ProfilePoint,
+    Surrogate,
+    SurrogateSettings,
+    surrogate,
+)
 from hydro.client.target import Target
 from hydro.client.target_checks import EagerTransfer
 from hydro.client.trials import Trial, TrialPruned
 
 __all__ = [
-    "EagerTransfer",
     "Asha",
     "Client",
     "DeviceKind",
     "DeviceSnapshot",
     "DeviceState",
     "Domain",
+    "EagerTransfer",
     "Goal",
+    "LadderRung",
+    "LayerSlope",
     "Measurement",
     "Median",
     "NoPruning",

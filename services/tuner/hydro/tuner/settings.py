@@ -15,6 +15,8 @@ class TunerSettings(ServerSettings):
     listen_address: str = "localhost:7401"
     build_timeout_seconds: float = Field(default=600.0, gt=0)
     """A build that takes longer is killed, and its surrogate fails."""
+    ladder_timeout_seconds: float = Field(default=3600.0, ge=0)
+    """What a build may take longer whose study asks for the ladder: some tens of short trainings."""
     build_memory_bytes: int = Field(default=8 * 2**30, gt=0)
     """Resident memory of a build; one that takes more is killed, and its surrogate fails."""
     build_threads: int = Field(default=1, ge=1)
@@ -28,5 +30,9 @@ class TunerSettings(ServerSettings):
     def build_limits(self) -> BuildLimits:
         """What one build may use."""
         return BuildLimits(
-            self.build_timeout_seconds, self.build_memory_bytes, self.build_threads, compiles=self.compile
+            self.build_timeout_seconds,
+            self.build_memory_bytes,
+            self.build_threads,
+            compiles=self.compile,
+            ladder_seconds=self.ladder_timeout_seconds,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hydro.tuner.building.request import BuildRequest, Check
+
 
 @dataclass(frozen=True, slots=True)
 class BuildLimits:
@@ -16,3 +18,9 @@ class BuildLimits:
     """Of torch: a profile is measured with as many as a worker has."""
     compiles: bool = True
     """Whether the compiled form is measured, where it may pay."""
+    ladder_seconds: float = 3600.0
+    """Further ones for a build that trains a ladder."""
+
+    def seconds_for(self, request: BuildRequest) -> float:
+        """How long a build may take."""
+        return self.timeout_seconds + (self.ladder_seconds if Check.LADDER in request.checks else 0.0)

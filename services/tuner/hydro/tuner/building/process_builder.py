@@ -67,20 +67,20 @@ class ProcessBuilder:
                 output = tasks.create_task(_read(child.stdout))
                 tasks.create_task(_keep_lines(child.stderr, last_lines))
                 tasks.create_task(_write(child.stdin, request.to_json()))
-                excess = await self._watch(child)
+                excess = await self._watch(child, self._limits.seconds_for(request))
         finally:
             await _end(child)
         return self._result(child.returncode, output.result(), excess, list(last_lines))
 
-    async def _watch(self, child: asyncio.subprocess.Process) -> str:
+    async def _watch(self, child: asyncio.subprocess.Process, seconds: float) -> str:
         """Waits for the child's end, brings it about beyond a limit, and tells which limit that was."""
         try:
-            async with asyncio.timeout(self._limits.timeout_seconds):
+            async with asyncio.timeout(seconds):
                 return await self._watch_memory(child)
         except TimeoutError:
             return (
-                f"the build did not end within {self._limits.timeout_seconds:g} seconds: make the task's model or its "
-                f"data loading faster, or raise HYDRO_TUNER_BUILD_TIMEOUT_SECONDS"
+                f"the build did not end within {seconds:g} seconds: make the task's model or its data loading faster, "
+                f"or raise HYDRO_TUNER_BUILD_TIMEOUT_SECONDS (HYDRO_TUNER_LADDER_TIMEOUT_SECONDS for a ladder)"
             )
         finally:
             # What the child started holds its pipes open.
