@@ -354,8 +354,8 @@ async def test_numbers_of_the_graph_do_not_transfer_and_the_optimizers_do(tuner,
     response = await tuner.TransferHyperparameters(request)
     assert dict(response.hyperparameters) == {"lr": number(0.1)}
     kinds = {each.hyperparameter: each.kind for each in response.transfers}
-    assert kinds["dropout"] == tuner_service_pb2.TRANSFER_KIND_NOT_TRANSFERABLE
-    assert kinds["lr"] == tuner_service_pb2.TRANSFER_KIND_RESCALED
+    assert kinds["dropout"] == surrogate_pb2.TRANSFER_KIND_NOT_TRANSFERABLE
+    assert kinds["lr"] == surrogate_pb2.TRANSFER_KIND_RESCALED
     assert all(each.explanation for each in response.transfers)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hydro.coordinator.asking import allowance, known_trial, room, searched_space, trial_seed
 from hydro.coordinator.names import StudyName, SurrogateName
 from hydro.coordinator.search.search_backend import Outcome
-from hydro.coordinator.search_space import Condition, FloatDomain, Parameter, SearchSpace
+from hydro.coordinator.search_space import Condition, ConstantDomain, FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 from hydro.coordinator.trial import Measurement, Trial, TrialKind, TrialState
 
@@ -83,6 +83,12 @@ def test_a_study_whose_trials_are_all_measured_is_never_stuck():
 )
 def test_the_search_sees_how_far_a_trial_came(state, value, outcome):
     assert known_trial(trial(state, value=value)).outcome is outcome
+
+
+def test_a_fidelity_of_search_trials_stays_in_their_space():
+    space = SearchSpace((Parameter("data_fraction", ConstantDomain(0.25), not_transferable=True),))
+    narrow = Surrogate(SurrogateName("p", "s"), SurrogateState.READY, width=0.125)
+    assert searched_space(space, narrow) == space
 
 
 def test_what_does_not_transfer_is_not_searched_on_a_narrow_surrogate():

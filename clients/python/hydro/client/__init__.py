@@ -17,7 +17,7 @@ from hydro.client.snapshots import (
     TrialSnapshot,
     TrialState,
 )
-from hydro.client.spaces import Domain, SearchSpace, choice, constant, integer, logint, loguniform, uniform
+from hydro.client.spaces import Domain, SearchSpace, choice, constant, fidelity, integer, logint, loguniform, uniform
 from hydro.client.study import Study
 from hydro.client.surrogates import (
     LadderRung,
@@ -26,6 +26,8 @@ from hydro.client.surrogates import (
     ProfilePoint,
     Surrogate,
     SurrogateSettings,
+    Transfer,
+    TransferKind,
     surrogate,
 )
 from hydro.client.target import Target
@@ -60,6 +62,8 @@ __all__ = [
     "Surrogate",
     "SurrogateSettings",
     "Target",
+    "Transfer",
+    "TransferKind",
     "Trial",
     "TrialKind",
     "TrialPruned",
@@ -68,6 +72,7 @@ __all__ = [
     "asha",
     "choice",
     "constant",
+    "fidelity",
     "integer",
     "logint",
     "loguniform",

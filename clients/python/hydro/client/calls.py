@@ -91,12 +91,18 @@ class CoordinatorCalls:
             yield convert.study_change(message)
 
     def train_target(
-        self, name: StudyName, hyperparameters: Mapping[str, Scalar], defaults: bool, seed: int | None
+        self,
+        name: StudyName,
+        hyperparameters: Mapping[str, Scalar],
+        target_hyperparameters: Mapping[str, Scalar],
+        defaults: bool,
+        seed: int | None,
     ) -> TrialSnapshot:
         """TrainTarget."""
         request = study_service_pb2.TrainTargetRequest(
             name=str(name),
             hyperparameters=convert.checked_values_message(hyperparameters, "hyperparameters"),
+            target_hyperparameters=convert.checked_values_message(target_hyperparameters, "target_hyperparameters"),
             defaults=defaults,
             seed=seed,
             request_id=_request_id(),

@@ -25,7 +25,16 @@ from hydro.client.spaces import (
     IntDomain,
     Scalar,
 )
-from hydro.client.surrogates import LadderRung, LayerSlope, Profile, ProfilePoint, Surrogate, SurrogateSettings
+from hydro.client.surrogates import (
+    LadderRung,
+    LayerSlope,
+    Profile,
+    ProfilePoint,
+    Surrogate,
+    SurrogateSettings,
+    Transfer,
+    TransferKind,
+)
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_message, value_of, values_of
 
@@ -234,6 +243,14 @@ def surrogate_value(message: surrogate_pb2.Surrogate) -> Surrogate:
         rungs=tuple(
             LadderRung(each.width, each.best_lr_log2, {one.lr_log2: one.validation_loss for one in each.losses})
             for each in message.checks.rungs
+        ),
+        transfers=tuple(
+            Transfer(
+                each.hyperparameter,
+                TransferKind(_short(surrogate_pb2.TransferKind.Name(each.kind), "TRANSFER_KIND_")),
+                each.explanation,
+            )
+            for each in message.transfers
         ),
     )
 

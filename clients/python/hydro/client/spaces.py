@@ -114,3 +114,12 @@ def choice(values: Sequence[Scalar], *, transfer: bool = True) -> CategoricalDom
 def constant(value: Scalar) -> ConstantDomain:
     """The same value in every trial, instead of the task's default."""
     return ConstantDomain(value)
+
+
+def fidelity(value: Scalar) -> ConstantDomain:
+    """The same value in every search trial, to make it cheaper; the target is trained with the task's default.
+
+    With `data_fraction=fidelity(0.25)` a task whose defaults have `"data_fraction": 1.0`, and whose `train_batches`
+    draws from that share of its samples, is tuned on a quarter of the data.
+    """
+    return ConstantDomain(value, transfer=False)

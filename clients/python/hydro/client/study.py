@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hydro.client.calls import CoordinatorCalls, TunerCalls
 from hydro.client.names import StudyName
-from hydro.client.objectives import Objective
+from hydro.client.objectives import Goal, Objective
+from hydro.client.retuning import candidates, retuned_names
 from hydro.client.snapshots import StudyChange, StudySettings, StudySnapshot, StudyState, StudyStatistics, TrialKind
 from hydro.client.spaces import Scalar
 from hydro.client.surrogates import Surrogate
@@ -16,7 +17,7 @@ from hydro.client.target import Target
 from hydro.client.target_checks import EagerTransfer, neighbours, target_search, values_of_targets
 from hydro.client.trials import Trial, TrialPruned
 from hydro.client.watching import watch
-from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, NotFound, OutOfRange
+from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, FieldViolation, InvalidArgument, NotFound, OutOfRange
 
 if TYPE_CHECKING:
     import optuna
@@ -185,6 +186,7 @@ class Study:
         self,
         hyperparameters: Mapping[str, Scalar] | None = None,
         *,
+        target_hyperparameters: Mapping[str, Scalar] | None = None,
         defaults: bool = False,
         seed: int | None = None,
         wait: bool = True,
@@ -193,6 +195,8 @@ class Study:
 
         Args:
             hyperparameters: As in the search space, before transfer. None: the best trial's.
+            target_hyperparameters: More of them, or other values, for the target as they are: what does not transfer
+                (`surrogate.transfers` tells).
             defaults: Trains with the task's defaults instead, not transferred.
             seed: None: the study's.
             wait: Waits for the end of training; otherwise the target's results do.
@@ -200,7 +204,9 @@ class Study:
         Raises:
             FailedPrecondition: there is no best trial yet, or the training failed.
         """
-        snapshot = self._coordinator.train_target(self._name, hyperparameters or {}, defaults, seed)
+        snapshot = self._coordinator.train_target(
+            self._name, hyperparameters or {}, target_hyperparameters or {}, defaults, seed
+        )
         target = Target(Trial(snapshot, self.objective, self._coordinator))
         if wait:
             target.wait()
@@ -246,6 +252,42 @@ class Study:
         settings = target_search(self._settings, best, hyperparameter, octaves, trials)
         name = StudyName(self._name.project, study_id or f"{self._name.study[:56]}-target")
         return Study(self._coordinator.create_study(name, settings), self._coordinator, self._tuner)
+
+    def retune_target(self, *, trials: int = 4, seed: int | None = None) -> Target:
+        """Tunes on the target what does not transfer, all else as the surrogate's best trial has it.
+
+        Trains the target with the task's defaults for it, then with values spread over its domains, and gives the best.
+
+        Args:
+            trials: How often the target is trained, at least 2.
+            seed: Of the values. None: the study's.
+
+        Raises:
+            FailedPrecondition: everything in the search space transfers, or every training failed.
+            InvalidArgument: fewer than 2 trials.
+        """
+        if trials < 2:
+            raise InvalidArgument.of([FieldViolation("trials", f"is {trials}: give 2 or more, the first has defaults")])
+        space = self._settings.search_space
+        names = retuned_names(space, self.surrogate.transfers)
+        if not names:
+            raise FailedPrecondition(f"everything in the search space of {self._name} transfers: use train_target")
+        drawn = candidates(space, names, trials, self._settings.seed if seed is None else seed)
+        targets = [self.train_target(target_hyperparameters=each, wait=False) for each in drawn]
+        return self._best_target(targets)
+
+    def _best_target(self, targets: Sequence[Target]) -> Target:
+        values: dict[Target, float] = {}
+        failures = []
+        for target in targets:
+            try:
+                values[target] = target.value
+            except FailedPrecondition as error:
+                failures.append(str(error))
+        if not values:
+            raise FailedPrecondition("; ".join(failures))
+        best = max if self.objective.goal is Goal.MAXIMIZE else min
+        return best(values, key=values.__getitem__)
 
     def ask(self) -> Trial:
         """A new trial, for a loop that trains it itself.

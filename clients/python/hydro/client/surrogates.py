@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 
@@ -42,6 +43,26 @@ class Profile:
     target_memory_bytes: int
 
 
+class TransferKind(Enum):
+    """What becomes of a hyperparameter on the target."""
+
+    TRANSFERRED = "TRANSFERRED"
+    """The target gets the surrogate's value, which trained there as it is."""
+    RESCALED = "RESCALED"
+    """The target gets the value; the surrogate trained each tensor with a multiple of it."""
+    NOT_TRANSFERABLE = "NOT_TRANSFERABLE"
+    """The target has the task's default, or the value that `Study.retune_target` finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What becomes of one hyperparameter on the target, and why."""
+
+    hyperparameter: str
+    kind: TransferKind
+    explanation: str
+
+
 @dataclass(frozen=True, slots=True)
 class LayerSlope:
     """The coordinate check of one layer: how the change of its output in training goes with the width.
@@ -70,7 +91,8 @@ class Surrogate:
     """What the tuner made of a study's task, and measured of it.
 
     `width` is the one in effect, 1 when the model cannot be shrunk; `warnings` says why. `report` holds the shrink
-    table, the parametrization and the checks, as text.
+    table, the parametrization and the checks, as text. `transfers` says of each hyperparameter of the search space
+    what becomes of it on the target.
     """
 
     name: str
@@ -86,6 +108,7 @@ class Surrogate:
     slopes: tuple[LayerSlope, ...] = ()
     rungs: tuple[LadderRung, ...] = ()
     """Ascending by width; empty when the ladder was not asked for."""
+    transfers: tuple[Transfer, ...] = ()
 
     def save_picture(self, path: str | Path) -> None:
         """Draws the coordinate check, and the ladder if it was climbed.

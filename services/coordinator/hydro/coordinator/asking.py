@@ -12,7 +12,7 @@ from functools import partial
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
-from hydro.coordinator.search_space import SearchSpace
+from hydro.coordinator.search_space import ConstantDomain, SearchSpace
 from hydro.coordinator.storage.storage import NewTrial, Storage, Transaction
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.surrogate import Surrogate
@@ -98,10 +98,15 @@ def room(study: Study, trials: Sequence[Trial]) -> int:
 
 
 def searched_space(space: SearchSpace, surrogate: Surrogate | None) -> SearchSpace:
-    """The space without what cannot be learned on the surrogate: the task's defaults hold there."""
+    """The space without what cannot be learned on the surrogate: the task's defaults hold there.
+
+    A constant that does not transfer stays: it makes search trials cheaper than the target's training.
+    """
     if surrogate is None or surrogate.width >= 1:
         return space
-    return space.without(parameter.name for parameter in space.parameters if parameter.not_transferable)
+    return space.without(
+        each.name for each in space.parameters if each.not_transferable and not isinstance(each.domain, ConstantDomain)
+    )
 
 
 def known_trial(trial: Trial) -> KnownTrial:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.names import StudyName, TrialName
-from hydro.coordinator.search_space import validate_hyperparameters
+from hydro.coordinator.search_space import SearchSpace, validate_hyperparameters
 from hydro.coordinator.storage.storage import NewTrial, Storage, Transaction
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.surrogate import Surrogate
@@ -25,13 +27,20 @@ class Targets:
         self._bell = bell
 
     async def train(
-        self, name: StudyName, hyperparameters: Hyperparameters, defaults: bool, seed: int | None, request_id: str
+        self,
+        name: StudyName,
+        hyperparameters: Hyperparameters,
+        target_hyperparameters: Hyperparameters,
+        defaults: bool,
+        seed: int | None,
+        request_id: str,
     ) -> Trial:
         """Creates a trial with these hyperparameters, transferred; empty: the best trial's.
 
         Args:
             name: the study.
             hyperparameters: as in the search space, before transfer.
+            target_hyperparameters: more of them, or other values, for the target as they are.
             defaults: the task's own, and nothing to transfer; excludes hyperparameters.
             seed: None: the study's.
             request_id: the same one again gives the same trial.
@@ -53,7 +62,10 @@ class Targets:
             given = hyperparameters or await self._storage.run(lambda tx: _best(tx, study))
             _check(study, given)
             transferred = await self._tuner.transfer(surrogate, study.spec.search_space, given)
-        new = NewTrial(transferred, study.spec.seed if seed is None else seed, TrialKind.TARGET)
+        _check_of_target(study, target_hyperparameters)
+        new = NewTrial(
+            {**transferred, **target_hyperparameters}, study.spec.seed if seed is None else seed, TrialKind.TARGET
+        )
         trial = await self._storage.run(lambda tx: _stored(tx, name, new, request_id))
         self._bell.ring()
         return trial
@@ -87,6 +99,16 @@ def _check(study: Study, hyperparameters: Hyperparameters) -> None:
     space = study.spec.search_space
     missing = {each.name for each in space.parameters if each.not_transferable} - set(hyperparameters)
     violations = validate_hyperparameters(space.without(missing), hyperparameters)
+    if violations:
+        raise InvalidArgument.of(violations)
+
+
+def _check_of_target(study: Study, hyperparameters: Hyperparameters) -> None:
+    # Whatever of the space is named, since what the surrogate was not searched for may depend on anything.
+    named = tuple(
+        replace(each, conditions=()) for each in study.spec.search_space.parameters if each.name in hyperparameters
+    )
+    violations = validate_hyperparameters(SearchSpace(named), hyperparameters, "target_hyperparameters")
     if violations:
         raise InvalidArgument.of(violations)
 

@@ -98,9 +98,10 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
     ) -> trial_pb2.Trial:
         """Creates a trial of the target."""
         hyperparameters = values_of(request.hyperparameters)
+        of_target = values_of(request.target_hyperparameters)
         seed = request.seed if request.HasField("seed") else None
         name = StudyName.parse(request.name)
-        trial = await self._targets.train(name, hyperparameters, request.defaults, seed, request.request_id)
+        trial = await self._targets.train(name, hyperparameters, of_target, request.defaults, seed, request.request_id)
         return convert.trial_message(trial)
 
     async def GetTrial(  # noqa: N802

@@ -19,7 +19,8 @@ class Rehearsal:
     """What the task showed of itself."""
 
     target_parameters: int
-    optimizer_type: type[Optimizer]
+    optimizer: Optimizer
+    model: nn.Module
 
 
 def rehearse(task: TrainingTask, hyperparameters: Hyperparameters, objective_metric: str) -> Rehearsal:
@@ -32,14 +33,12 @@ def rehearse(task: TrainingTask, hyperparameters: Hyperparameters, objective_met
         model = task.model(hyperparameters)
     with attributed_to_task("giving the first training batch"):
         batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
-    optimizer_type = _train_one_step(task, model, batch, hyperparameters)
+    optimizer = _train_one_step(task, model, batch, hyperparameters)
     _require_metric(_validate(task, model, hyperparameters), objective_metric)
-    return Rehearsal(sum(parameter.numel() for parameter in model.parameters()), optimizer_type)
+    return Rehearsal(sum(parameter.numel() for parameter in model.parameters()), optimizer, model)
 
 
-def _train_one_step(
-    task: TrainingTask, model: nn.Module, batch: Batch, hyperparameters: Hyperparameters
-) -> type[Optimizer]:
+def _train_one_step(task: TrainingTask, model: nn.Module, batch: Batch, hyperparameters: Hyperparameters) -> Optimizer:
     with attributed_to_task("computing the loss"):
         loss = task.loss(model.train(), batch, hyperparameters)
         _require_scalar("loss", loss)
@@ -49,7 +48,7 @@ def _train_one_step(
     with attributed_to_task("taking the first optimizer step"):
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return type(optimizer)
+    return optimizer
 
 
 def _validate(task: TrainingTask, model: nn.Module, hyperparameters: Hyperparameters) -> Mapping[str, Tensor]:

@@ -12,6 +12,7 @@ from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.profile import Profile
 from hydro.tuner.planning.role import Role
 from hydro.tuner.shrinking.check_figures import CheckFigures
+from hydro.tuner.shrinking.transfer import Effect, Transfer, TransferKind
 
 
 class Check(Enum):
@@ -43,6 +44,10 @@ class BuildRequest:
     """Beyond those that always run."""
     accept_failed_checks: bool = False
     """Whether the surrogate is built though a check fails."""
+    not_transferable: tuple[str, ...] = ()
+    """Hyperparameters that the search space marks so."""
+    fidelities: tuple[str, ...] = ()
+    """Those that make search trials cheaper than the target's training."""
 
     def to_json(self) -> str:
         """Gives a text that `from_json` reads."""
@@ -53,6 +58,8 @@ class BuildRequest:
         """Reads what `to_json` gave."""
         fields = json.loads(text)
         fields["checks"] = tuple(Check(each) for each in fields["checks"])
+        fields["not_transferable"] = tuple(fields["not_transferable"])
+        fields["fidelities"] = tuple(fields["fidelities"])
         fields["values"] = {name: tuple(values) for name, values in fields["values"].items()}
         return cls(**fields)
 
@@ -84,6 +91,12 @@ class BuildResult:
     roles: Mapping[str, Role] = field(default_factory=dict)
     profile: Profile = field(default_factory=Profile)
     checks: CheckFigures = CheckFigures()
+    optimizer_family: str = ""
+    """In the parametrization's table; empty where nothing is shrunk."""
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    """What each hyperparameter changes."""
+    transfers: tuple[Transfer, ...] = ()
+    """What will become of each on the target."""
 
     def to_json(self) -> str:
         """Gives a text that `from_json` reads."""
@@ -102,11 +115,21 @@ class BuildResult:
                 "roles": {name: Role(role) for name, role in fields["roles"].items()},
                 "profile": Profile.from_fields(fields["profile"]),
                 "checks": CheckFigures.from_fields(fields["checks"]),
+                "transfers": tuple(_transfer(each) for each in fields["transfers"]),
+                "effects": {name: _effect(each) for name, each in fields["effects"].items()},
             }
         )
 
 
+def _effect(fields: Mapping[str, Any]) -> Effect:
+    return Effect(Role(fields["role"]), tuple(fields["options"]), fields["changes_data_alone"])
+
+
+def _transfer(fields: Mapping[str, Any]) -> Transfer:
+    return Transfer(fields["hyperparameter"], TransferKind(fields["kind"]), fields["explanation"])
+
+
 def _plain(value: object) -> str:
-    if not isinstance(value, Role | Check):
+    if not isinstance(value, Role | Check | TransferKind):
         raise TypeError(f"{value!r} is no value of a build")
     return str(value.value)

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.optim import Optimizer
 
 from hydro.kit.artifacts import ArtifactStore
 from hydro.kit.errors import HydroError
 from hydro.tuner.building.measuring import Measuring
 from hydro.tuner.building.profile_cache import ProfileCache
-from hydro.tuner.building.rehearsal import rehearse
+from hydro.tuner.building.rehearsal import Rehearsal, rehearse
 from hydro.tuner.building.request import BuildRequest, BuildResult, BuiltArtifact
 from hydro.tuner.building.task_failure import TaskFailed, attributed_to_task
 from hydro.tuner.building.verifying import Verified, verify
@@ -23,9 +22,11 @@ from hydro.tuner.planning.profile_key import profile_key
 from hydro.tuner.planning.profiler import Measured, Profiler
 from hydro.tuner.planning.role_tracing import find_roles
 from hydro.tuner.shrinking.check_figures import CheckFigures
+from hydro.tuner.shrinking.effects import find_effects, optimizer_facts, require_rules
 from hydro.tuner.shrinking.report import ShrinkReport
 from hydro.tuner.shrinking.shrink import ShrunkModel
 from hydro.tuner.shrinking.surrogate import build_surrogate
+from hydro.tuner.shrinking.transfer import Transfer, TransferKind, describe_transfers
 from hydro.tuner.task import TrainingTask
 from hydro.tuner.task_loading import fingerprint, load_task, rules_digest
 from hydro.tuner.tracing import LossModule, NotTraceable, trace
@@ -55,23 +56,28 @@ def _build(request: BuildRequest, tell: Tell) -> BuildResult:
     rehearsal = rehearse(placed, hyperparameters, request.objective_metric)
     with attributed_to_task("tried with other hyperparameters"):
         roles = find_roles(placed, hyperparameters, request.values)
-    shrinking = _shrink(placed, hyperparameters, request, rehearsal.optimizer_type)
+        effects = find_effects(placed, rehearsal.model, hyperparameters, request.values, roles)
+    shrinking = _shrink(placed, hyperparameters, request, rehearsal)
+    transfers = describe_transfers(effects, shrinking.width, request.not_transferable, request.fidelities)
     result = BuildResult(
         fingerprint=fingerprint(request.entry_point, request.source_path),
         width=shrinking.width,
-        warnings=shrinking.warnings,
+        warnings=(*shrinking.warnings, *_unmarked(transfers, request)),
         parameters=shrinking.parameters or rehearsal.target_parameters,
         target_parameters=rehearsal.target_parameters,
         artifact=_store(request, shrinking.model),
         roles=roles,
         checks=shrinking.verified.figures if shrinking.verified else CheckFigures(),
+        optimizer_family=shrinking.optimizer_family,
+        effects=effects,
+        transfers=transfers,
     )
     if shrinking.verified and shrinking.verified.failures and not request.accept_failed_checks:
         failed = shrinking.verified.refusal
         return replace(result, failure=failed, report="\n\n".join(shrinking.report))
 
     def with_profile(measured: Measured) -> BuildResult:
-        report = "\n\n".join([*shrinking.report, str(measured.profile), measured.report])
+        report = "\n\n".join([*shrinking.report, *_described(transfers), str(measured.profile), measured.report])
         return replace(result, report=report, profile=measured.profile)
 
     measuring = _measuring(request, task, hyperparameters, shrinking)
@@ -100,6 +106,7 @@ class _Shrinking:
     report: tuple[str, ...] = ()
     verified: Verified | None = None
     is_traceable: bool = True
+    optimizer_family: str = ""
 
     @property
     def parameters(self) -> int:
@@ -107,21 +114,40 @@ class _Shrinking:
 
 
 def _shrink(
-    task: TrainingTask, hyperparameters: Mapping[str, Any], request: BuildRequest, optimizer_type: type[Optimizer]
+    task: TrainingTask, hyperparameters: Mapping[str, Any], request: BuildRequest, rehearsal: Rehearsal
 ) -> _Shrinking:
     width = request.width
     try:
         if width == 1:
             _require_traceable(task, hyperparameters)
             return _Shrinking(width=1.0, report=("The target itself is tuned: nothing is shrunk.",))
+        require_rules(task, rehearsal.model, hyperparameters, request.values)
         shrunk = build_surrogate(task, hyperparameters, width, seed=0)
         verified = verify(task, hyperparameters, shrunk, request)
     except NotTraceable as error:
         warning = f"{error}; it runs unshrunk and unfused"
         return _Shrinking(width=1.0, warnings=(warning,), is_traceable=False)
-    report = ShrinkReport(shrunk.solution, optimizer_type)
+    facts = optimizer_facts(rehearsal.optimizer)
+    report = ShrinkReport(shrunk.solution, type(rehearsal.optimizer), facts.options)
     warnings = tuple(dict.fromkeys([*report.warnings, *verified.warnings]))
-    return _Shrinking(width, shrunk, warnings, (str(report), *verified.report), verified)
+    texts = (str(report), *verified.report)
+    return _Shrinking(width, shrunk, warnings, texts, verified, optimizer_family=facts.family)
+
+
+def _unmarked(transfers: Sequence[Transfer], request: BuildRequest) -> list[str]:
+    """What is searched on the surrogate though the target does not get it."""
+    marked = {*request.not_transferable, *request.fidelities}
+    return [
+        f"{each.hyperparameter} does not transfer: {each.explanation}; mark it `transfer: false` to keep it out of the"
+        " surrogate's search"
+        for each in transfers
+        if each.kind is TransferKind.NOT_TRANSFERABLE and each.hyperparameter not in marked
+    ]
+
+
+def _described(transfers: Sequence[Transfer]) -> list[str]:
+    rows = (f"  {each.hyperparameter}: {each.kind.value.lower()}; {each.explanation}" for each in transfers)
+    return ["\n".join(["hyperparameters on the target:", *rows])] if transfers else []
 
 
 def _require_traceable(task: TrainingTask, hyperparameters: Mapping[str, Any]) -> None:

@@ -16,8 +16,9 @@ from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 from hydro.tuner.planning.sizing import PlannedDevice
+from hydro.tuner.shrinking.batch_scaling import BatchChange
 from hydro.tuner.shrinking.check_figures import CheckFigures
-from hydro.tuner.shrinking.transfer import TransferredHyperparameters
+from hydro.tuner.shrinking.transfer import Effect, Transfer, TransferredHyperparameters
 from hydro.tuner.training.lane import MemoryMiss
 
 
@@ -37,6 +38,8 @@ def build_request(request: tuner_service_pb2.CreateSurrogateRequest) -> BuildReq
         artifact_uri=request.artifact_uri,
         artifact_path=f"{surrogate_name(request)}.json",
         max_lanes=request.max_lanes,
+        not_transferable=tuple(sorted(not_transferable(request.search_space))),
+        fidelities=tuple(sorted(fidelities(request.search_space))),
         max_steps=request.max_steps,
         checks=tuple(
             Check(verification_pb2.Check.Name(each).removeprefix("CHECK_")) for each in request.verification.checks
@@ -131,7 +134,32 @@ def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle
 
 def not_transferable(space: search_space_pb2.SearchSpace) -> set[str]:
     """Gives the names that a search space marks as not transferable."""
-    return {parameter.name for parameter in space.parameters if parameter.not_transferable}
+    return {each.name for each in space.parameters if each.not_transferable and not _is_fidelity(each)}
+
+
+def fidelities(space: search_space_pb2.SearchSpace) -> set[str]:
+    """Gives the names of what makes search trials cheaper: constants that are not transferable."""
+    return {each.name for each in space.parameters if _is_fidelity(each)}
+
+
+def _is_fidelity(parameter: search_space_pb2.Parameter) -> bool:
+    return parameter.not_transferable and parameter.WhichOneof("domain") == "constant_domain"
+
+
+def effects(messages: Iterable[surrogate_pb2.HyperparameterRole]) -> dict[str, Effect]:
+    """Gives what each hyperparameter changes; one without a role is left out."""
+    given = list(messages)
+    found = roles(given)
+    return {
+        each.hyperparameter: Effect(found[each.hyperparameter], tuple(each.optimizer_options), each.changes_data_alone)
+        for each in given
+        if each.hyperparameter in found
+    }
+
+
+def batch_change(request: tuner_service_pb2.TransferHyperparametersRequest) -> BatchChange:
+    """Gives how the target's batch differs from the surrogate's."""
+    return BatchChange(request.batch_ratio or 1.0, request.surrogate.optimizer_family)
 
 
 def transferred_to_message(
@@ -140,14 +168,16 @@ def transferred_to_message(
     """Gives the message of the target's hyperparameters."""
     return tuner_service_pb2.TransferHyperparametersResponse(
         hyperparameters=value_messages(transferred.hyperparameters),
-        transfers=[
-            tuner_service_pb2.Transfer(
-                hyperparameter=each.hyperparameter,
-                kind=tuner_service_pb2.TransferKind.Value(f"TRANSFER_KIND_{each.kind.value}"),
-                explanation=each.explanation,
-            )
-            for each in transferred.transfers
-        ],
+        transfers=map(_transfer_to_message, transferred.transfers),
+        warnings=transferred.warnings,
+    )
+
+
+def _transfer_to_message(transfer: Transfer) -> surrogate_pb2.Transfer:
+    return surrogate_pb2.Transfer(
+        hyperparameter=transfer.hyperparameter,
+        kind=surrogate_pb2.TransferKind.Value(f"TRANSFER_KIND_{transfer.kind.value}"),
+        explanation=transfer.explanation,
     )
 
 
@@ -169,10 +199,9 @@ def surrogate_to_message(surrogate: Surrogate) -> surrogate_pb2.Surrogate:
         report=result.report,
         parameters=result.parameters,
         target_parameters=result.target_parameters,
-        roles=[
-            surrogate_pb2.HyperparameterRole(hyperparameter=name, role=surrogate_pb2.Role.Value(f"ROLE_{role.value}"))
-            for name, role in result.roles.items()
-        ],
+        roles=[_role_to_message(name, role, result.effects.get(name)) for name, role in result.roles.items()],
+        transfers=map(_transfer_to_message, result.transfers),
+        optimizer_family=result.optimizer_family,
         profile=_profile_to_message(result.profile),
         checks=_checks_to_message(result.checks),
         create_time=created,
@@ -205,6 +234,15 @@ def _checks_to_message(checks: CheckFigures) -> surrogate_pb2.CheckFigures:
             )
             for rung in checks.rungs
         ],
+    )
+
+
+def _role_to_message(name: str, role: Role, effect: Effect | None) -> surrogate_pb2.HyperparameterRole:
+    return surrogate_pb2.HyperparameterRole(
+        hyperparameter=name,
+        role=surrogate_pb2.Role.Value(f"ROLE_{role.value}"),
+        optimizer_options=effect.options if effect else (),
+        changes_data_alone=bool(effect and effect.changes_data_alone),
     )
 
 

@@ -68,7 +68,12 @@ class TunerServicer(tuner_service_pb2_grpc.TunerServiceServicer):
     ) -> tuner_service_pb2.TransferHyperparametersResponse:
         """Tells what becomes of the surrogate's hyperparameters on the target."""
         check_transfer(request)
-        roles, width = convert.roles(request.surrogate.roles), request.surrogate.width
-        marked = convert.not_transferable(request.search_space)
-        values = values_of(request.hyperparameters)
-        return convert.transferred_to_message(transfer_hyperparameters(values, roles, width, not_transferable=marked))
+        transferred = transfer_hyperparameters(
+            values_of(request.hyperparameters),
+            convert.effects(request.surrogate.roles),
+            request.surrogate.width,
+            not_transferable=convert.not_transferable(request.search_space),
+            fidelities=convert.fidelities(request.search_space),
+            batch=convert.batch_change(request),
+        )
+        return convert.transferred_to_message(transferred)

@@ -39,14 +39,18 @@ def check_plan_bundles(request: tuner_service_pb2.PlanBundlesRequest) -> None:
 
 
 def check_transfer(request: tuner_service_pb2.TransferHyperparametersRequest) -> None:
-    """Refuses a surrogate that is not built.
+    """Refuses a surrogate that is not built, and a ratio of batches that is none.
 
     Raises:
         InvalidArgument: with every wrong field.
     """
-    width = request.surrogate.width
+    width, ratio = request.surrogate.width, request.batch_ratio
+    violations = []
     if not 0 < width <= 1:
-        raise InvalidArgument.of([FieldViolation("surrogate.width", f"is {width:g}: give a surrogate that is READY")])
+        violations.append(FieldViolation("surrogate.width", f"is {width:g}: give a surrogate that is READY"))
+    if ratio < 0 or not isfinite(ratio):
+        violations.append(FieldViolation("batch_ratio", f"is {ratio:g}: give the target's batch over the surrogate's"))
+    _refuse_if_any(violations)
 
 
 def _refuse_if_any(violations: list[FieldViolation]) -> None:
