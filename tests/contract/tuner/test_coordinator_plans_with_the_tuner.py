@@ -95,6 +95,7 @@ def read_by_a_worker(plan: coordinator_bundle.PlannedBundle, asked: Study) -> Ex
         execution=plan.execution,
         max_lanes=plan.max_lanes,
         micro_lanes=plan.micro_lanes,
+        memory_bytes=plan.memory_bytes,
         lanes=(),
         data_seed=0,
         measured_steps=(1,),

@@ -100,7 +100,14 @@ class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer, device_serv
         if self._server is not None:
             self._server.stop(None).wait()
 
-    def offer(self, *lanes: bundle_pb2.Lane, gate: str = "", duration_seconds: float = 30, **recipe: Any) -> None:
+    def offer(
+        self,
+        *lanes: bundle_pb2.Lane,
+        gate: str = "",
+        duration_seconds: float = 30,
+        device_memory_bytes: int = 0,
+        **recipe: Any,
+    ) -> None:
         """Has a lease ready for whoever asks."""
         fields: dict[str, Any] = {
             "task": task_pb2.Task(entry_point="line:Line", source_path=str(self.folder)),
@@ -121,6 +128,7 @@ class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer, device_serv
                 duration_seconds=duration_seconds,
                 recipe=bundle_pb2.BundleRecipe(**fields | recipe),
                 gate=gate,
+                device_memory_bytes=device_memory_bytes,
             )
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,7 @@ from hydro.kit.errors import NotFound
 from hydro.squeezer.events import EventKind, EventWriter, StageWait
 from hydro.squeezer.gate import ControllerGate
 from hydro.tuner.task_loading import fingerprint
-from hydro.tuner.training import micro_bundle
 from hydro.tuner.training.checkpoint import LaneState
-from hydro.tuner.training.lane import MemoryMiss
-from hydro.tuner.training.out_of_memory import OutOfMemory
 
 
 def _state(artifact: task_pb2.Artifact, step: int) -> LaneState:
@@ -263,127 +259,6 @@ def test_a_device_that_does_not_exist_ends_the_worker(fake: Any, run_worker: Any
     fake.fault_at_acquire = NotFound("devices/test is not registered")
     with pytest.raises(NotFound):
         run_worker()
-
-
-def _refuse() -> None:
-    """What torch says when it is refused memory, from its own allocator."""
-    torch.empty(2**60, dtype=torch.int8)
-
-
-def test_a_bundle_that_runs_out_of_memory_trains_on_and_later_ones_begin_smaller(
-    fake: Any, run_worker: Any, lane: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake.offer(lane(0), lane(1), lane(2))
-    run_worker()
-    undisturbed, refused = fake.measured(), []
-    fake.rounds.clear()
-    losses = micro_bundle._losses
-
-    def with_little_memory(stacked: Any, parts: Any) -> torch.Tensor:
-        if len(stacked) > 1:
-            refused.append(len(stacked))
-            _refuse()
-        return losses(stacked, parts)
-
-    monkeypatch.setattr(micro_bundle, "_losses", with_little_memory)
-    fake.offer(lane(0), lane(1), lane(2))
-    fake.offer(lane(3), lane(4))
-    run_worker()
-    assert refused == [3, 2]
-    measured = fake.measured()
-    for key, metrics in undisturbed.items():
-        assert measured[key] == pytest.approx(metrics)
-    assert {("3", 8), ("4", 8)} <= measured.keys()
-    assert {each.fusion_count for each in fake.rounds} == {1}
-    assert any("out of memory with 2 at once" in report.log for each in fake.rounds for report in each.reports)
-    told = [(each.lease, miss.lanes, miss.refused) for each in fake.rounds for miss in each.memory_misses]
-    first, second = fake.released[1:]
-    assert told == [(first.lease, 3, True), (second.lease, 2, True)]
-    assert all(miss.memory_bytes > 0 for each in fake.rounds for miss in each.memory_misses)
-    assert [each.failure for each in fake.released[1:]] == ["", ""]
-
-
-def test_lanes_that_an_optimizer_left_half_done_begin_again_from_their_checkpoints(
-    fake: Any, run_worker: Any, lane: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake.offer(lane(0), lane(1))
-    run_worker()
-    undisturbed, steps = fake.measured(), []
-    fake.rounds.clear()
-    update = micro_bundle.MicroBundle._update
-
-    def refused_once(self: Any) -> None:
-        update(self)
-        steps.append(len(self))
-        if len(steps) == 6:
-            raise OutOfMemory(MemoryMiss(len(self), 0))
-
-    monkeypatch.setattr(micro_bundle.MicroBundle, "_update", refused_once)
-    fake.offer(lane(0), lane(1))
-    run_worker()
-    assert steps == [2] * 6 + [1] * 8
-    assert [(miss.lanes, miss.refused) for each in fake.rounds for miss in each.memory_misses] == [(2, True)]
-    measured = fake.measured()
-    for key, metrics in undisturbed.items():
-        assert measured[key] == pytest.approx(metrics)
-    assert fake.released[-1].failure == ""
-
-
-@pytest.fixture
-def memory_for_lanes(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Memory for so many lanes, in whatever trainer."""
-    from hydro.tuner.training import fused_trainer, separate_trainer
-
-    def limit(most: int) -> weakref.WeakSet[Any]:
-        alive: weakref.WeakSet[Any] = weakref.WeakSet()
-
-        def limited(kind: Any) -> Any:
-            def build(*given: Any) -> Any:
-                if len(alive) >= most:
-                    _refuse()
-                lane = kind(*given)
-                alive.add(lane)
-                return lane
-
-            return build
-
-        monkeypatch.setattr(fused_trainer, "FusedLane", limited(fused_trainer.FusedLane))
-        monkeypatch.setattr(separate_trainer, "_Lane", limited(separate_trainer._Lane))
-        return alive
-
-    return limit
-
-
-@pytest.mark.parametrize("execution", [bundle_pb2.EXECUTION_FUSED, bundle_pb2.EXECUTION_SEPARATE])
-def test_lanes_without_room_wait_for_others_to_leave(
-    fake: Any, run_worker: Any, lane: Any, memory_for_lanes: Any, execution: Any
-) -> None:
-    fake.offer(lane(0), lane(1), lane(2), execution=execution)
-    run_worker()
-    undisturbed = fake.measured()
-    fake.rounds.clear()
-    memory_for_lanes(2)
-    fake.offer(lane(0), lane(1), lane(2), execution=execution)
-    run_worker()
-    measured = fake.measured()
-    assert measured.keys() == undisturbed.keys()
-    for key, metrics in undisturbed.items():
-        assert measured[key] == pytest.approx(metrics)
-    assert all(each.free_lanes == 0 for each in fake.rounds[:2])
-    assert not any(report.failure for each in fake.rounds for report in each.reports)
-    assert fake.released[-1].failure == ""
-
-
-def test_only_a_trial_that_does_not_fit_alone_fails(
-    fake: Any, run_worker: Any, lane: Any, memory_for_lanes: Any
-) -> None:
-    memory_for_lanes(0)
-    fake.offer(lane(0), lane(1))
-    run_worker()
-    failures = {report.trial[-1]: report.failure for each in fake.rounds for report in each.reports}
-    assert failures.keys() == {"0", "1"}
-    assert all("allocate" in failure for failure in failures.values())
-    assert fake.released[-1].failure == ""
 
 
 def test_a_bundle_runs_so_many_lanes_at_once_as_its_plan_says(fake: Any, run_worker: Any, lane: Any) -> None:

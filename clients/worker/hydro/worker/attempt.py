@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import structlog
 
@@ -23,6 +23,7 @@ from hydro.worker.bundle import BundleBuilder
 from hydro.worker.device import Workplace
 from hydro.worker.lane_log import LaneLogs
 from hydro.worker.lease import LeaseKeeper
+from hydro.worker.memory_watch import MemoryWatch
 from hydro.worker.recipe import Grant, Lane
 from hydro.worker.reporter import Reporter
 from hydro.worker.round import LaneNews, Verdict
@@ -65,6 +66,7 @@ class Attempt:
         """The most lanes that the trainer holds."""
         self._noted_misses = 0
         self._untold: tuple[MemoryMiss, ...] = ()
+        self._watch = MemoryWatch(grant, builder.device)
         self._checkpointed_at = monotonic()
 
     def run(self) -> None:
@@ -101,6 +103,7 @@ class Attempt:
         """Lets go of all lanes: they go on from their last checkpoints, which the coordinator knows."""
         self._trainer = None
         free_unused(self._builder.device)
+        self._watch.begin()
         self._noted_misses = 0
         self._trainer = self._rebuild([])
 
@@ -193,6 +196,20 @@ class Attempt:
         self._untold = (*self._untold, *misses)
         self._tell([])
 
+    def _watch_memory(self) -> None:
+        """Between steps: tells of more memory than was planned, and makes do with less before some is refused."""
+        at_once = self._running.fusion_count
+        miss = self._watch.look(at_once) if self._execution is not Execution.SEPARATE else None
+        if miss is None:
+            return
+        self._untold = (*self._untold, miss)
+        if at_once > 1 and self._watch.is_near_limit(miss):
+            structlog.get_logger().warning("memory is nearly full: fewer lanes at once", **asdict(miss))
+            self._running.run_at_most(at_once // 2)
+            # Later bundles of this process begin like that.
+            self._builder.learn([miss])
+            self._watch.begin()
+
     def _begin_smaller(self, reason: str) -> None:
         """Has lanes begin again with fewer at once, then as separate models, then with fewer of them."""
         self._note_misses()
@@ -240,6 +257,7 @@ class Attempt:
         news = [self._measurement(trial, steps[trial], metrics[trial]) for trial in due if trial in metrics]
         for each in news:
             self._measured[each.trial] = each.steps
+        self._watch_memory()
         self._tell(news)
 
     def _measurement(self, trial: str, step: int, metrics: dict[str, float]) -> LaneNews:
@@ -268,6 +286,7 @@ class Attempt:
             )
             for status in self._running.lanes
         ]
+        self._watch_memory()
         self._tell(news)
         self._checkpointed_at = self._monotonic()
 

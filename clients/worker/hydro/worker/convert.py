@@ -46,6 +46,7 @@ def to_grant(message: worker_pb.Lease) -> Grant:
         duration_seconds=message.duration_seconds,
         recipe=to_recipe(message.recipe),
         gate=message.gate,
+        device_memory_bytes=message.device_memory_bytes,
     )
 
 
@@ -60,6 +61,7 @@ def to_recipe(message: bundle_pb2.BundleRecipe) -> Recipe:
         execution=_EXECUTIONS[message.execution],
         max_lanes=message.max_lanes,
         micro_lanes=message.micro_lanes,
+        memory_bytes=message.memory_bytes,
         lanes=tuple(to_lane(lane) for lane in message.lanes),
         data_seed=message.data_seed,
         measured_steps=tuple(message.measured_steps),

@@ -31,18 +31,21 @@ class OwnDevice:
 
 def own_device(settings: WorkerSettings, device: torch.device) -> OwnDevice:
     """Describes the device that this process computes on."""
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        model, memory_bytes = properties.name, properties.total_memory
-    else:
-        model, memory_bytes = "cpu", usable_memory_bytes()
     return OwnDevice(
         name=settings.worker_device,
         is_gpu=device.type == "cuda",
-        model=model,
-        memory_bytes=memory_bytes,
+        model=torch.cuda.get_device_properties(device).name if device.type == "cuda" else "cpu",
+        memory_bytes=own_memory_bytes(device),
         cpu_cores=tuple(sorted(settings.cores)),
     )
+
+
+def own_memory_bytes(device: torch.device) -> int:
+    """Gives the memory of the device that this process computes on."""
+    if device.type == "cuda":
+        total: int = torch.cuda.get_device_properties(device).total_memory
+        return total
+    return usable_memory_bytes()
 
 
 def usable_memory_bytes(limits: Sequence[Path] = CONTAINER_LIMITS) -> int:

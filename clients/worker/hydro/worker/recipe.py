@@ -51,6 +51,8 @@ class Recipe:
     checkpoint_interval_seconds: float
     micro_lanes: int = 0
     """Most lanes that run at once; 0: all of them."""
+    memory_bytes: int = 0
+    """What it is planned to hold at most; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +65,5 @@ class Grant:
     recipe: Recipe
     gate: str
     """File name of the gate page; empty on an exclusive device."""
+    device_memory_bytes: int = 0
+    """What bundles may use of the device; 0: not known."""

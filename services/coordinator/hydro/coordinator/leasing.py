@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -119,7 +120,7 @@ class Leasing:
                 await tx.requests.remember(_METHOD, request_id, [str(lease.name)])
         if lease is None:
             return None
-        return Grant(lease, await recipe_of(tx, await tx.bundles.get(lease.bundle)))
+        return Grant(lease, await recipe_of(tx, await tx.bundles.get(lease.bundle)), known.memory_bytes)
 
     async def _answered(self, tx: Transaction, request_id: str) -> Lease | None:
         answer = await tx.requests.answer(_METHOD, request_id)
@@ -142,7 +143,7 @@ class Leasing:
             _log.warning("slot cannot be claimed", slot=str(device.name), error=str(error))
             await self._give_up(grant.lease, device, error)
             return None
-        return Grant(grant.lease, grant.recipe, gate)
+        return replace(grant, gate=gate)
 
     async def _give_up(self, lease: Lease, device: Device, error: HydroError) -> None:
         async def work(tx: Transaction) -> None:

@@ -23,6 +23,7 @@ class Recipe:
     execution: Execution
     max_lanes: int
     micro_lanes: int
+    memory_bytes: int
     lanes: tuple[Trial, ...]
     data_seed: int
     measured_steps: tuple[int, ...]
@@ -31,10 +32,11 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A lease with the recipe of its bundle, and the gate page of its slot."""
+    """A lease with the recipe of its bundle, what the device has for bundles, and the gate page of its slot."""
 
     lease: Lease
     recipe: Recipe
+    device_memory_bytes: int = 0
     gate: str = ""
 
 
@@ -54,6 +56,7 @@ async def recipe_of(tx: Transaction, bundle: Bundle) -> Recipe:
         execution=bundle.plan.execution,
         max_lanes=bundle.plan.max_lanes,
         micro_lanes=bundle.plan.micro_lanes,
+        memory_bytes=bundle.plan.memory_bytes,
         lanes=tuple(lanes),
         # Targets of different seeds see the data in different orders.
         data_seed=lanes[0].seed if is_target and lanes else study.spec.seed,

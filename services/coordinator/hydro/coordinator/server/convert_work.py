@@ -44,6 +44,7 @@ def lease_message(
         duration_seconds=lease_seconds,
         recipe=recipe,
         gate=grant.gate,
+        device_memory_bytes=grant.device_memory_bytes,
     )
 
 
@@ -54,6 +55,7 @@ def _recipe_message(recipe: Recipe) -> bundle_pb2.BundleRecipe:
         execution=bundle_pb2.Execution.Value(f"EXECUTION_{recipe.execution.name}"),
         max_lanes=recipe.max_lanes,
         micro_lanes=recipe.micro_lanes,
+        memory_bytes=recipe.memory_bytes,
         lanes=map(lane_message, recipe.lanes),
         data_seed=recipe.data_seed,
         measured_steps=recipe.measured_steps,

@@ -104,6 +104,10 @@ class FusedTrainer:
         """Gives another trainer without lanes, whose programs need not be traced again."""
         return FusedTrainer(self._given, self._micro_lanes, programs=self._programs)
 
+    def run_at_most(self, lanes: int) -> None:
+        """See `BundleTrainer`."""
+        self._micro_lanes = min(self._micro_lanes or lanes, lanes)
+
     def train_step(self) -> None:
         """See `BundleTrainer`."""
         if not self._micro:

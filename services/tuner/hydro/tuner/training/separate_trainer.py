@@ -134,6 +134,9 @@ class SeparateTrainer:
         """None: one that does not fit beside others asks for fewer lanes, and one that does not fit by itself fails."""
         return ()
 
+    def run_at_most(self, lanes: int) -> None:
+        """See `BundleTrainer`."""
+
     def train_step(self) -> None:
         """See `BundleTrainer`."""
         if not self._lanes:

@@ -61,6 +61,10 @@ class BundleTrainer(Protocol):
         """The lanes at once that ran out of memory here, in order; since then fewer of them run at once."""
         ...
 
+    def run_at_most(self, lanes: int) -> None:
+        """Has at most so many lanes run at once from the next step on; what runs them one by one does so anyway."""
+        ...
+
     def train_step(self) -> None:
         """Takes every lane one optimizer step further. Does nothing when there are no lanes.
 
