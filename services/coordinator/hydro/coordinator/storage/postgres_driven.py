@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 import structlog
+from sqlalchemy import JSON
 
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import clean, metrics_document, metrics_of
 from hydro.coordinator.storage.driven_storage import (
     ClaimedStudy,
@@ -174,7 +176,7 @@ async def _claim(connection: asyncpg.Connection[Any], name: StudyName, owner: st
 class _Fields:
     """A record's columns as attributes, documents opened, as SQLAlchemy gives them."""
 
-    _DOCUMENTS = ("task", "search_space", "pruning", "warnings")
+    _DOCUMENTS = frozenset(column.name for column in schema.study.c if isinstance(column.type, JSON))
 
     def __init__(self, record: Mapping[str, Any]) -> None:
         for name, value in record.items():
