@@ -1,6 +1,7 @@
 """Models that do not fuse run unfused, say why, and do all else as fused ones do."""
 
 import copy
+import random
 
 import pytest
 import torch
@@ -37,7 +38,84 @@ class Unseen(Unfusible):
         return torch.from_numpy(y.detach().numpy() ** 2) * y
 
 
-MODELS = {"branch": Branching, "number": Counting, "numpy": Unseen}
+class Numbering(Unfusible):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x) / self.calls
+
+
+class Averaging(Unfusible):
+    def __init__(self):
+        super().__init__()
+        self.average = torch.ones(4, dtype=torch.float64)
+
+    def forward(self, x):
+        y = self.layer(x)
+        self.average.mul_(0.9).add_(0.1 * y.detach().mean(0))
+        return y - self.average
+
+
+class Remembering(Unfusible):
+    def __init__(self):
+        super().__init__()
+        self.last = []
+
+    def forward(self, x):
+        y = self.layer(x)
+        self.last.append(y.detach()[0])
+        return y - self.last[-2] if len(self.last) > 1 else y
+
+
+MODELS = {
+    "branch": Branching,
+    "number": Counting,
+    "numpy": Unseen,
+    "own-number": Numbering,
+    "own-tensor": Averaging,
+    "own-list": Remembering,
+}
+
+
+class Caching(Unfusible):
+    def __init__(self):
+        super().__init__()
+        self.scale, self.seen = None, None
+
+    def forward(self, x):
+        if self.scale is None:
+            self.scale = torch.arange(4.0, dtype=torch.float64)
+        self.seen = self.layer(x) * self.scale
+        return self.seen
+
+
+TOTAL = torch.zeros(4, dtype=torch.float64)
+
+
+class Totalling(Unfusible):
+    def forward(self, x):
+        return self.layer(x) + TOTAL.add_(1)
+
+
+class Jittering(Unfusible):
+    def forward(self, x):
+        return self.layer(x) * random.random()
+
+
+@pytest.mark.parametrize(("kind", "reason"), [(Totalling, "aten.add_"), (Jittering, "random numbers")])
+def test_what_a_trace_would_freeze_outside_of_the_model_is_refused_too(kind, reason):
+    report = fuse(models_of(kind, 2), (INPUT,)).report
+    assert report.count(Tier.SEPARATE) == 1
+    assert reason in report.reason
+
+
+def test_a_cache_is_no_state():
+    models = models_of(Caching, 2)
+    assert fuse(models, (INPUT,)).report.grouped_share == 1
+    assert models[0].scale is None
 
 
 def models_of(kind, count):
@@ -74,6 +152,10 @@ def test_a_model_that_does_not_fuse_says_which_line_and_trains_as_alone(name):
 def test_lanes_of_a_model_that_does_not_fuse_come_go_and_have_inputs_of_their_own(name):
     models = models_of(MODELS[name], 4)
     grouped = fuse(models[:3], (INPUT,))
+    grouped(INPUT)
+    # What a lane keeps beside its tensors stays with it; one that comes as a state_dict has none.
+    for model in (models[0], models[2]):
+        model(INPUT)
     grouped.take([2, 0])
     grouped.insert(models[3])
     grouped.insert(models[1].state_dict())

@@ -25,7 +25,16 @@ from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
 from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.hidden_state import (
+    attributes,
+    changed,
+    changed_constant,
+    kept_tensors,
+    random_states,
+    state_that_matters,
+)
 from hydro.tuner.output_tree import OutputTree, open_output
+from hydro.tuner.own_functions import recorded_functions
 from hydro.tuner.simplifying import simplify
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 
@@ -137,12 +146,16 @@ def trace(
         _prepare_lazy_modules(module, example_inputs, example_keywords or {})
         given = tuple(example_inputs), dict(example_keywords or {})
         try:
-            with _opened_output(module) as outputs:
+            with kept_tensors(module), recorded_functions().recording(), _watched(module) as seen:
                 program = torch.export.export(module, *given, strict=False)
+            suspects = seen.suspects and state_that_matters(module, *given, seen.suspects)
         except Exception as error:  # noqa: BLE001 - the user's code and the exporter may raise anything
             raise NotTraceable(f"the model cannot be exported: {_first_line(error)}", _user_line(error)) from error
+    _require_no_loss(module, seen, suspects)
     simplify(program.graph_module)
-    return replace(_signed(program, module, train), output=outputs[-1] if outputs else None)
+    signed = _signed(program, module, train)
+    _require_fixed_constants(signed)
+    return replace(signed, output=seen.output)
 
 
 def prepare(module: nn.Module, example_inputs: Sequence[Any], *, train: bool) -> None:
@@ -203,28 +216,73 @@ def _in_mode(module: nn.Module, train: bool) -> Iterator[None]:
             each.training = training
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a module's call left behind or gave while it was traced."""
+
+    output: OutputTree | None = None
+    """Where the output holds tensors in objects that the exporter does not know."""
+    suspects: list[str] = field(default_factory=list)
+    """Attributes that the call changed."""
+    missed_function: str = ""
+    drew: bool = False
+    """Whether it drew other random numbers than torch's."""
+
+
 @contextmanager
-def _opened_output(module: nn.Module) -> Iterator[list[OutputTree]]:
-    """Has a module give tensors alone where its output holds them in objects that the exporter does not know."""
-    forward, trees = module.forward, []
+def _watched(module: nn.Module) -> Iterator[_Seen]:
+    """Sees what a module's forward does, and has it give tensors alone where the exporter does not know its output."""
+    forward, seen = module.forward, _Seen()
 
     @wraps(forward)
-    def opened(*args: Any, **kwargs: Any) -> Any:
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        before, draws = attributes(module), random_states()
         output = forward(*args, **kwargs)
         tensors, tree = open_output(output)
-        if not tree.has_objects:
-            return output
-        trees.append(tree)
-        return tensors
+        seen.suspects = changed(before, attributes(module))
+        seen.missed_function = recorded_functions().missed(tensors)
+        seen.drew = random_states() != draws
+        seen.output = tree if tree.has_objects else None
+        return tensors if tree.has_objects else output
 
     own = vars(module).get("forward")
-    module.forward = opened
+    module.forward = watched
     try:
-        yield trees
+        yield seen
     finally:
         del module.forward
         if own is not None:
             module.forward = own
+
+
+def _require_no_loss(module: nn.Module, seen: _Seen, state: Sequence[str]) -> None:
+    """Refuses what a trace would freeze or lose."""
+    if seen.drew:
+        raise NotTraceable(
+            "the model draws from Python's or NumPy's random numbers, which a trace draws once: use torch's"
+        )
+    if seen.missed_function:
+        name = seen.missed_function
+        raise NotTraceable(f"a name bound to {name}.apply hides its backward from the trace: call {name}.apply itself")
+    if state:
+        owner = module.get_submodule(state[0].rpartition(".")[0])
+        raise NotTraceable(
+            f"{type(owner).__name__} keeps state from call to call in {', '.join(state)}, which a trace would freeze: "
+            "register it as a buffer",
+            _forward_line(owner),
+        )
+
+
+def _require_fixed_constants(traced: Trace) -> None:
+    node = changed_constant(list(traced.graph.nodes), traced.constants)
+    if node is not None:
+        what = f"{node.target} changes a tensor that the model keeps from call to call and is no buffer: register it"
+        raise NotTraceable(what, location(node))
+
+
+def _forward_line(module: nn.Module) -> str:
+    code = getattr(type(module).forward, "__code__", None)
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}" if code and _is_user_code(code.co_filename) else ""
 
 
 def _prepare_lazy_modules(module: nn.Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from hydro.tuner.fusion.given_inputs import GivenInputs
 from hydro.tuner.fusion.lower import GroupedProgram, NotFusible, lower
 from hydro.tuner.fusion.report import FusionReport
 from hydro.tuner.fusion.separate import SeparateProgram
+from hydro.tuner.hidden_state import stateful_copy
 from hydro.tuner.tracing import NotTraceable, Trace, trace
 
 KEPT_FORMS = 32
@@ -43,6 +44,8 @@ class LanePrograms:
         self._compiles = False
         self._configurations: list[nn.Module] = []
         self._rows: list[int] = []
+        self._separate: list[nn.Module] = []
+        """Where they are not fused: each lane's own, for what it keeps from call to call beside its tensors."""
         self._kept: dict[tuple[bool, Hashable], _Programs] = {}
         for model in models:
             self.insert(model)
@@ -76,6 +79,7 @@ class LanePrograms:
     def take(self, indices: Sequence[int]) -> None:
         """Keeps the lanes with these indices, in this order."""
         self._rows = [self._rows[index] for index in indices]
+        self._separate = [self._separate[index] for index in indices] if self._separate else []
         self._lanes_changed()
 
     def insert(self, model: nn.Module | None) -> None:
@@ -89,6 +93,8 @@ class LanePrograms:
             self._configurations.append(model)
             self._lower_again()
         self._rows.append(row)
+        if self._separate:
+            self._separate.append(stateful_copy(self._configurations[row]))
         self._lanes_changed()
 
     def compile(self) -> None:
@@ -114,8 +120,10 @@ class LanePrograms:
         if kept.lowered is None:
             kept.lowered = self._lower(kept, training, inputs)
         if isinstance(kept.lowered, str):
+            if not self._separate:
+                self._separate = [stateful_copy(self._configurations[row]) for row in self._rows]
             # Also without lanes the report must say what cannot be fused.
-            models = [self._configurations[row] for row in self._rows] or self._configurations[:1]
+            models = self._separate or self._configurations[:1]
             return SeparateProgram(models, training, kept.lowered, self._shared)
         return kept.lowered if len(self._configurations) == 1 else kept.lowered.of(self._rows)
 
