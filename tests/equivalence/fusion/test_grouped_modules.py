@@ -39,10 +39,16 @@ OWN_TENSORS = [
     ("GroupNorm", (3, 6), {}, [IMAGE]),
     ("PReLU", (6,), {}, [IMAGE]),
     ("GRUCell", (6, 4), {}, [ROWS, (5, 4)]),
+    ("GRUCell", (6, 4), {"bias": False}, [(6,), (4,)]),
+    ("LSTMCell", (6, 4), {}, [ROWS]),
+    ("LSTMCell", (6, 4), {}, [(6,)]),
+    ("RNNCell", (6, 4), {"nonlinearity": "relu"}, [ROWS, (5, 4)]),
     ("RNNCell", (6, 4), {}, [ROWS, (5, 4)]),
     ("RNN", (6, 4), {"nonlinearity": "relu"}, [(7, 2, 6)]),
     ("LSTM", (6, 4, 2), {"batch_first": True, "bidirectional": True}, [(2, 7, 6)]),
-    ("GRU", (6, 4), {}, [(7, 2, 6)]),
+    ("LSTM", (6, 4), {"proj_size": 3, "bias": False}, [(7, 6)]),
+    ("GRU", (6, 4, 2), {"bidirectional": True}, [(7, 2, 6), (4, 2, 4)]),
+    ("GRU", (6, 4), {"batch_first": True}, [(7, 6), (1, 4)]),
 ]
 
 NO_TENSORS = [
@@ -156,6 +162,18 @@ def test_dropout_draws_each_lanes_own_masks():
     for lane, p in enumerate(probabilities):
         torch.manual_seed(lane)
         close(output[lane], nn.functional.dropout(x[lane], p))
+
+
+def test_layers_drop_by_each_lanes_own_stream_from_their_given_state():
+    alone = [nn.LSTM(6, 4, 2, dropout=0.5) for _ in range(LANES)]
+    twin = hydro.nn.LSTM.from_lanes(alone)
+    twin.generators = [torch.Generator().manual_seed(lane) for lane in range(LANES)]
+    x, states = torch.randn(LANES, 7, 2, 6), (torch.randn(LANES, 2, 2, 4), torch.randn(LANES, 2, 2, 4))
+    output = twin(x, states)
+    for lane, module in enumerate(alone):
+        torch.manual_seed(lane)
+        expected = module(x[lane], tuple(state[lane] for state in states))
+        close(pytree.tree_map(lambda leaf, lane=lane: leaf[lane], output), expected)
 
 
 def test_embedding_keeps_the_padding_entry_untrained():

@@ -1,5 +1,7 @@
 """Programs that take turns."""
 
+import pytest
+
 from hydro.tuner.planning.turns import WARM_UP_ROUNDS, Patience, seconds_in_turns
 
 
@@ -22,6 +24,12 @@ def test_a_busy_spell_changes_nothing():
     machine = Machine(slow_rounds={WARM_UP_ROUNDS + 1, WARM_UP_ROUNDS + 4})
     works = [machine.work("fused", 0.5), machine.work("separate", 0.25)]
     assert seconds_in_turns(works, lambda: machine.now, Patience(60.0, 8, 8)) == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_of_few_rounds_the_shortest_time_counts_and_none_that_was_not_measured(rounds):
+    machine = Machine(slow_rounds={WARM_UP_ROUNDS} if rounds > 1 else set())
+    assert seconds_in_turns([machine.work("a", 0.5)], lambda: machine.now, Patience(60.0, rounds, rounds)) == [0.5]
 
 
 def test_each_round_runs_every_work_once():

@@ -37,11 +37,12 @@ from torch.nn import (
 from hydro.nn import functional
 from hydro.nn.attention import MultiheadAttention
 from hydro.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from hydro.nn.generic import CrossEntropyLoss, loss, sample_wise, unrolled, vmapped
+from hydro.nn.generic import CrossEntropyLoss, loss, sample_wise, vmapped
 from hydro.nn.lane_module import LaneModule, lane_state_dict, load_lane, take
 from hydro.nn.linear import Bilinear, Embedding, Linear
 from hydro.nn.normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, RMSNorm
 from hydro.nn.packing import pack, share, unpack
+from hydro.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from hydro.nn.regularization import Dropout
 
 AdaptiveAvgPool1d = sample_wise(_plain.AdaptiveAvgPool1d)
@@ -82,14 +83,8 @@ ZeroPad2d = sample_wise(_plain.ZeroPad2d)
 
 CosineSimilarity = vmapped(_plain.CosineSimilarity)
 GLU = vmapped(_plain.GLU)
-GRU = unrolled(_plain.GRU)
-GRUCell = unrolled(_plain.GRUCell)
-LSTM = unrolled(_plain.LSTM)
-LSTMCell = unrolled(_plain.LSTMCell)
 LogSoftmax = vmapped(_plain.LogSoftmax)
 PReLU = vmapped(_plain.PReLU)
-RNN = unrolled(_plain.RNN)
-RNNCell = unrolled(_plain.RNNCell)
 Softmax = vmapped(_plain.Softmax)
 Softmin = vmapped(_plain.Softmin)
 Unflatten = vmapped(_plain.Unflatten)

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
 from hydro.nn import functional
 from hydro.nn.lane_module import LaneModule
@@ -57,23 +56,6 @@ class Vmapped(LaneModule):
         return torch.vmap(lambda *given: template(*given))(*inputs)
 
 
-class Unrolled(LaneModule):
-    """A module that runs lane after lane: torch has one kernel for all of it, and none that takes lanes."""
-
-    def forward(self, *inputs: Any) -> Any:
-        """Runs torch's forward for each lane.
-
-        Shape: every tensor [G, ...]; what is None stays None.
-        """
-        template = self._template[0].train(self.training)
-        outputs = []
-        for lane in range(self.lanes):
-            own = {name: parameter[lane] for name, parameter in self.named_parameters()}
-            given = pytree.tree_map(lambda each, lane=lane: None if each is None else each[lane], inputs)
-            outputs.append(functional_call(template, own, given))
-        return pytree.tree_map(lambda *each: torch.stack(each), *outputs)
-
-
 class Loss(nn.Module):
     """A loss of each lane by itself: with reduction "mean" or "sum" it gives [G]."""
 
@@ -118,12 +100,6 @@ def sample_wise(plain: type[nn.Module]) -> type[SampleWise]:
 def vmapped(plain: type[nn.Module]) -> type[Vmapped]:
     """Makes the twin of a module that `torch.vmap` can run."""
     twin: type[Vmapped] = _twin(Vmapped, plain)
-    return twin
-
-
-def unrolled(plain: type[nn.Module]) -> type[Unrolled]:
-    """Makes the twin of a module that runs lane after lane."""
-    twin: type[Unrolled] = _twin(Unrolled, plain)
     return twin
 
 

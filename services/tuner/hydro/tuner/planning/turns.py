@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import quantiles
 
 import torch
 
@@ -26,7 +25,8 @@ class Patience:
 def seconds_in_turns(works: Sequence[Callable[[], None]], clock: Clock, patience: Patience) -> list[float]:
     """Runs each work once a round and gives the low quartile of each one's seconds.
 
-    What else runs on the machine only ever adds time, so the low quartile is nearer to the truth than the mean.
+    What else runs on the machine only ever adds time, so the low quartile is nearer to the truth than the mean. It is a
+    time that was measured: of fewer than four rounds the shortest.
     """
     for _ in range(WARM_UP_ROUNDS):
         for work in works:
@@ -37,7 +37,7 @@ def seconds_in_turns(works: Sequence[Callable[[], None]], clock: Clock, patience
         if len(rounds) >= patience.min_rounds and time.perf_counter() - begin > patience.seconds:
             break
         rounds.append([_seconds(work, clock) for work in works])
-    return [quantiles(column, n=4)[0] for column in zip(*rounds, strict=True)]
+    return [sorted(column)[len(column) // 4] for column in zip(*rounds, strict=True)]
 
 
 def _seconds(work: Callable[[], None], clock: Clock) -> float:
