@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from hydro.tuner.shrinking.given_sizes import SizesDisagree, fit_sizes
 from hydro.tuner.shrinking.propagation import Propagation, propagate
 from hydro.tuner.shrinking.rewriting import rewrite
-from hydro.tuner.shrinking.sizes import solve
 from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.shrinking.templates import Template
 from hydro.tuner.tracing import NotTraceable, Trace
@@ -98,14 +98,12 @@ def build_program(found: Propagation, solution: Solution) -> Program:
     Raises:
         NotTraceable: for these inputs the model computes in a way that would want other sizes.
     """
-    sizes = solve(found.dimensions, found.parameters, solution.width)
-    for name, dims in found.tensors.items():
-        shape = tuple(sizes.of(dim) for dim in dims)
-        if shape != solution.by_name[name].shape:
-            raise NotTraceable(
-                f"for these inputs {name} would shrink to {shape}, and not to {solution.by_name[name].shape} as for the"
-                " example inputs"
-            )
+    try:
+        sizes = fit_sizes(found.dimensions, found.tensors, {each.name: each.shape for each in solution.tensors})
+    except SizesDisagree as disagreement:
+        raise NotTraceable(
+            f"for these inputs the model would shrink otherwise than for the example's: {disagreement}"
+        ) from (disagreement)
     graph_module = rewrite(found, sizes, solution.parametrization)
     return Program(graph_module, _sources(found.trace), found.trace.rebuild)
 

@@ -1,0 +1,93 @@
+"""From shapes that are given to the sizes of dimension variables: those of a solution, or of a factory's model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from hydro.tuner.shrinking.dimensions import Dim, Dimensions, Dims
+from hydro.tuner.shrinking.sizes import Sizes
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class SizesDisagree(ValueError):
+    """The graph and the shapes tell different things of a tensor's axis."""
+
+    def __init__(self, tensor: str, axis: int, before: int, after: int, reason: str) -> None:
+        super().__init__(f"{tensor}: its axis {axis} goes from {before} to {after}, but in the graph {reason}")
+        self.tensor = tensor
+
+
+def fit_sizes(dimensions: Dimensions, tensors: Mapping[str, Dims], shapes: Shapes) -> Sizes:
+    """The sizes of all dimensions at which the tensors have these shapes.
+
+    Axes with one atom that is not known yet tell its size; where every axis has several, the first of them takes what
+    the others leave, in the order in which they shrink. Sums come last: mostly their parts are known by then.
+
+    Raises:
+        SizesDisagree: there are none.
+    """
+    known: dict[int, int] = {}
+    waiting = [
+        (name, axis, dim, shapes[name][axis])
+        for name, dims in tensors.items()
+        if name in shapes
+        for axis, dim in enumerate(dims)
+    ]
+    while waiting:
+        waiting.sort(key=lambda each: _difficulty(dimensions, each[2], known))
+        name, axis, dim, size = waiting.pop(0)
+        _learn_parts(dimensions, dim, size, known)
+        _learn_factors(dimensions, dim, size, known)
+        if Sizes(dimensions, known).of(dim) != size:
+            reason = "; ".join(dimensions.pins(dim)) or "it is bound to others that change otherwise"
+            raise SizesDisagree(name, axis, dimensions.size(dim), size, reason)
+    return Sizes(dimensions, known)
+
+
+def _difficulty(dimensions: Dimensions, dim: Dim, known: Mapping[int, int]) -> tuple[int, int]:
+    return len(_unknown_parts(dimensions, dim, known)), len(_unknown(dimensions, dim, known))
+
+
+def _unknown(dimensions: Dimensions, dim: Dim, known: Mapping[int, int]) -> Dim:
+    """The atoms of a dimension whose size is to be found, but for those inside a sum."""
+    return tuple(
+        atom
+        for atom in dimensions.atoms(dim)
+        if atom not in known and dimensions.parts(atom) is None and not dimensions.is_pinned(atom)
+    )
+
+
+def _unknown_parts(dimensions: Dimensions, dim: Dim, known: Mapping[int, int]) -> Dim:
+    """The atoms inside the dimension's sums whose size is to be found."""
+    parts = [part for atom in dimensions.atoms(dim) for part in dimensions.parts(atom) or ()]
+    return tuple(
+        dict.fromkeys(
+            atom
+            for part in parts
+            for atom in (*_unknown(dimensions, part, known), *_unknown_parts(dimensions, part, known))
+        )
+    )
+
+
+def _learn_parts(dimensions: Dimensions, dim: Dim, size: int, known: dict[int, int]) -> None:
+    """All but the last part go with the whole; the last is what makes the sum right."""
+    unknown = _unknown_parts(dimensions, dim, known)
+    for atom in unknown:
+        before = dimensions.size((atom,))
+        known[atom] = max(1, round(before * size / dimensions.size(dim)))
+    if unknown:
+        candidates = range(1, dimensions.size((unknown[-1],)) + 1)
+        right = (each for each in candidates if Sizes(dimensions, {**known, unknown[-1]: each}).of(dim) == size)
+        known[unknown[-1]] = next(right, known[unknown[-1]])
+
+
+def _learn_factors(dimensions: Dimensions, dim: Dim, size: int, known: dict[int, int]) -> None:
+    unknown = sorted(_unknown(dimensions, dim, known), key=dimensions.rank)
+    so_far = Sizes(dimensions, known)
+    left = size // math.prod(so_far.of((atom,)) for atom in dimensions.atoms(dim) if atom not in unknown)
+    for place, atom in enumerate(unknown):
+        others = math.prod(dimensions.size((each,)) for each in unknown[place + 1 :])
+        known[atom] = max(1, left // math.gcd(left, others))
+        left //= known[atom]
