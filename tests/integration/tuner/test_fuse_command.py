@@ -17,6 +17,8 @@ HYDRO = Path(sys.executable).with_name("hydro")
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 FACTORIES = """
+import sys
+
 import torch
 from torch import nn
 
@@ -36,6 +38,7 @@ class Branching(nn.Module):
 
     def forward(self, x):
         y = self.linear(x)
+        print("said by the model", file=sys.stderr)
         return y if y.sum() > 0 else -y
 
 
@@ -93,6 +96,9 @@ def test_a_model_that_does_not_fuse_runs_separately_and_says_why(folder):
     done = run(folder, "factories:Branching", "--lanes", "3", "--steps", "1")
     assert done.returncode == 0, done.stderr
     assert "not fused: " in done.stdout and "factories.py:" in done.stdout
+    assert "what aten.item.default gives decides what runs" in done.stdout
+    assert "nothing is gained: 3 lanes run as so many separate models" in done.stdout
+    assert done.stderr == "said by the model\n" * done.stderr.count("\n") != ""
 
 
 def test_a_training_task_is_fused_with_its_own_batches():

@@ -25,6 +25,7 @@ from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
 from hydro.kit.errors import FailedPrecondition
+from hydro.tuner.export_failure import export_failure, quiet_exporter
 from hydro.tuner.hidden_state import (
     attributes,
     changed,
@@ -146,11 +147,11 @@ def trace(
         _prepare_lazy_modules(module, example_inputs, example_keywords or {})
         given = tuple(example_inputs), dict(example_keywords or {})
         try:
-            with kept_tensors(module), recorded_functions().recording(), _watched(module) as seen:
+            with kept_tensors(module), recorded_functions().recording(), quiet_exporter(), _watched(module) as seen:
                 program = torch.export.export(module, *given, strict=False)
             suspects = seen.suspects and state_that_matters(module, *given, seen.suspects)
         except Exception as error:  # noqa: BLE001 - the user's code and the exporter may raise anything
-            raise NotTraceable(f"the model cannot be exported: {_first_line(error)}", _user_line(error)) from error
+            raise NotTraceable(f"the model cannot be exported: {export_failure(error)}", _user_line(error)) from error
     _require_no_loss(module, seen, suspects)
     simplify(program.graph_module)
     signed = _signed(program, module, train)
@@ -294,11 +295,6 @@ def _prepare_lazy_modules(module: nn.Module, inputs: Sequence[Any], keywords: Ma
         module(*inputs, **keywords)
         for buffer, before in buffers:
             buffer.copy_(before)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
 
 
 def _user_line(error: BaseException) -> str:

@@ -40,7 +40,9 @@ def fuse(
     inputs = pytree.tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, source.inputs)
     grouped = fuse_models(models, inputs)
     typer.echo(f"{grouped.report}\n")
-    if steps:
+    if steps and grouped.report.reason:
+        typer.echo(f"nothing is gained: {lanes} lanes run as so many separate models")
+    elif steps:
         typer.echo(_gain(ModelSource(source.make, inputs, source.description), models, grouped, steps))
 
 
@@ -55,7 +57,7 @@ def _gain(source: ModelSource, models: list[nn.Module], grouped: GroupedModel, s
         fused_times.append(fused_seconds)
     milliseconds = 1e3 * median(fused_times)
     return (
-        f"one SGD step of all lanes: {milliseconds:.1f} ms fused,"
+        f"one SGD step of all lanes, threads {torch.get_num_threads()}: {milliseconds:.1f} ms fused,"
         f" {milliseconds * median(ratios):.1f} ms as separate models"
         f" ({median(ratios):.2f}x; {min(ratios):.2f}x to {max(ratios):.2f}x in {ROUNDS} rounds of {steps} steps)"
     )
