@@ -20,6 +20,7 @@ from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
 from hydro.tuner.server.tuner_servicer import TunerServicer
 from hydro.tuner.shrinking.check_figures import CheckFigures, RungFigure, SlopeFigure
+from hydro.tuner.shrinking.transfer import Effect, Transfer, TransferKind
 
 RESULT = BuildResult(
     fingerprint="sha256:source",
@@ -359,10 +360,38 @@ async def test_numbers_of_the_graph_do_not_transfer_and_the_optimizers_do(tuner,
     assert all(each.explanation for each in response.transfers)
 
 
-async def test_what_the_search_space_marks_does_not_transfer(tuner, builder):
-    marked = parameters(search_space_pb2.Parameter(name="lr", not_transferable=True))
+async def test_a_surrogate_tells_what_will_become_of_each_hyperparameter(tuner, builder):
+    told = Transfer("lr", TransferKind.RESCALED, "as the table has it")
+    effects = {"lr": Effect(options=("lr",)), "jitter": Effect(changes_data_alone=True)}
+    roles = dict.fromkeys(effects, Role.OPTIMIZER)
+    builder.result = BuildResult(width=0.125, roles=roles, effects=effects, transfers=(told,), optimizer_family="AdamW")
+    surrogate = await built(tuner, builder)
+    assert surrogate.transfers[0].kind == surrogate_pb2.TRANSFER_KIND_RESCALED and surrogate.transfers[0].explanation
+    assert list(surrogate.roles[0].optimizer_options) == ["lr"]
+    assert [each.changes_data_alone for each in surrogate.roles] == [False, True]
+
+
+async def test_a_larger_batch_rescales_by_the_optimizers_rule_and_warns(tuner, builder):
+    effects, roles = {"lr": Effect(options=("lr",))}, {"lr": Role.OPTIMIZER}
+    builder.result = BuildResult(width=0.125, roles=roles, effects=effects, optimizer_family="AdamW")
     request = tuner_service_pb2.TransferHyperparametersRequest(
-        surrogate=await built(tuner, builder), search_space=marked, hyperparameters={"lr": number(0.1)}
+        surrogate=await built(tuner, builder), hyperparameters={"lr": number(0.1)}, batch_ratio=4
+    )
+    response = await tuner.TransferHyperparameters(request)
+    assert response.hyperparameters["lr"].double_value == pytest.approx(0.2)
+    assert "goes with its root" in response.transfers[0].explanation and "4 times" in response.warnings[0]
+    request.batch_ratio = -1
+    with pytest.raises(InvalidArgument, match="batch_ratio"):
+        await tuner.TransferHyperparameters(request)
+
+
+async def test_what_the_search_space_marks_does_not_transfer(tuner, builder):
+    marked = search_space_pb2.Parameter(name="lr", not_transferable=True)
+    fidelity = search_space_pb2.Parameter(name="share", constant_domain={"value": number(1)}, not_transferable=True)
+    request = tuner_service_pb2.TransferHyperparametersRequest(
+        surrogate=await built(tuner, builder),
+        search_space=parameters(marked, fidelity),
+        hyperparameters={"lr": number(0.1), "share": number(1)},
     )
     response = await tuner.TransferHyperparameters(request)
     assert dict(response.hyperparameters) == {}

@@ -253,6 +253,10 @@ async def test_targets_are_trained_alone_with_transferred_or_default_hyperparame
     )
     with pytest.raises(InvalidArgument):
         await coordinator.studies.TrainTarget(wrong)
+    rate = search_space_pb2.Value(double_value=5.0)
+    out_of_domain = study_service_pb2.TrainTargetRequest(name=NAME, target_hyperparameters={"lr": rate})
+    with pytest.raises(InvalidArgument, match="target_hyperparameters"):
+        await coordinator.studies.TrainTarget(out_of_domain)
     async with asyncio.timeout(30):
         while True:
             targets = await trials_of(coordinator, kind=trial_pb2.TRIAL_KIND_TARGET)

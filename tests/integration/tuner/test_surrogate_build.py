@@ -1,6 +1,7 @@
 """The whole build of a surrogate, in this process: what comes out for good tasks, and what is said of bad ones."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,13 @@ class DependingOnData(Good):
         return Branching()
 
 
+class Coupled(Good):
+    defaults = Good.defaults | {"decay": 0.0}
+
+    def optimizer(self, model, hp):
+        return torch.optim.Adam(model.parameters(), lr=hp["lr"], weight_decay=hp["decay"])
+
+
 class Branching(nn.Module):
     def __init__(self):
         super().__init__()
@@ -193,6 +201,30 @@ def test_each_hyperparameter_has_its_role(ask):
         # Read only where `clip` is on.
         "bound": Role.NUMERIC,
     }
+
+
+def test_what_will_become_of_each_hyperparameter_is_told_and_reported(ask):
+    request = replace(
+        ask("Good", lr=(0.01, 1.0), dropout=(0.1, 0.5), smoothing=(0.0, 0.2), layers=(1,)),
+        not_transferable=("smoothing",),
+    )
+    result = build(request)
+    kinds = {each.hyperparameter: each.kind.value for each in result.transfers}
+    assert kinds == {
+        "lr": "RESCALED", "dropout": "NOT_TRANSFERABLE", "smoothing": "NOT_TRANSFERABLE", "layers": "TRANSFERRED",
+    }  # fmt: skip
+    assert result.effects["lr"].options == ("lr",)
+    assert result.optimizer_family == "SGD"
+    assert "hyperparameters on the target:\n  lr: rescaled; the surrogate trained each tensor" in result.report
+    # What the user marked needs no warning.
+    assert [each.partition(" does not transfer")[0] for each in result.warnings] == ["dropout"]
+
+
+def test_decay_inside_a_normalized_gradient_is_refused_before_anything_is_stored(ask, tmp_path):
+    result = build(ask("Coupled", decay=(0.0, 0.1)))
+    assert "weight_decay is 0.1, and Adam adds it to a gradient" in result.failure
+    assert "torch.optim.AdamW" in result.failure
+    assert not (tmp_path / "artifacts").exists()
 
 
 def test_the_target_itself_is_tuned_at_width_one(ask):

@@ -86,6 +86,8 @@ class FakeStudies(study_service_pb2_grpc.StudyServiceServicer):
     def TrainTarget(self, request, context):
         trial = self._add(trial_pb2.TRIAL_KIND_TARGET)
         trial.hyperparameters["lr"].double_value = 0.5 if request.defaults else 0.25
+        for name, value in request.target_hyperparameters.items():
+            trial.hyperparameters[name].CopyFrom(value)
         trial.seed = request.seed
         return trial
 
@@ -269,6 +271,16 @@ def test_a_target_gives_its_metrics_and_the_plain_state_dict(study, studies, tmp
     assert target.metrics["accuracy"] == 0.98
     assert list(target.state_dict()) == ["layer.weight"]
     assert target.trial.seed == 2
+
+
+def test_a_target_gets_hyperparameters_of_its_own(study):
+    target = study.train_target(target_hyperparameters={"dropout": 0.1}, wait=False)
+    assert target.hyperparameters["dropout"] == 0.1
+
+
+def test_retuning_needs_a_second_training_to_compare_with(study):
+    with pytest.raises(InvalidArgument, match="give 2 or more"):
+        study.retune_target(trials=1)
 
 
 def test_a_failed_target_says_why(study, studies):

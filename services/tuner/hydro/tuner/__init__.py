@@ -4,11 +4,14 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "BatchChange": "hydro.tuner.shrinking.batch_scaling",
+    "Effect": "hydro.tuner.shrinking.transfer",
     "GroupedModel": "hydro.tuner.fusion.fuse",
     "ShrunkModel": "hydro.tuner.shrinking.shrink",
     "TrainingTask": "hydro.tuner.task",
     "fuse": "hydro.tuner.fusion.fuse",
     "shrink": "hydro.tuner.shrinking.shrink",
+    "transfer_hyperparameters": "hydro.tuner.shrinking.transfer",
 }
 __all__ = sorted(_EXPORTS)
 
