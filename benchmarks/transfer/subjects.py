@@ -52,10 +52,10 @@ class Subject:
 TASKS = {"perceptron": PerceptronDigits, "convolution": ConvolutionDigits, "vision_transformer": TransformerDigits}
 
 SUBJECTS = (
-    Subject("perceptron", target_width=1024, steps=150, octaves=(-9, -1), classes=10),
-    Subject("char_lm", target_width=256, steps=150, octaves=(-11, -5), classes=96, hyperparameters={"dropout": 0.0}),
-    Subject("convolution", target_width=128, steps=120, octaves=(-8, 0), classes=10),
-    Subject("vision_transformer", target_width=256, steps=150, octaves=(-12, -5), classes=10),
+    Subject("perceptron", target_width=1024, steps=150, octaves=(-8, -3), classes=10, seeds=16),
+    Subject("char_lm", target_width=256, steps=100, octaves=(-10, -6), classes=96, hyperparameters={"dropout": 0.0}),
+    Subject("convolution", target_width=128, steps=80, octaves=(-6, -2), classes=10),
+    Subject("vision_transformer", target_width=256, steps=80, octaves=(-11, -6), classes=10),
 )
 
 

@@ -91,14 +91,18 @@ class NoisyDigits(TrainingTask):
 
 
 class PerceptronDigits(NoisyDigits):
-    """Two hidden layers."""
+    """Two hidden layers, He's initial values and a readout that starts at zero, as TP-V recommends."""
 
     def model(self, hp: Hyperparameters) -> nn.Module:
         """64 inputs, two hidden layers of `width`."""
-        width = hp["width"]
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
-        )
+        sizes = [64, hp["width"], hp["width"], 10]
+        first, second, readout = (nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
+        for layer in (first, second):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(readout.weight)
+        nn.init.zeros_(readout.bias)
+        return nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), readout)
 
 
 class ConvolutionDigits(NoisyDigits):

@@ -337,3 +337,14 @@ def test_a_fixed_hyperparameter_holds_in_the_build_too(tmp_path):
         for channels in (16, 32)
     ]
     assert 3 < sizes[1] / sizes[0] < 4
+
+
+@pytest.mark.slow
+def test_a_ladder_measures_the_drift_of_a_wrong_rule_and_tells_what_would_mend_it(ask):
+    # Its rate goes with the width to the power of 1.5, so that the best one falls by as many octaves for each doubling.
+    asked = replace(ask("ScalingTwice", width=0.125, verify=(Check.LADDER,), lr=(2**-9, 32.0)), max_steps=60)
+    result = build(asked)
+    assert "it does not transfer" in result.failure
+    narrow, middle, wide = (rung.best_lr_log2 for rung in result.checks.rungs)
+    assert narrow - middle == pytest.approx(1.5, abs=0.75) and middle - wide == pytest.approx(1.5, abs=0.75)
+    assert "extrapolated, the target's best is 2^-" in result.failure

@@ -30,7 +30,7 @@ class Verified:
         """What failed, with the layer and the likely rule."""
         return (
             *self.coordinates.failures,
-            *(self.update_sizes.warnings if self.update_sizes else ()),
+            *self._told_of_sizes(growing=True),
             *((self.ladder.finding,) if self.ladder and self.ladder.has_failed else ()),
         )
 
@@ -38,7 +38,16 @@ class Verified:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know, failures included."""
         told = self.ladder.warnings if self.ladder else ()
-        return tuple(dict.fromkeys([*self.coordinates.findings, *self.failures, *told]))
+        return tuple(
+            dict.fromkeys([*self.coordinates.findings, *self.failures, *self._told_of_sizes(growing=False), *told])
+        )
+
+    def _told_of_sizes(self, *, growing: bool) -> tuple[str, ...]:
+        """Tensors that move more at larger widths make large rates diverge there; those that move less do not."""
+        if self.update_sizes is None:
+            return ()
+        pairs = zip(self.update_sizes.wrong, self.update_sizes.warnings, strict=True)
+        return tuple(text for each, text in pairs if (each.slope > 0) is growing)
 
     @property
     def report(self) -> tuple[str, ...]:
