@@ -12,7 +12,8 @@ from hydro.kit.errors import from_rpc_error
 
 DEFAULT_DEADLINE_SECONDS = 30.0
 
-# UNAVAILABLE alone is retried: the request has not been answered, and every mutating call carries a request_id.
+# What has not been answered is tried again, for every mutating call may be sent twice: UNAVAILABLE, and
+# RESOURCE_EXHAUSTED after the pause that an overloaded service asks for.
 _RETRIES = json.dumps(
     {
         "methodConfig": [
@@ -23,7 +24,7 @@ _RETRIES = json.dumps(
                     "initialBackoff": "0.1s",
                     "maxBackoff": "2s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
                 },
             }
         ]

@@ -13,7 +13,8 @@ HydroError
 ├── Cancelled
 └── Internal             a fault of ours
 
-A server's interceptor turns them into a google.rpc.Status with one ErrorInfo and, for wrong fields, a BadRequest; a
+A server's interceptor turns them into a google.rpc.Status with one ErrorInfo and, for wrong fields, a BadRequest, or,
+where it is known when to try again, a RetryInfo; a
 client's interceptor turns that back into the same class.
 """
 
@@ -21,10 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar, Self, cast
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -52,12 +55,14 @@ class HydroError(Exception):
         reason: str | None = None,
         metadata: Mapping[str, str] | None = None,
         violations: Iterable[FieldViolation] = (),
+        retry_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.reason = reason or self.default_reason
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
+        self.retry_seconds = retry_seconds
 
 
 class InvalidArgument(HydroError):
@@ -154,6 +159,10 @@ def to_status(error: HydroError) -> status_pb2.Status:
         for each in error.violations:
             bad_request.field_violations.add(field=each.field, description=each.description)
         details.append(_packed(bad_request))
+    if error.retry_seconds is not None:
+        retry_info = error_details_pb2.RetryInfo()
+        retry_info.retry_delay.FromTimedelta(timedelta(seconds=error.retry_seconds))
+        details.append(_packed(retry_info))
     number = code_pb2.Code.Value(error.code.name)
     return status_pb2.Status(code=number, message=error.message, details=details)
 
@@ -167,11 +176,16 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> HydroError:
     if status is None:
         return error_class(message)
     info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    retry_info, retry_seconds = error_details_pb2.RetryInfo(), None
     for detail in status.details:
         detail.Unpack(info)
         detail.Unpack(bad_request)
+        if detail.Unpack(retry_info):
+            retry_seconds = retry_info.retry_delay.ToTimedelta().total_seconds()
     violations = [FieldViolation(each.field, each.description) for each in bad_request.field_violations]
-    return error_class(message, reason=info.reason or None, metadata=info.metadata, violations=violations)
+    return error_class(
+        message, reason=info.reason or None, metadata=info.metadata, violations=violations, retry_seconds=retry_seconds
+    )
 
 
 def _status_of(error: grpc.RpcError | grpc.aio.AioRpcError) -> status_pb2.Status | None:
@@ -182,7 +196,7 @@ def _status_of(error: grpc.RpcError | grpc.aio.AioRpcError) -> status_pb2.Status
     return None
 
 
-def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

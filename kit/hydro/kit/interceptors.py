@@ -32,6 +32,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
 
     def __init__(self, longest_unary_seconds: float = LONGEST_UNARY_SECONDS) -> None:
         self._longest_unary_seconds = longest_unary_seconds
+        self._handlers: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -43,6 +44,13 @@ class ServerCalls(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = str(handler_call_details.method)
+        known, wrapped = self._handlers.get(method, (None, None))
+        if known is not handler:
+            wrapped = self._wrapped(method, handler)
+            self._handlers[method] = handler, wrapped
+        return wrapped
+
+    def _wrapped(self, method: str, handler: Any) -> Any:
         kind = (
             ("stream" if handler.request_streaming else "unary")
             + "_"
@@ -62,14 +70,16 @@ class ServerCalls(grpc.aio.ServerInterceptor):
 def _wrapped_unary(
     method: str, behaviour: Callable[..., Awaitable[Any]], longest_seconds: float | None
 ) -> Callable[..., Awaitable[Any]]:
+    answered, seconds = _CALLS.labels(method, "OK"), _SECONDS.labels(method)
+
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         start = time.perf_counter()
         try:
             response = await _in_time(behaviour(request, context), method, longest_seconds)
         except Exception as error:  # noqa: BLE001 the edge of the service
             await _abort(method, context, error)
-        _CALLS.labels(method, "OK").inc()
-        _SECONDS.labels(method).observe(time.perf_counter() - start)
+        answered.inc()
+        seconds.observe(time.perf_counter() - start)
         _log.debug("call", method=method, seconds=round(time.perf_counter() - start, 4))
         return response
 
@@ -116,4 +126,8 @@ async def _abort(method: str, context: grpc.aio.ServicerContext[Any, Any], error
         failure = Internal(f"{type(error).__name__} in {method}: see the service's log")
     _CALLS.labels(method, failure.code.name).inc()
     status = cast(Any, rpc_status.to_status(to_status(failure)))
-    await context.abort(failure.code, failure.message, status.trailing_metadata)
+    trailing = tuple(status.trailing_metadata)
+    if failure.retry_seconds is not None:
+        # gRPC's own retries wait for so long.
+        trailing += (("grpc-retry-pushback-ms", str(round(1000 * failure.retry_seconds))),)
+    await context.abort(failure.code, failure.message, trailing)

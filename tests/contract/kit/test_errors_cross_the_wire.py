@@ -156,3 +156,33 @@ def test_the_empty_message_is_the_standard_one() -> None:
     assert worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].methods_by_name[
         "ReleaseLease"
     ].output_type.full_name == empty_pb2.Empty.DESCRIPTOR.full_name  # fmt: skip
+
+
+class Overloaded(study_service_pb2_grpc.StudyServiceServicer):
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+
+    async def GetStudy(self, request, context):
+        if self.refusals:
+            self.refusals -= 1
+            raise errors.ResourceExhausted("too many calls", retry_seconds=0.05)
+        return study_pb2.Study(name=request.name)
+
+
+@pytest.mark.parametrize("refusals", [2, 100])
+async def test_an_overloaded_service_is_asked_again_after_the_pause_that_it_asks_for(refusals) -> None:
+    server = grpc.aio.server(interceptors=[ServerCalls()])
+    overloaded = Overloaded(refusals)
+    study_service_pb2_grpc.add_StudyServiceServicer_to_server(overloaded, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with open_channel(f"127.0.0.1:{port}") as channel:
+        studies = study_service_pb2_grpc.StudyServiceStub(channel)
+        call = studies.GetStudy(study_service_pb2.GetStudyRequest(name="a"))
+        if refusals == 2:
+            assert (await call).name == "a"
+        else:
+            with pytest.raises(errors.ResourceExhausted) as seen:
+                await call
+            assert seen.value.retry_seconds == pytest.approx(0.05) and overloaded.refusals == 95
+    await server.stop(None)

@@ -56,6 +56,29 @@ class Caller:
         self.told[name] = value
         return told
 
+    async def drive_on_a_stream(self, losses) -> list[bool]:
+        """One trial on one stream: each request is sent when the one before is answered."""
+        answers: asyncio.Queue[study_service_pb2.DriveTrialsResponse] = asyncio.Queue()
+        stops = []
+
+        async def requests():
+            suggest = study_service_pb2.SuggestTrialsRequest(parent=NAME, count=1, request_id=uuid.uuid4().hex)
+            yield study_service_pb2.DriveTrialsRequest(suggest=suggest)
+            (trial,) = (await answers.get()).suggested.trials
+            for step, loss in enumerate(losses, 1):
+                measurement = metric_pb2.Measurement(step=step, metrics={"loss": loss})
+                report = study_service_pb2.ReportMeasurementRequest(name=trial.name, measurement=measurement)
+                yield study_service_pb2.DriveTrialsRequest(report=report)
+                stops.append((await answers.get()).reported.should_stop)
+            complete = study_service_pb2.CompleteTrialRequest(name=trial.name, value=losses[-1])
+            yield study_service_pb2.DriveTrialsRequest(complete=complete)
+            told = (await answers.get()).completed
+            assert told.state == trial_pb2.TRIAL_STATE_SUCCEEDED and told.value == losses[-1]
+
+        async for answer in self.coordinators[0].studies.DriveTrials(requests()):
+            answers.put_nowait(answer)
+        return stops
+
     async def drive(self) -> None:
         """Asks, measures and tells until the study gives no further trial."""
         while (trial := await self.ask()) is not None:
@@ -122,9 +145,10 @@ async def test_any_coordinator_answers_for_a_study_that_one_owns(start_coordinat
     with pytest.raises(FailedPrecondition) as caught:
         await other.tell(trial.name, 0.5)
     assert caught.value.reason == "WRONG_STATE"
+    assert await other.drive_on_a_stream([0.5, 0.25]) == [False, False]
     await one.ask()
     cancelled = await second.studies.CancelStudy(study_service_pb2.CancelStudyRequest(name=NAME))
-    assert dict(cancelled.statistics.trials_by_state) == {"SUCCEEDED": 1, "CANCELLED": 1}
+    assert dict(cancelled.statistics.trials_by_state) == {"SUCCEEDED": 2, "CANCELLED": 1}
     assert await one.ask() is None
     await second.studies.DeleteStudy(study_service_pb2.DeleteStudyRequest(name=NAME))
 

@@ -147,8 +147,9 @@ async def test_a_call_more_than_may_wait_is_refused_and_changes_nothing(commit, 
         start(commit, hot)
         waiting.append(asyncio.create_task(commit.stored(hot)))
         await asyncio.sleep(0)
-    with pytest.raises(ResourceExhausted):
+    with pytest.raises(ResourceExhausted) as caught:
         start(commit, hot)
+    assert caught.value.retry_seconds is not None
     writer.may_go.set()
     await asyncio.gather(*waiting)
     assert hot.next_trial == 8

@@ -14,6 +14,9 @@ from hydro.coordinator.names import StudyName
 from hydro.coordinator.storage.driven_storage import Committed, StudyChanges
 from hydro.kit.errors import HydroError, ResourceExhausted, Unavailable
 
+RETRY_SECONDS = 0.25
+"""Who is refused should come again after so long: by then most of those that waited have been answered."""
+
 _log = structlog.get_logger()
 _CALLS = Histogram("hydro_commit_calls", "Calls that one group commit answers", buckets=[2**n for n in range(13)])
 _FAILURES = Counter("hydro_commit_failures", "Group commits that failed")
@@ -78,7 +81,9 @@ class GroupCommit:
         """
         if self._waiting >= self._max_waiting:
             _SHED.inc()
-            raise ResourceExhausted(f"{self._waiting} calls wait for the database: try again later")
+            raise ResourceExhausted(
+                f"{self._waiting} calls wait for the database: try again later", retry_seconds=RETRY_SECONDS
+            )
         part = self._forming.get(hot.name)
         if part is None:
             part = self._forming[hot.name] = _Part(hot)

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import structlog
 
+from hydro.api.coordinator.v1 import study_service_pb2, trial_pb2
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.ownership.owner import NotOwner
 from hydro.coordinator.storage.storage import Storage
@@ -43,6 +44,15 @@ _STUDIES: dict[str, Callable[[Any], StudyName]] = {
 }
 
 
+_DRIVE = f"{_STUDY_SERVICE}DriveTrials"
+# A call on that stream, as the method that answers it alone, and where its answer goes.
+_DRIVEN: dict[str, tuple[str, str, Any]] = {
+    "suggest": ("SuggestTrials", "suggested", study_service_pb2.SuggestTrialsResponse),
+    "report": ("ReportMeasurement", "reported", study_service_pb2.ReportMeasurementResponse),
+    "complete": ("CompleteTrial", "completed", trial_pb2.Trial),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Scope:
     """What a call is decided by: a study's owner, or allocation's (None)."""
@@ -58,6 +68,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
         self._address = address
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._known: dict[_Scope, str] = {}
+        self._handlers: dict[str, tuple[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -67,25 +78,36 @@ class Forwarding(grpc.aio.ServerInterceptor):
         """Wraps the methods that only an owner answers."""
         handler = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        study_of = _STUDIES.get(method.removeprefix(_STUDY_SERVICE))
-        if handler is None or (study_of is None and not method.startswith(_WORKER_SERVICE)):
+        name = method.removeprefix(_STUDY_SERVICE)
+        is_routed = name in _STUDIES or method == _DRIVE or method.startswith(_WORKER_SERVICE)
+        if handler is None or not is_routed:
             return handler
         is_forwarded = any(key == _FORWARDED for key, _ in handler_call_details.invocation_metadata or ())
         if is_forwarded:
             # Who sent it here looks again: a call goes one step at most.
             return handler
-        if handler.response_streaming:
-            wrapped: Any = self._stream(method, handler)
-            make: Any = grpc.stream_stream_rpc_method_handler
-        else:
-            wrapped = self._unary(method, handler, study_of)
-            make = grpc.unary_unary_rpc_method_handler
-        return make(wrapped, handler.request_deserializer, _serializer(handler.response_serializer))
+        known, wrapped = self._handlers.get(method, (None, None))
+        if known is not handler:
+            wrapped = self._wrapped(method, handler)
+            self._handlers[method] = handler, wrapped
+        return wrapped
 
     async def close(self) -> None:
         """Closes the connections to the others."""
         for channel in self._channels.values():
             await channel.close()
+
+    def _wrapped(self, method: str, handler: Any) -> Any:
+        if method == _DRIVE:
+            routed: Any = self._driving(handler)
+        elif handler.response_streaming:
+            routed = self._stream(method, handler)
+        else:
+            routed = self._unary(method, handler, _STUDIES.get(method.removeprefix(_STUDY_SERVICE)))
+        make: Any = grpc.stream_stream_rpc_method_handler
+        if not handler.response_streaming:
+            make = grpc.unary_unary_rpc_method_handler
+        return make(routed, handler.request_deserializer, _serializer(handler.response_serializer))
 
     def _unary(
         self, method: str, handler: Any, study_of: Callable[[Any], StudyName] | None
@@ -118,6 +140,26 @@ class Forwarding(grpc.aio.ServerInterceptor):
                 _log.info("call is routed again", method=method, error=error.message)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
+    def _driving(self, handler: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        behaviour = handler.stream_stream
+
+        async def answers(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+            async for request in requests:
+                here = _answering(behaviour, request)
+                kind = request.WhichOneof("call")
+                if kind is None:
+                    yield await here(request, context)
+                    continue
+                name, field, message = _DRIVEN[kind]
+                call = getattr(request, kind)
+                scope = _Scope(_STUDIES[name](call))
+                answer = await self._routed(f"{_STUDY_SERVICE}{name}", here, scope, call, context)
+                if isinstance(answer, bytes):
+                    answer = study_service_pb2.DriveTrialsResponse(**{field: message.FromString(answer)})
+                yield answer
+
+        return answers
+
     def _stream(self, method: str, handler: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
         behaviour = handler.stream_stream
 
@@ -148,6 +190,19 @@ class Forwarding(grpc.aio.ServerInterceptor):
             # One attempt: when an owner has died, there is another one to be asked.
             self._channels[address] = open_channel(address, retries=False)
         return self._channels[address]
+
+
+def _answering(behaviour: Any, request: Any) -> Callable[[Any, Context], Awaitable[Any]]:
+    """The behaviour of the stream, for one request of it."""
+
+    async def requests() -> AsyncIterator[Any]:
+        yield request
+
+    async def answer(_: Any, context: Context) -> Any:
+        (only,) = [each async for each in behaviour(requests(), context)]
+        return only
+
+    return answer
 
 
 def _serialized(message: Any) -> bytes:

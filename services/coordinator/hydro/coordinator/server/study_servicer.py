@@ -18,6 +18,7 @@ from hydro.coordinator.storage.storage import Storage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
 from hydro.coordinator.watching import watch_study
+from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import values_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -144,3 +145,21 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         """Ends a trial that its caller trains."""
         trial = await self._driven.complete(TrialName.parse(request.name), convert.outcome(request))
         return convert.trial_message(trial)
+
+    async def DriveTrials(  # noqa: N802
+        self, request_iterator: AsyncIterator[study_service_pb2.DriveTrialsRequest], context: Context
+    ) -> AsyncIterator[study_service_pb2.DriveTrialsResponse]:
+        """Answers each call once it is stored."""
+        async for request in request_iterator:
+            match request.WhichOneof("call"):
+                case "suggest":
+                    suggested = await self.SuggestTrials(request.suggest, context)
+                    yield study_service_pb2.DriveTrialsResponse(suggested=suggested)
+                case "report":
+                    reported = await self.ReportMeasurement(request.report, context)
+                    yield study_service_pb2.DriveTrialsResponse(reported=reported)
+                case "complete":
+                    completed = await self.CompleteTrial(request.complete, context)
+                    yield study_service_pb2.DriveTrialsResponse(completed=completed)
+                case _:
+                    raise InvalidArgument.of([FieldViolation("call", "is not set: give suggest, report or complete")])
