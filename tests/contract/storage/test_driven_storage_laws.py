@@ -108,6 +108,7 @@ async def test_a_study_is_not_taken_from_a_coordinator_that_lives(database_url, 
     await add_coordinator(database_url, "alive", 60)
     await add_coordinator(database_url, "dead", -1)
     assert (await driven.claim(STUDY, "alive")).epoch == 1
+    assert await driven.holds(STUDY, 1) and not await driven.holds(OTHER, 1)
     assert (await driven.claim(OTHER, "dead")).epoch == 1
     assert await driven.claim(STUDY, "me") is None
     assert (await driven.claim(OTHER, "me")).epoch == 2
@@ -193,3 +194,20 @@ async def test_a_study_read_again_decides_as_if_it_had_stayed_in_memory(storage,
             verdicts[name].append(await hot.run(name, lambda study, given=(number, outcome): complete(study, *given)))
     assert verdicts[STUDY] == verdicts[OTHER]
     assert True in verdicts[STUDY] and False in verdicts[STUDY]
+
+
+async def test_what_an_owner_has_in_memory_is_asked_about_after_a_gap_in_its_membership(storage, driven):
+    commit, term = GroupCommit(driven), [1]
+    hot = HotStudies(driven, commit, SystemClock(), "me", lambda: term[0])
+
+    async def epoch(study):
+        return study.epoch
+
+    assert [await hot.run(STUDY, epoch), await hot.run(STUDY, epoch)] == [1, 1]
+    term[0] = 2
+    assert await hot.run(STUDY, epoch) == 1
+    await driven.claim(STUDY, "me")
+    # In the same term nobody else can have come.
+    assert await hot.run(STUDY, epoch) == 1
+    for term[0] in (None, 3):
+        assert await hot.run(STUDY, epoch) == 3

@@ -81,7 +81,7 @@ class Coordinator:
         self.driven_storage = PostgresDriven(settings.database_url)
         self.commit = GroupCommit(self.driven_storage, settings.max_waiting_calls)
         self.hot = HotStudies(
-            self.driven_storage, self.commit, self.clock, self.membership.id, lambda: self.membership.is_valid
+            self.driven_storage, self.commit, self.clock, self.membership.id, lambda: self.membership.term
         )
         self.studies = Studies(storage, self.hot, self.pruners, self.bell)
         self.targets = Targets(self.allocation, self.tuner, self.bell)

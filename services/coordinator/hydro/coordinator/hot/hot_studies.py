@@ -35,7 +35,7 @@ class HotStudies:
         commit: stores what is decided.
         clock: measures the pauses between attempts.
         owner: this coordinator's id.
-        is_member: whether nobody can have taken its studies over; if not, each is claimed again before it answers.
+        term: of its membership: in the same one nobody can have taken a study over.
         retry_seconds: for so long a call tries again while the database does not answer.
     """
 
@@ -45,14 +45,14 @@ class HotStudies:
         commit: GroupCommit,
         clock: Clock,
         owner: str,
-        is_member: Callable[[], bool] = lambda: True,
+        term: Callable[[], int | None] = lambda: 0,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._storage = storage
         self._commit = commit
         self._clock = clock
         self.owner = owner
-        self._is_member = is_member
+        self._term = term
         self._retry_seconds = retry_seconds
         self._studies: OrderedDict[StudyName, HotStudy] = OrderedDict()
         self._gates: defaultdict[StudyName, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -73,7 +73,7 @@ class HotStudies:
             hot = None
             try:
                 hot = self._studies.get(name)
-                if hot is None or not self._is_member():
+                if hot is None or hot.term is None or hot.term != self._term():
                     hot = await self._opened(name)
                 self._studies.move_to_end(name)
                 return await decide(hot)
@@ -96,17 +96,24 @@ class HotStudies:
 
     async def _opened(self, name: StudyName) -> HotStudy:
         async with self._gates[name]:
-            hot = self._studies.get(name)
-            if hot is not None and not self._is_member():
-                del self._studies[name]
+            hot, term = self._studies.get(name), self._term()
+            if hot is not None and (term is None or hot.term != term) and not await self._holds(hot):
+                self._forget(hot)
                 await self._close(hot)
                 hot = None
             if hot is None:
-                hot = HotStudy(await self._claimed(name))
+                hot = await asyncio.to_thread(HotStudy, await self._claimed(name))
                 self._studies[name] = hot
                 _log.info("study opened", study=str(name), epoch=hot.epoch, trials=hot.next_trial)
                 await self._make_room()
+            hot.term = term
             return hot
+
+    async def _holds(self, hot: HotStudy) -> bool:
+        try:
+            return await self._storage.holds(hot.name, hot.epoch)
+        except Unavailable as error:
+            raise NotStored(error.message) from error
 
     async def _claimed(self, name: StudyName) -> ClaimedStudy:
         try:

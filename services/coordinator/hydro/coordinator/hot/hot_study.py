@@ -55,6 +55,8 @@ class HotStudy:
         self.study = claimed.study
         self.epoch = claimed.epoch
         self.closed = False
+        # The term of its owner's membership in which it was last known to be its own.
+        self.term: int | None = None
         self.next_trial = claimed.study.next_trial
         self._trials: dict[int, OpenTrial] = {}
         self._known: dict[int, KnownTrial] = {}

@@ -31,6 +31,15 @@ class Membership:
         self.address = address
         self._seconds = seconds
         self._valid_until = float("-inf")
+        self._term = 0
+
+    @property
+    def term(self) -> int | None:
+        """The number of the time without a gap that lasts now; None: nobody knows who owns what.
+
+        What was owned in the same term is owned still; after a gap it has to be asked.
+        """
+        return self._term if self.is_valid else None
 
     @property
     def is_valid(self) -> bool:
@@ -47,6 +56,8 @@ class Membership:
         # Counted from before: the database's clock starts later.
         start = self._clock.monotonic()
         await self._storage.run(lambda tx: tx.coordinators.renew(self.id, self.address, self._seconds))
+        if not self.is_valid:
+            self._term += 1
         self._valid_until = start + self._seconds
 
     async def keep(self) -> None:

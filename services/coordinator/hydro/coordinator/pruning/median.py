@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from hydro.coordinator.pruning.pruner import MeasuredTrial, Report, Standing
-from hydro.coordinator.pruning.ranking import Ranking
+from hydro.coordinator.pruning.ranking import Entry, Ranking
 from hydro.coordinator.study import MedianPruning
 from hydro.coordinator.trial import Verdict
 
@@ -56,8 +56,11 @@ class MedianPruner:
         self._finished: defaultdict[int, Ranking] = defaultdict(Ranking)
         self._running: defaultdict[int, Course] = defaultdict(Course)
         self._ended: dict[int, Verdict] = {}
+        finished: defaultdict[int, list[Entry]] = defaultdict(list)
         for trial in history:
-            self._restore(trial)
+            self._restore(trial, finished)
+        for step, entries in finished.items():
+            self._finished[step] = Ranking(entries)
 
     def decide(self, reports: Sequence[Report]) -> list[Verdict]:
         """Takes in the reports, then gives the verdict of each."""
@@ -116,8 +119,14 @@ class MedianPruner:
         lower, upper = finished[(count - 1) // 2][0], finished[count // 2][0]
         return upper - (upper - lower) * 0.5
 
-    def _restore(self, trial: MeasuredTrial) -> None:
-        for step, value in trial.measurements:
-            self._take_in(trial.trial, step, value)
-        if trial.standing not in (Standing.OPEN, Standing.PAUSED):
-            self.end(trial.trial, succeeded=trial.standing is Standing.SUCCEEDED)
+    def _restore(self, trial: MeasuredTrial, finished: defaultdict[int, list[Entry]]) -> None:
+        match trial.standing:
+            case Standing.SUCCEEDED:
+                self._ended[trial.trial] = Verdict.STOP
+                for step, value in trial.measurements:
+                    finished[step].append((self._sign * value, trial.trial))
+            case Standing.ENDED:
+                self._ended[trial.trial] = Verdict.PRUNE
+            case Standing.OPEN | Standing.PAUSED:
+                for step, value in trial.measurements:
+                    self._take_in(trial.trial, step, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 
 Entry = tuple[float, int]
 """(cost, trial): a smaller cost is better, and of equal ones the earlier trial."""
@@ -11,8 +12,8 @@ Entry = tuple[float, int]
 class Ranking:
     """Entries from the best to the worst."""
 
-    def __init__(self) -> None:
-        self._entries: list[Entry] = []
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._entries = sorted(entries)
 
     def __len__(self) -> int:
         return len(self._entries)

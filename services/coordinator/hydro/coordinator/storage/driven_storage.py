@@ -5,7 +5,7 @@ Laws, beside those of the storage port:
 1.  `claim` makes the coordinator the study's owner and raises its epoch; it waits for a write that is on its way.
 2.  `write` stores of each study all changes or none. A study whose epoch is not the one given is left out, alone.
 3.  What `claim` gives afterwards is everything that any `write` before it stored.
-4.  Both raise Unavailable when the database does not answer: whether the changes were stored, `claim` tells.
+4.  All raise Unavailable when the database does not answer: whether the changes were stored, `claim` tells.
 """
 
 from __future__ import annotations
@@ -101,6 +101,9 @@ class DrivenStorage(Protocol):
             NotFound: there is no such study.
             FailedPrecondition: WRONG_STATE, the study has a task.
         """
+
+    async def holds(self, study: StudyName, epoch: int) -> bool:
+        """Whether the epoch is still the study's: nobody has taken it over."""
 
     async def write(self, changes: Sequence[StudyChanges]) -> Mapping[StudyName, Committed]:
         """Stores the changes in one commit; gives the studies whose epoch was right."""

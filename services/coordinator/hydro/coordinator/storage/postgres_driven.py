@@ -28,6 +28,7 @@ from hydro.coordinator.trial import Measurement, TrialState, Verdict
 from hydro.kit.errors import FailedPrecondition, NotFound, Unavailable
 
 Result = TypeVar("Result")
+_Record = Mapping[str, Any]
 _log = structlog.get_logger()
 _CONNECT_SECONDS = 10.0
 _COMMAND_SECONDS = 30.0
@@ -100,6 +101,11 @@ class PostgresDriven:
         """Takes the study over and reads it. None: another coordinator owns it, and lives."""
         return await self._reader.use(lambda connection: _claim(connection, study, owner))
 
+    async def holds(self, study: StudyName, epoch: int) -> bool:
+        """Whether the epoch is still the study's: nobody has taken it over."""
+        query = "SELECT epoch = $2 FROM study WHERE name = $1"
+        return bool(await self._reader.use(lambda connection: connection.fetchval(query, str(study), epoch)))
+
     async def write(self, changes: Sequence[StudyChanges]) -> Mapping[StudyName, Committed]:
         """Stores the changes in one commit; gives the studies whose epoch was right."""
         rows = await self._writer.use(lambda connection: connection.fetch(_WRITE, *_arguments(changes)))
@@ -169,6 +175,11 @@ async def _claim(connection: asyncpg.Connection[Any], name: StudyName, owner: st
     # From here on nobody else writes.
     trials = await connection.fetch(_TRIALS, str(name))
     standing = await connection.fetch(_STANDING, str(name))
+    # Thousands of trials are read beside the loop, which has other calls to answer.
+    return await asyncio.to_thread(_claimed, row, trials, standing)
+
+
+def _claimed(row: _Record, trials: Sequence[_Record], standing: Sequence[_Record]) -> ClaimedStudy:
     study = study_of(_Fields(row))
     return ClaimedStudy(study, row["epoch"], [_stored(each) for each in trials], [_measured(each) for each in standing])
 
@@ -178,12 +189,12 @@ class _Fields:
 
     _DOCUMENTS = frozenset(column.name for column in schema.study.c if isinstance(column.type, JSON))
 
-    def __init__(self, record: Mapping[str, Any]) -> None:
+    def __init__(self, record: _Record) -> None:
         for name, value in record.items():
             setattr(self, name, json.loads(value) if name in self._DOCUMENTS and value is not None else value)
 
 
-def _stored(row: Mapping[str, Any]) -> StoredTrial:
+def _stored(row: _Record) -> StoredTrial:
     return StoredTrial(
         DrivenTrial(row["number"], json.loads(row["hyperparameters"]), row["seed"], row["request_id"]),
         TrialState(row["state"]),
@@ -195,7 +206,7 @@ def _stored(row: Mapping[str, Any]) -> StoredTrial:
     )
 
 
-def _measured(row: Mapping[str, Any]) -> Measured:
+def _measured(row: _Record) -> Measured:
     measurement = Measurement(row["step"], metrics_of(json.loads(row["metrics"])))
     return Measured(row["number"], measurement, row["value"], Verdict(row["verdict"]))
 
@@ -231,7 +242,7 @@ def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
-def _is_whole(changes: StudyChanges, row: Mapping[str, Any]) -> bool:
+def _is_whole(changes: StudyChanges, row: _Record) -> bool:
     if row["changed"] == len(changes.changed):
         return True
     # Nobody but the owner moves these trials: what it knows is wrong, and it has to read the study again.
