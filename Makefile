@@ -53,8 +53,17 @@ format: setup ## Format the code
 	$(BIN)/ruff format .
 
 .PHONY: protos
-protos: setup ## Compile the contract after an edit
+protos: setup ## Compile the contract after an edit, and write its reference
 	$(BIN)/python protos/compile_protos.py
+	$(BIN)/python protos/write_reference.py
+
+.PHONY: api-reference
+api-reference: setup ## Write docs/api.md from the protos
+	$(BIN)/python protos/write_reference.py
+
+.PHONY: soak
+soak: setup ## Drive a study for an hour, or HYDRO_SOAK_SECONDS, and look for growth
+	HYDRO_SOAK_SECONDS=$${HYDRO_SOAK_SECONDS:-3600} $(BIN)/python -m pytest -m slow --timeout 0 tests/end_to_end/driven/test_soak.py
 
 .PHONY: up
 up: ## Build and start the suite in containers

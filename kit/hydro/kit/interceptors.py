@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 from prometheus_client import Counter, Histogram
 
-from hydro.kit.errors import DeadlineExceeded, HydroError, Internal, to_status
+from hydro.kit.errors import DeadlineExceeded, HydroError, Internal, InvalidArgument, to_status
 
 LONGEST_UNARY_SECONDS = 60.0
 """A unary call whose caller set no deadline, or a later one, ends after so long."""
@@ -57,6 +58,7 @@ class ServerCalls(grpc.aio.ServerInterceptor):
             + ("stream" if handler.response_streaming else "unary")
         )
         behaviour = getattr(handler, kind)
+        behaviour = _refusing_malformed(behaviour, handler.request_streaming, handler.response_streaming)
         if handler.response_streaming:
             wrapped: Any = _wrapped_stream(method, behaviour)
         else:
@@ -64,7 +66,51 @@ class ServerCalls(grpc.aio.ServerInterceptor):
             longest = None if handler.request_streaming else self._longest_unary_seconds
             wrapped = _wrapped_unary(method, behaviour, longest)
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return make(wrapped, _tolerant(handler.request_deserializer), handler.response_serializer)
+
+
+class _Malformed:
+    """Bytes that are no message: gRPC would answer them with UNKNOWN, before anybody here is asked."""
+
+    def __init__(self, error: DecodeError) -> None:
+        self.refusal = InvalidArgument(f"the request is not a message of this method: {error}")
+
+
+def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserializer is None:
+        return None
+
+    def parse(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError as error:
+            return _Malformed(error)
+
+    return parse
+
+
+def _refusing_malformed(behaviour: Callable[..., Any], is_streamed: bool, answers_stream: bool) -> Callable[..., Any]:
+    async def checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            if isinstance(request, _Malformed):
+                raise request.refusal
+            yield request
+
+    async def refuse(refusal: InvalidArgument) -> Any:
+        raise refusal
+
+    async def refuse_stream(refusal: InvalidArgument) -> AsyncIterator[Any]:
+        raise refusal
+        yield
+
+    def answer(request: Any, context: Any) -> Any:
+        if is_streamed:
+            return behaviour(checked(request), context)
+        if isinstance(request, _Malformed):
+            return (refuse_stream if answers_stream else refuse)(request.refusal)
+        return behaviour(request, context)
+
+    return answer
 
 
 def _wrapped_unary(

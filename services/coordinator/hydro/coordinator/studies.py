@@ -22,7 +22,7 @@ from hydro.coordinator.study import (
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import CANCEL_TRIAL
 from hydro.coordinator.validation import validate_spec, validate_study_id
-from hydro.kit.errors import Aborted, FailedPrecondition, FieldViolation, InvalidArgument
+from hydro.kit.errors import Aborted, AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
 
 _CREATE = "CreateStudy"
 
@@ -65,9 +65,16 @@ class Studies:
 
         async def work(tx: Transaction) -> Study:
             answer = await tx.requests.answer(_CREATE, request_id)
+            if answer is None:
+                try:
+                    study = await tx.studies.insert(name, spec, state)
+                except AlreadyExists:
+                    # The same request may have been sent twice at once: this one waited for the other's commit.
+                    answer = await tx.requests.answer(_CREATE, request_id)
+                    if answer is None:
+                        raise
             if answer is not None:
                 return await _read(tx, StudyName.parse(answer[0]))
-            study = await tx.studies.insert(name, spec, state)
             await tx.requests.remember(_CREATE, request_id, [str(name)])
             return study
 

@@ -114,10 +114,11 @@ def _check_of_target(study: Study, hyperparameters: Hyperparameters) -> None:
 
 
 async def _stored(tx: Transaction, name: StudyName, new: NewTrial, request_id: str) -> Trial:
+    study = await tx.studies.lock(name)
+    # Only now: the same request may have been sent twice at once.
     answered = await _answered(tx, request_id)
     if answered is not None:
         return answered
-    study = await tx.studies.lock(name)
     if study.state not in _STATES:
         raise FailedPrecondition(f"{name} is {study.state.name}: a target is trained while it searches or after")
     (trial,) = await tx.trials.insert(name, [new])

@@ -1,0 +1,114 @@
+"""Services, the database and the network fail while clients drive a study: nothing that was answered is lost."""
+
+import asyncio
+import signal
+
+import asyncpg
+import pytest
+
+from .tcp_proxy import DOWN, UP
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+async def test_a_coordinator_killed_again_and_again_loses_nothing(running_suite, driven):
+    async def fault():
+        for pause in (0.0, 0.3, 0.1):
+            await asyncio.sleep(pause)
+            await asyncio.to_thread(running_suite.kill, "hydro.coordinator")
+            await asyncio.sleep(1)
+
+    await driven(running_suite.address, fault, trials=60)
+
+
+async def test_a_coordinator_that_stands_still_for_a_while_loses_nothing(running_suite, driven):
+    async def fault():
+        process = running_suite.process("hydro.coordinator")
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(4)
+        process.send_signal(signal.SIGCONT)
+
+    await driven(running_suite.address, fault)
+
+
+async def test_a_postgres_stopped_at_once_and_started_again_loses_nothing(running_suite, driven):
+    async def fault():
+        await asyncio.to_thread(running_suite.kill, "postgres", signal.SIGQUIT)
+
+    await driven(running_suite.address, fault)
+
+
+async def test_killed_database_connections_lose_nothing(running_suite, driven):
+    async def fault():
+        for _ in range(5):
+            await running_suite.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await asyncio.sleep(0.1)
+
+    await driven(running_suite.address, fault, trials=80)
+
+
+async def test_a_database_without_a_free_connection_loses_nothing(running_suite, driven):
+    async def fault():
+        held = []
+        await running_suite.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        try:
+            while True:
+                held.append(await asyncpg.connect(running_suite.url))
+        except asyncpg.PostgresError:
+            await asyncio.sleep(2)
+        assert held
+        for connection in held:
+            await connection.close()
+
+    await driven(running_suite.address, fault, trials=80)
+
+
+async def test_latency_loses_nothing(proxy, driven):
+    proxy.latency_seconds = 0.05
+    await driven(proxy.address)
+
+
+async def test_resets_of_every_connection_lose_nothing(proxy, driven):
+    async def fault():
+        for _ in range(10):
+            proxy.reset()
+            await asyncio.sleep(0.05)
+
+    assert (await driven(proxy.address, fault, trials=80)).told
+
+
+async def test_refused_connections_lose_nothing(proxy, driven):
+    async def fault():
+        proxy.refuses = True
+        proxy.reset()
+        await asyncio.sleep(1.5)
+        proxy.heal()
+
+    assert (await driven(proxy.address, fault)).errors["Unavailable"]
+
+
+@pytest.mark.parametrize("direction", [UP, DOWN])
+async def test_a_blackhole_one_way_loses_nothing(proxy, driven, direction):
+    async def fault():
+        proxy.blackhole(direction)
+        await asyncio.sleep(4)
+        proxy.heal()
+
+    assert (await driven(proxy.address, fault)).errors["DeadlineExceeded"]
+
+
+async def test_connections_that_are_open_on_one_side_alone_lose_nothing(proxy, driven):
+    async def fault():
+        proxy.half_open()
+
+    assert (await driven(proxy.address, fault)).errors
+
+
+async def test_ten_times_the_clients_lose_nothing(running_suite, driven):
+    await driven(running_suite.address, clients=80, trials=200)
