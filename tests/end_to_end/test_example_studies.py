@@ -39,6 +39,7 @@ def test_an_example_is_shrunk_fused_searched_and_transferred(client, example) ->
         == set(read_study(EXAMPLES / f"{example}.yaml")["search_space"]) - (NOT_TRANSFERRED[example])
     )
     target = study.train_target()
+    assert {each.hyperparameter for each in target.transfers} == set(study.settings.search_space)
     if NOT_TRANSFERRED[example]:
         assert study.retune_target(trials=2).value <= target.value + 1e-6
     weights = sum(tensor.numel() for name, tensor in target.state_dict().items() if "running" not in name)

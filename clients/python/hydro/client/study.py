@@ -12,7 +12,7 @@ from hydro.client.objectives import Goal, Objective
 from hydro.client.retuning import candidates, retuned_names
 from hydro.client.snapshots import StudyChange, StudySettings, StudySnapshot, StudyState, StudyStatistics, TrialKind
 from hydro.client.spaces import Scalar
-from hydro.client.surrogates import Surrogate
+from hydro.client.surrogates import Surrogate, Transfer
 from hydro.client.target import Target
 from hydro.client.target_checks import EagerTransfer, neighbours, target_search, values_of_targets
 from hydro.client.trials import Trial, TrialPruned
@@ -207,7 +207,8 @@ class Study:
         snapshot = self._coordinator.train_target(
             self._name, hyperparameters or {}, target_hyperparameters or {}, defaults, seed
         )
-        target = Target(Trial(snapshot, self.objective, self._coordinator))
+        transfers = () if defaults else self._transfers()
+        target = Target(Trial(snapshot, self.objective, self._coordinator), transfers)
         if wait:
             target.wait()
         return target
@@ -275,6 +276,13 @@ class Study:
         drawn = candidates(space, names, trials, self._settings.seed if seed is None else seed)
         targets = [self.train_target(target_hyperparameters=each, wait=False) for each in drawn]
         return self._best_target(targets)
+
+    def _transfers(self) -> tuple[Transfer, ...]:
+        try:
+            return self.surrogate.transfers
+        except NotFound:
+            # The tuner keeps no surrogates over a restart; the target trains all the same.
+            return ()
 
     def _best_target(self, targets: Sequence[Target]) -> Target:
         values: dict[Target, float] = {}

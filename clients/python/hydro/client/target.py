@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hydro.client.snapshots import TrialState
 from hydro.client.spaces import Scalar
+from hydro.client.surrogates import Transfer
 from hydro.client.trials import Trial
 from hydro.kit.artifacts import read_artifact
 from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, Unavailable
@@ -22,8 +23,9 @@ _MODEL_PREFIX = "model/"
 class Target:
     """A training of the target. Its results wait for its end."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, trial: Trial, transfers: tuple[Transfer, ...] = ()) -> None:
         self._trial = trial
+        self._transfers = transfers
 
     def __repr__(self) -> str:
         return f"<Target {self._trial!r}>"
@@ -37,6 +39,11 @@ class Target:
     def hyperparameters(self) -> Mapping[str, Scalar]:
         """What it is trained with, after transfer."""
         return self._trial.hyperparameters
+
+    @property
+    def transfers(self) -> tuple[Transfer, ...]:
+        """What became of each hyperparameter of the search space, and why; empty with defaults, which none came to."""
+        return self._transfers
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -21,6 +21,7 @@ from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.profile_key import profile_key
 from hydro.tuner.planning.profiler import Measured, Profiler
 from hydro.tuner.planning.role_tracing import find_roles
+from hydro.tuner.shrinking.caveats import caveats
 from hydro.tuner.shrinking.check_figures import CheckFigures
 from hydro.tuner.shrinking.effects import find_effects, optimizer_facts, require_rules
 from hydro.tuner.shrinking.report import ShrinkReport
@@ -129,7 +130,8 @@ def _shrink(
         return _Shrinking(width=1.0, warnings=(warning,), is_traceable=False)
     facts = optimizer_facts(rehearsal.optimizer)
     report = ShrinkReport(shrunk.solution, type(rehearsal.optimizer), facts.options)
-    warnings = tuple(dict.fromkeys([*report.warnings, *verified.warnings]))
+    known = caveats(task, shrunk.parametrization, report.optimizer_type, facts.options, request.max_steps)
+    warnings = tuple(dict.fromkeys([*report.warnings, *verified.warnings, *known]))
     texts = (str(report), *verified.report)
     return _Shrinking(width, shrunk, warnings, texts, verified, optimizer_family=facts.family)
 

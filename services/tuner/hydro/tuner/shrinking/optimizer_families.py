@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def family_of(optimizer_type: type[Optimizer], options: Mapping[str, Any] | None
     """
     family = next((FAMILIES[each] for each in optimizer_type.__mro__ if each in FAMILIES), None)
     if family is None:
-        return _probe(optimizer_type)
+        return _probe(optimizer_type)  # type: ignore[arg-type] # the class, which hashes, is taken for an instance
     is_decoupled = family is OptimizerFamily.ADAM and bool((options or {}).get("decoupled_weight_decay"))
     return OptimizerFamily.ADAMW if is_decoupled else family
 
@@ -71,6 +72,7 @@ def coupled_weight_decay(optimizer_type: type[Optimizer], weight_decay: float) -
     )
 
 
+@cache
 def _probe(optimizer_type: type[Optimizer]) -> OptimizerFamily:
     """Looks at first updates: what a thousandfold gradient does, what one element does to others, how weights decay."""
     try:
