@@ -2,9 +2,10 @@
 
 A curve is fitted by a parabola of log loss over log2 lr around its lowest point, because the lowest point of a grid is
 as noisy as the losses. Drift: Student's t over the seeds' own fitted optima, paired, since a seed is the same data in
-the same order at every width. Regret: the target's losses as measured at the two rates of the grid, paired over seeds;
-its interval is a bootstrap that draws seeds for surrogate and target alike, chooses both rates anew each time, and so
-holds the error of choosing.
+the same order at every width. Regret: what the target's parabola is at the surrogate's best rate over its lowest point,
+where that rate lies within the fit, and else the losses as measured; its interval is a bootstrap that draws seeds for
+surrogate and target alike, fits and chooses anew each time, and so holds the error of choosing. `measured_regret` is
+from the losses alone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from benchmarks.transfer.runs import Losses
 from benchmarks.transfer.subjects import STEPS_PER_OCTAVE
 from hydro.tuner.shrinking.confidence import Interval, mean_interval
-from hydro.tuner.shrinking.loss_curve import REACH_OCTAVES, fitted_optimum
+from hydro.tuner.shrinking.loss_curve import REACH_OCTAVES, fit_parabola, fitted_optimum
 
 REACH = round(REACH_OCTAVES * STEPS_PER_OCTAVE)
 """Grid steps on each side of the lowest point that the parabola is fitted to."""
@@ -94,6 +95,12 @@ def drift(surrogate: Curves, target: Curves) -> Interval:
     return mean_interval([one - other for one, other in pairs])
 
 
+def measured_regret(surrogate: Curves, target: Curves) -> Interval:
+    """The same from the losses alone, at the two rates of the grid: Student's t, paired over the target's seeds."""
+    chosen, own = target.nearest(surrogate.best()), target.nearest(target.best())
+    return mean_interval([target.loss(seed, chosen) / target.loss(seed, own) - 1 for seed in target.seeds])
+
+
 def regret(surrogate: Curves, target: Curves) -> Interval:
     """The target's loss at the surrogate's best rate over that at its own best, less one."""
     seeds = target.seeds
@@ -108,6 +115,11 @@ def regret(surrogate: Curves, target: Curves) -> Interval:
 
 
 def _regret(surrogate: Curves, target: Curves, seeds: Sequence[int]) -> float:
-    chosen, own = target.nearest(surrogate.best(seeds)), target.nearest(target.best(seeds))
+    best, mean = surrogate.best(seeds), target.mean(seeds)
+    curve = {each / STEPS_PER_OCTAVE: loss for each, loss in mean.items()}
+    parabola = fit_parabola(curve)
+    if parabola and abs(best - lowest(mean) / STEPS_PER_OCTAVE) <= REACH_OCTAVES:
+        return parabola.excess(best)
+    chosen, own = target.nearest(best), target.nearest(target.best(seeds))
     at_chosen = fmean(target.loss(seed, chosen) for seed in seeds)
     return at_chosen / fmean(target.loss(seed, own) for seed in seeds) - 1

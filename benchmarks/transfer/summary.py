@@ -8,7 +8,7 @@ from dataclasses import asdict
 from statistics import fmean, median
 from typing import Any
 
-from benchmarks.transfer.curves import Curves, drift, regret
+from benchmarks.transfer.curves import Curves, drift, measured_regret, regret
 from benchmarks.transfer.runs import Arm, Model
 from hydro.tuner.shrinking.confidence import Interval
 
@@ -28,6 +28,7 @@ def surrogate_row(model: Model, curves: Curves, target: Curves) -> Row:
         "arm": model.arm.value,
         "drift_octaves": _plain(drift(curves, target)),
         "regret": _plain(regret(curves, target)),
+        "measured_regret": _plain(measured_regret(curves, target)),
         "divergences": target.diverged(chosen),
         "target_losses": {str(seed): target.loss(seed, chosen) for seed in target.seeds},
     }

@@ -44,6 +44,7 @@ class FakeStudies(study_service_pb2_grpc.StudyServiceServicer):
         self.trials = []
         self.watches_to_break = 0
         self.resume_tokens = []
+        self.target_loss = None
 
     def CreateStudy(self, request, context):
         self.study = study_pb2.Study()
@@ -86,9 +87,14 @@ class FakeStudies(study_service_pb2_grpc.StudyServiceServicer):
     def TrainTarget(self, request, context):
         trial = self._add(trial_pb2.TRIAL_KIND_TARGET)
         trial.hyperparameters["lr"].double_value = 0.5 if request.defaults else 0.25
+        for name, value in request.hyperparameters.items():
+            trial.hyperparameters[name].CopyFrom(value)
         for name, value in request.target_hyperparameters.items():
             trial.hyperparameters[name].CopyFrom(value)
         trial.seed = request.seed
+        if self.target_loss is not None:
+            trial.value = self.target_loss(trial.hyperparameters["lr"].double_value)
+            trial.state = trial_pb2.TRIAL_STATE_SUCCEEDED
         return trial
 
     def GetTrial(self, request, context):
@@ -281,6 +287,25 @@ def test_a_target_gets_hyperparameters_of_its_own(study):
 def test_retuning_needs_a_second_training_to_compare_with(study):
     with pytest.raises(InvalidArgument, match="give 2 or more"):
         study.retune_target(trials=1)
+
+
+def test_the_target_is_trained_with_the_best_rate_and_its_neighbours(study, studies):
+    study.optimize(lambda trial: 0.5, trials=1)
+    studies.study.best_trial = studies.trials[0].name
+    studies.target_loss = lambda lr: 1.0 + (lr - 0.05) ** 2
+    found = study.verify_target()
+    assert sorted(found.values) == [-0.5, 0.0, 0.5] and found.best_octaves == -0.5
+    assert found.regret_bound == pytest.approx((0.05**2 - (0.1 / 2**0.5 - 0.05) ** 2) / 1.0004, abs=1e-4)
+    assert {each.hyperparameters["batch_size"].int_value for each in studies.trials} == {64}
+
+
+def test_the_search_on_the_target_is_a_study_of_its_own(study, studies):
+    study.optimize(lambda trial: 0.5, trials=1)
+    studies.study.best_trial = studies.trials[0].name
+    found = study.search_target(trials=4)
+    assert str(found.name).endswith("/studies/hand-target")
+    assert (studies.study.surrogate_width, studies.study.max_trials) == (1.0, 4)
+    assert found.settings.search_space["lr"] == loguniform(0.05, 0.2)
 
 
 def test_a_failed_target_says_why(study, studies):
