@@ -201,7 +201,7 @@ async def test_a_lease_starts_its_bundle_and_its_trials(storage):
 
 
 async def test_a_bundle_is_read_as_it_was_planned(storage):
-    plan = PlannedBundle(STUDY, TrialKind.SEARCH, (0,), Execution.COMPILED, 8, 4, 2**33, 0.5, {"layers": 2})
+    plan = PlannedBundle(STUDY, TrialKind.SEARCH, (0,), Execution.COMPILED, 8, 4, 2**33, 0.5, {"layers": 2}, 3)
 
     async def write(tx: Transaction):
         await add_study(tx, trials=1)

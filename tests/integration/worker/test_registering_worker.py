@@ -31,7 +31,7 @@ def test_a_worker_registers_its_device_works_and_stays_without_work(
     until(lambda: len(fake.acquired) >= calls + 2, worker)
     (device,) = fake.registered
     assert (device.name, device.kind) == (f"devices/{os.uname().nodename}", device_service_pb2.DEVICE_KIND_CPU)
-    assert (device.model, list(device.cpu_cores)) == ("cpu", [core])
+    assert (device.model, list(device.cpu_cores), device.threads) == ("cpu", [core], 1)
     assert 0 < device.memory_bytes <= psutil.virtual_memory().total
     assert {each.device for each in fake.acquired} == {device.name}
     worker.terminate()

@@ -261,6 +261,22 @@ def test_a_device_that_does_not_exist_ends_the_worker(fake: Any, run_worker: Any
         run_worker()
 
 
+def test_a_bundle_runs_with_the_threads_of_its_plan_as_far_as_the_device_has_them(
+    fake: Any, run_worker: Any, lane: Any, tmp_path: Path
+) -> None:
+    source = (tmp_path / "line.py").read_text()
+    (tmp_path / "threaded.py").write_text(
+        source.replace('"an optimizer with lr", hp["lr"]', '"threads", torch.get_num_threads()')
+    )
+    torch.set_num_threads(2)
+    for threads in (1, 0, 16):
+        task = task_pb2.Task(entry_point="threaded:Line", source_path=str(tmp_path))
+        fake.offer(lane(0), threads=threads, measured_steps=[1], task=task)
+    run_worker()
+    logs = [report.log for each in fake.rounds for report in each.reports]
+    assert [f"threads {count}\n" in log for count, log in zip((1, 2, 2), logs, strict=True)] == [True] * 3
+
+
 def test_a_bundle_runs_so_many_lanes_at_once_as_its_plan_says(fake: Any, run_worker: Any, lane: Any) -> None:
     fake.offer(lane(0), lane(1), lane(2), micro_lanes=2)
     run_worker()

@@ -10,7 +10,7 @@ from hydro.tuner.settings import TunerSettings
 def test_limits_of_builds_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("HYDRO_TUNER_BUILD_TIMEOUT_SECONDS", "30")
     monkeypatch.setenv("HYDRO_TUNER_BUILD_MEMORY_BYTES", "1000")
-    assert TunerSettings().build_limits == BuildLimits(timeout_seconds=30.0, memory_bytes=1000, threads=1)
+    assert TunerSettings().build_limits == BuildLimits(timeout_seconds=30.0, memory_bytes=1000, threads=None)
     monkeypatch.setenv("HYDRO_TUNER_COMPILE", "0")
     assert TunerSettings().build_limits.compiles is False
 

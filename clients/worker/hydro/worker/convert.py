@@ -35,6 +35,7 @@ def from_own_device(device: OwnDevice) -> device_pb.Device:
         model=device.model,
         memory_bytes=device.memory_bytes,
         cpu_cores=device.cpu_cores,
+        threads=device.threads,
     )
 
 
@@ -62,6 +63,7 @@ def to_recipe(message: bundle_pb2.BundleRecipe) -> Recipe:
         max_lanes=message.max_lanes,
         micro_lanes=message.micro_lanes,
         memory_bytes=message.memory_bytes,
+        threads=message.threads,
         lanes=tuple(to_lane(lane) for lane in message.lanes),
         data_seed=message.data_seed,
         measured_steps=tuple(message.measured_steps),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+import structlog
 import torch
 
 from hydro.squeezer.gate import WorkerGate
@@ -24,6 +25,13 @@ def use_cores(settings: WorkerSettings) -> None:
     threads = settings.worker_threads or len(settings.cores)
     if threads:
         torch.set_num_threads(threads)
+
+
+def use_threads(planned: int, given: int) -> None:
+    """Gives each op as many threads as a bundle was planned for, or those that the device gives if they are fewer."""
+    if planned > given:
+        structlog.get_logger().warning("planned for more threads than there are", planned=planned, threads=given)
+    torch.set_num_threads(min(planned, given) if planned else given)
 
 
 def torch_device(settings: WorkerSettings) -> torch.device:

@@ -20,6 +20,7 @@ class OwnDevice:
     """What the coordinator is told of it.
 
     `is_gpu` says it is a GPU, else the CPU. `cpu_cores` are the cores that the worker is pinned to; none: not pinned.
+    `threads` are those of one op that it gives on a CPU.
     """
 
     name: str
@@ -27,6 +28,7 @@ class OwnDevice:
     model: str
     memory_bytes: int
     cpu_cores: tuple[int, ...]
+    threads: int
 
 
 def own_device(settings: WorkerSettings, device: torch.device) -> OwnDevice:
@@ -37,6 +39,7 @@ def own_device(settings: WorkerSettings, device: torch.device) -> OwnDevice:
         model=torch.cuda.get_device_properties(device).name if device.type == "cuda" else "cpu",
         memory_bytes=own_memory_bytes(device),
         cpu_cores=tuple(sorted(settings.cores)),
+        threads=0 if device.type == "cuda" else torch.get_num_threads(),
     )
 
 

@@ -53,6 +53,8 @@ class Recipe:
     """Most lanes that run at once; 0: all of them."""
     memory_bytes: int = 0
     """What it is planned to hold at most; 0: not known."""
+    threads: int = 0
+    """Of one op that its plan was made for; 0: those that the device gives."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from hydro.squeezer.gate import GateLost
 from hydro.worker.attempt import Attempt
 from hydro.worker.bundle import BundleBuilder, MemoryLessons
 from hydro.worker.coordinator import Coordinator
-from hydro.worker.device import ExclusiveDevice, Slot, Workplace
+from hydro.worker.device import ExclusiveDevice, Slot, Workplace, use_threads
 from hydro.worker.lease import LeaseKeeper, LeaseLost
 from hydro.worker.own_device import own_device
 from hydro.worker.recipe import Grant
@@ -41,6 +41,7 @@ class Worker:
         self._stopping = stopping
         self._is_registered = False
         self._lessons = MemoryLessons()
+        self._threads = torch.get_num_threads()
         self._name = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._log = structlog.get_logger().bind(device=settings.worker_device, worker=self._name)
 
@@ -110,6 +111,8 @@ class Worker:
     def _train(self, grant: Grant, keeper: LeaseKeeper) -> None:
         workplace: Workplace = Slot(self._settings, grant.gate, self._device) if grant.gate else ExclusiveDevice()
         reporter = Reporter(self._coordinator.reports(grant), keeper, workplace.worked_seconds)
+        if self._device.type == "cpu":
+            use_threads(grant.recipe.threads, self._threads)
         builder = BundleBuilder(grant.recipe, workplace.gate, self._device, self._lessons)
         try:
             Attempt(grant, keeper, reporter, workplace, builder, self._stopping.is_set).run()

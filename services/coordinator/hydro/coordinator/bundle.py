@@ -58,6 +58,8 @@ class PlannedBundle:
     memory_bytes: int = 0
     segment_seconds: float = 0.0
     structure: Hyperparameters = field(default_factory=dict)
+    threads: int = 0
+    """Of one op that it was planned for; 0: those that the device has to give."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Device:
     `memory_bytes` is what bundles may use, 0: not known. `duty_cycle` (a share in [0, 1]) and `bubble_seconds` are a
     slot's. `source` says who brought it: LOCAL is the settings, REGISTERED a worker of its own, anything else the
     address of the squeezer that offers the slot. `lease` is the active lease on it, `bundle` the bundle that is
-    allocated to it or runs on it.
+    allocated to it or runs on it. `threads` are those of one op that a worker has to give, 0: not known, or a GPU.
     """
 
     name: DeviceName
@@ -60,6 +60,7 @@ class Device:
     lease: LeaseName | None = None
     bundle: int | None = None
     update_time: datetime | None = None
+    threads: int = 0
 
     @property
     def is_exclusive(self) -> bool:

@@ -24,6 +24,7 @@ class Recipe:
     max_lanes: int
     micro_lanes: int
     memory_bytes: int
+    threads: int
     lanes: tuple[Trial, ...]
     data_seed: int
     measured_steps: tuple[int, ...]
@@ -57,6 +58,7 @@ async def recipe_of(tx: Transaction, bundle: Bundle) -> Recipe:
         max_lanes=bundle.plan.max_lanes,
         micro_lanes=bundle.plan.micro_lanes,
         memory_bytes=bundle.plan.memory_bytes,
+        threads=bundle.plan.threads,
         lanes=tuple(lanes),
         # Targets of different seeds see the data in different orders.
         data_seed=lanes[0].seed if is_target and lanes else study.spec.seed,

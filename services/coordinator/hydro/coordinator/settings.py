@@ -78,5 +78,5 @@ def _device(text: str) -> Device:
     kind, number = text.split(":")
     name = DeviceName(f"devices/local-{kind}-{number}")
     if kind == "cpu":
-        return Device(name, DeviceKind.CPU, model="cpu", cpu_cores=(int(number),), source=LOCAL)
+        return Device(name, DeviceKind.CPU, model="cpu", cpu_cores=(int(number),), threads=1, source=LOCAL)
     return Device(name, DeviceKind.GPU, model="gpu", gpu_index=int(number), source=LOCAL)

@@ -17,8 +17,10 @@ from hydro.coordinator.trial import Hyperparameters, Trial
 class Tuner(Protocol):
     """Every method raises Unavailable when the tuner does not answer: trying again is safe."""
 
-    async def create_surrogate(self, name: SurrogateName, spec: StudySpec, artifact_uri: str) -> Surrogate:
-        """Starts to make the surrogate, or gives the one of that name as it stands.
+    async def create_surrogate(
+        self, name: SurrogateName, spec: StudySpec, artifact_uri: str, threads: int = 0
+    ) -> Surrogate:
+        """Starts to make the surrogate, for devices with so many threads, or gives the one of that name as it stands.
 
         Raises:
             InvalidArgument: what is wrong with the task or its width.

@@ -46,7 +46,9 @@ class TunerClient:
         self._stub = tuner_service_pb2_grpc.TunerServiceStub(channel)
         self._max_lanes = max_lanes
 
-    async def create_surrogate(self, name: SurrogateName, spec: StudySpec, artifact_uri: str) -> Surrogate:
+    async def create_surrogate(
+        self, name: SurrogateName, spec: StudySpec, artifact_uri: str, threads: int = 0
+    ) -> Surrogate:
         """Starts to make the surrogate, or gives the one of that name as it stands."""
         if spec.task is None:
             raise InvalidArgument(f"{name}: a study without a task has no surrogate")
@@ -63,6 +65,7 @@ class TunerClient:
                 max_lanes=min(self._max_lanes, spec.parallelism),
                 verification=verification_message(spec.verification),
                 max_steps=spec.max_steps,
+                threads=threads,
             ),
             timeout=DEADLINE_SECONDS,
         )
@@ -137,4 +140,5 @@ def _bundle_of(study: Study, message: tuner_service_pb2.PlannedBundle) -> Planne
         memory_bytes=message.memory_bytes,
         segment_seconds=message.segment_seconds,
         structure=values_of(message.structure),
+        threads=message.threads,
     )

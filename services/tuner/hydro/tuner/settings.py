@@ -19,8 +19,9 @@ class TunerSettings(ServerSettings):
     """What a build may take longer whose study asks for the ladder: some tens of short trainings."""
     build_memory_bytes: int = Field(default=8 * 2**30, gt=0)
     """Resident memory of a build; one that takes more is killed, and its surrogate fails."""
-    build_threads: int = Field(default=1, ge=1)
-    """Threads of torch in a build. The profile holds for workers with as many."""
+    build_threads: int | None = Field(default=None, ge=1)
+    """Threads of torch in a build: bundles run with as many. None: as many as the devices of a study give, at most this
+    machine's cores, and 1 where nobody knows."""
     compile: bool = True
     """Measure how bundles run by way of torch.compile, where that may pay. Off: no bundle is compiled."""
     concurrent_builds: int = Field(default=1, ge=1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from hydro.coordinator.bell import Bell
+from hydro.coordinator.device import Device, DeviceState
 from hydro.coordinator.names import SurrogateName
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import FAIL_STUDY, START_SEARCH, Study, StudyState
@@ -24,12 +26,22 @@ async def prepare(storage: Storage, tuner: Tuner, bell: Bell, artifact_uri: str)
     To create is to ask how it stands: the tuner gives the surrogate that there is, or starts again what was lost.
     """
     for study in await storage.run(lambda tx: tx.studies.in_states([StudyState.PREPARING])):
+        threads = least_threads(await storage.run(lambda tx: tx.devices.all()))
         try:
-            surrogate = await tuner.create_surrogate(surrogate_name(study), study.spec, artifact_uri)
+            surrogate = await tuner.create_surrogate(surrogate_name(study), study.spec, artifact_uri, threads)
         except InvalidArgument as error:
             surrogate = Surrogate(surrogate_name(study), SurrogateState.FAILED, error.message)
         if await storage.run(partial(_store, study=study, surrogate=surrogate)):
             bell.ring()
+
+
+def least_threads(devices: Sequence[Device]) -> int:
+    """Gives the threads that every device has to give, of those that tell; 0: none does.
+
+    A bundle may run on any of them, with as many threads as its plan was made for.
+    """
+    ready = (device.threads for device in devices if device.state is DeviceState.READY)
+    return min((threads for threads in ready if threads), default=0)
 
 
 async def _store(tx: Transaction, study: Study, surrogate: Surrogate) -> bool:

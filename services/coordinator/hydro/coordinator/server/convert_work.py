@@ -56,6 +56,7 @@ def _recipe_message(recipe: Recipe) -> bundle_pb2.BundleRecipe:
         max_lanes=recipe.max_lanes,
         micro_lanes=recipe.micro_lanes,
         memory_bytes=recipe.memory_bytes,
+        threads=recipe.threads,
         lanes=map(lane_message, recipe.lanes),
         data_seed=recipe.data_seed,
         measured_steps=recipe.measured_steps,
@@ -145,6 +146,8 @@ def device_of(message: device_service_pb2.Device) -> Device:
         violations.append(FieldViolation("device.kind", "is not CPU or GPU: give one; slots come from their squeezer"))
     if message.memory_bytes < 0:
         violations.append(FieldViolation("device.memory_bytes", f"is {message.memory_bytes}: give 0 (unknown) or more"))
+    if message.threads < 0:
+        violations.append(FieldViolation("device.threads", f"is {message.threads}: give 0 (unknown) or more"))
     if violations:
         raise InvalidArgument.of(violations)
     return Device(
@@ -154,6 +157,7 @@ def device_of(message: device_service_pb2.Device) -> Device:
         memory_bytes=message.memory_bytes,
         cpu_cores=tuple(message.cpu_cores),
         gpu_index=message.gpu_index if message.HasField("gpu_index") else None,
+        threads=message.threads,
         source=REGISTERED,
     )
 
@@ -170,6 +174,7 @@ def device_message(device: Device) -> device_service_pb2.Device:
         duty_cycle=device.duty_cycle,
         bubble_seconds=device.bubble_seconds,
         lease=str(device.lease or ""),
+        threads=device.threads,
     )
     if device.gpu_index is not None:
         message.gpu_index = device.gpu_index

@@ -39,6 +39,7 @@ class PostgresDevices:
             "duty_cycle": device.duty_cycle,
             "bubble_seconds": device.bubble_seconds,
             "source": device.source,
+            "threads": device.threads,
         }
         is_back = _DEVICE.c.state == DeviceState.GONE.value
         state = case((is_back, RETURN_DEVICE.target.value), else_=_DEVICE.c.state)
@@ -106,4 +107,5 @@ def device_of(row: Row[Any]) -> Device:
         lease=None if row.lease is None else LeaseName(row.lease),
         bundle=row.bundle,
         update_time=row.update_time,
+        threads=row.threads,
     )

@@ -131,6 +131,7 @@ device = Table(
     Column("duty_cycle", Double, nullable=False),
     Column("bubble_seconds", Double, nullable=False),
     Column("source", Text, nullable=False),
+    Column("threads", Integer, nullable=False, server_default="0"),
     Column("update_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
 
@@ -145,6 +146,7 @@ bundle = Table(
     Column("execution", Text, nullable=False),
     Column("max_lanes", Integer, nullable=False),
     Column("micro_lanes", Integer, nullable=False, server_default="0"),
+    Column("threads", Integer, nullable=False, server_default="0"),
     Column("memory_bytes", BigInteger, nullable=False),
     Column("segment_seconds", Double, nullable=False),
     Column("structure", JSON, nullable=False),

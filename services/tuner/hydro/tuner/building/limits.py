@@ -14,8 +14,8 @@ class BuildLimits:
     timeout_seconds: float = 600.0
     memory_bytes: int = 8 * 2**30
     """Resident memory of the build's process and its children together."""
-    threads: int = 1
-    """Of torch: a profile is measured with as many as a worker has."""
+    threads: int | None = None
+    """Of torch; None: as many as the devices give."""
     compiles: bool = True
     """Whether the compiled form is measured, where it may pay."""
     ladder_seconds: float = 3600.0

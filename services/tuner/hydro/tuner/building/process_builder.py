@@ -57,7 +57,7 @@ class ProcessBuilder:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=child_environment(os.environ, self._limits.threads),
+            env=child_environment(os.environ, build_threads(self._limits.threads, request.threads)),
             start_new_session=True,
         )
         last_lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -107,6 +107,11 @@ class ProcessBuilder:
             return BuildResult.from_json(lines[-1])
         _log.warning("build failed", reason=reason)
         return BuildResult(failure="\n".join([reason, *last_lines]))
+
+
+def build_threads(chosen: int | None, given: int) -> int:
+    """Gives the threads of a build: those chosen, else those that the devices give, as far as there are cores."""
+    return chosen or max(1, min(given, len(os.sched_getaffinity(0))))
 
 
 def child_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:

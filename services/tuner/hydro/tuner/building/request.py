@@ -40,6 +40,8 @@ class BuildRequest:
     max_lanes: int
     max_steps: int = 0
     """Of the longest training. 0: not known, and the compiled form is not measured."""
+    threads: int = field(default=0, compare=False)
+    """Of one op, on the devices; 0: not known. Devices come and go while the same surrogate is asked for."""
     checks: tuple[Check, ...] = ()
     """Beyond those that always run."""
     accept_failed_checks: bool = False

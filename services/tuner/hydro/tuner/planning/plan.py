@@ -43,6 +43,8 @@ class PlannedBundle:
     segment_seconds: float
     structure: Mapping[str, Value]
     """Values of the structural hyperparameters that the lanes share: only such trials may be inserted."""
+    threads: int = 0
+    """Of one op, as the profile was measured; 0: not known."""
 
 
 @dataclass(slots=True)
@@ -184,4 +186,5 @@ def _cut(groups: list[_Group], sizer: _Sizer, devices: Sequence[PlannedDevice]) 
             memory_bytes=sizing.memory_bytes,
             segment_seconds=sizing.segment_seconds,
             structure=group.structure,
+            threads=sizer.profile.threads,
         )

@@ -75,6 +75,8 @@ class Profile:
 
     compiled: CompiledPoint | None = None
     """None: not measured, since it could not pay, or not to be had."""
+    threads: int = 0
+    """Of one op."""
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Self:

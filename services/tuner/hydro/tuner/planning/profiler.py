@@ -130,6 +130,7 @@ class Profiler:
             lane_memory_bytes=lane_memory_bytes,
             target_step_seconds=target.step_seconds,
             target_memory_bytes=target.memory_bytes,
+            threads=torch.get_num_threads(),
         )
         return Measured(profile, report)
 

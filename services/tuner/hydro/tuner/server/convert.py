@@ -41,6 +41,7 @@ def build_request(request: tuner_service_pb2.CreateSurrogateRequest) -> BuildReq
         not_transferable=tuple(sorted(not_transferable(request.search_space))),
         fidelities=tuple(sorted(fidelities(request.search_space))),
         max_steps=request.max_steps,
+        threads=request.threads,
         checks=tuple(
             Check(verification_pb2.Check.Name(each).removeprefix("CHECK_")) for each in request.verification.checks
         ),
@@ -79,6 +80,7 @@ def profile(message: surrogate_pb2.Profile) -> Profile:
         target_memory_bytes=message.target_memory_bytes,
         lane_memory_bytes=message.lane_memory_bytes,
         compiled=_compiled(message.compiled) if message.HasField("compiled") else None,
+        threads=message.threads,
     )
 
 
@@ -129,6 +131,7 @@ def _bundle_to_message(bundle: PlannedBundle) -> tuner_service_pb2.PlannedBundle
         memory_bytes=bundle.memory_bytes,
         segment_seconds=bundle.segment_seconds,
         structure=value_messages(bundle.structure),
+        threads=bundle.threads,
     )
 
 
@@ -265,4 +268,5 @@ def _profile_to_message(profile: Profile) -> surrogate_pb2.Profile:
         target_memory_bytes=profile.target_memory_bytes,
         lane_memory_bytes=profile.lane_memory_bytes,
         compiled=None if compiled is None else surrogate_pb2.CompiledPoint(**asdict(compiled)),
+        threads=profile.threads,
     )

@@ -73,6 +73,8 @@ def _create_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Ite
         yield FieldViolation("artifact_uri", f"is {request.artifact_uri!r}: give a folder's URI, file:///var/lib/hydro")
     if request.max_lanes < 1:
         yield FieldViolation("max_lanes", f"is {request.max_lanes}: give the most lanes of a bundle, 1 or more")
+    if request.threads < 0:
+        yield FieldViolation("threads", f"is {request.threads}: give the threads of one op, or 0 (not known)")
     yield from _max_steps_violations(request.max_steps)
     yield from _verification_violations(request)
 
