@@ -43,9 +43,19 @@ class TrainingTask:
     finite skips that step alone.
     """
 
+    pretrained: ClassVar[bool] = False
+    """The model's initial values are to be fine-tuned: such a task has no surrogate."""
+
     def model(self, hp: Hyperparameters) -> nn.Module:
         """Gives the target, at full width, with its initial values."""
         raise NotImplementedError(f"{type(self).__name__}.model(hp) is missing: return the nn.Module to train")
+
+    def model_at_width(self, hp: Hyperparameters, width: float) -> nn.Module | None:
+        """Gives the model at a width in (0, 1], with the same parameters, narrower.
+
+        None, as by default: the surrogate is made from the target's graph.
+        """
+        return None
 
     def train_batches(self, hp: Hyperparameters, seed: int, start_step: int) -> Iterator[Batch]:
         """Gives training batches without end, from optimizer step `start_step` on.

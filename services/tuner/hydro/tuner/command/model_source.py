@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,16 @@ class ModelSource:
     inputs: tuple[Any, ...]
     description: str
     """The inputs, as they were given or found."""
+    at_width: Callable[[float], nn.Module] | None = None
+    """Gives one at a width in (0, 1], where the factory is a function of the width."""
 
 
 def load_source(name: str, inputs: Sequence[str]) -> ModelSource:
     """Finds a factory, or a TrainingTask, and its inputs.
 
     Args:
-        name: "module:factory"; what it gives is a module, or a module and a tuple of its inputs. The current folder is
-            on the import path.
+        name: "module:factory"; what it gives is a module, or a module and a tuple of its inputs. A function of nothing
+            but `width` gives the model at a width in (0, 1]. The current folder is on the import path.
         inputs: For each input of the model, its shape and, if it is not of float32, its type and the number that
             integers stay below: "8x3x32x32", "8x128:int64<50257". None: those that the factory gives, or found by
             trying what the model's first layer takes.
@@ -47,6 +50,9 @@ def load_source(name: str, inputs: Sequence[str]) -> ModelSource:
     found = _import(name)
     if inspect.isclass(found) and issubclass(found, TrainingTask):
         return _of_task(found())
+    at_width: Callable[[float], nn.Module] | None = None
+    if _takes_width(found):
+        at_width, found = found, partial(found, 1.0)
     made = _call(name, found)
     given: tuple[Any, ...] = ()
     if isinstance(made, tuple) and len(made) == 2 and isinstance(made[1], tuple):
@@ -64,7 +70,7 @@ def load_source(name: str, inputs: Sequence[str]) -> ModelSource:
     elif not given:
         given = _found_inputs(made)
     _require_accepted(made, given)
-    return ModelSource(make, given, ", ".join(_describe(each) for each in given))
+    return ModelSource(make, given, ", ".join(_describe(each) for each in given), at_width)
 
 
 def parse_input(text: str, model: nn.Module | None = None) -> Tensor:
@@ -100,6 +106,14 @@ def _import(name: str) -> Any:
     if not callable(getattr(module, factory, None)):
         raise _wrong("factory", f"{name!r}: module {module_name} has no function or class {factory!r}")
     return getattr(module, factory)
+
+
+def _takes_width(factory: Callable[..., Any]) -> bool:
+    """It is a function that must be given a width and nothing else."""
+    if not inspect.isfunction(factory):
+        return False
+    required = [each for each in inspect.signature(factory).parameters.values() if each.default is each.empty]
+    return [each.name for each in required] == ["width"]
 
 
 def _call(name: str, factory: Callable[[], Any]) -> Any:

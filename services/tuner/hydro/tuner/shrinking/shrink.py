@@ -15,6 +15,8 @@ from torch.utils import _pytree as pytree
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.tuner.shrinking.classification import Classified, TensorClass, classify
 from hydro.tuner.shrinking.dimensions import Dim, Dimensions
+from hydro.tuner.shrinking.factory import Factory, FactoryMismatch, narrow_shapes
+from hydro.tuner.shrinking.given_sizes import Shapes, SizesDisagree, fit_sizes
 from hydro.tuner.shrinking.initial_values import Distribution, measure, resampled
 from hydro.tuner.shrinking.parametrization import Parametrization
 from hydro.tuner.shrinking.programs import Program, Programs, build_program
@@ -22,11 +24,24 @@ from hydro.tuner.shrinking.propagation import Propagation, propagate
 from hydro.tuner.shrinking.report import ShrinkReport
 from hydro.tuner.shrinking.results import results
 from hydro.tuner.shrinking.rule_table import MUP
+from hydro.tuner.shrinking.shape_classes import require_agreement
 from hydro.tuner.shrinking.shrunk_module import ShrunkModule
 from hydro.tuner.shrinking.sizes import Sizes, solve
 from hydro.tuner.shrinking.solution import Solution, TensorSolution
 from hydro.tuner.shrinking.templates import Template
 from hydro.tuner.tracing import NotTraceable, tensor_aliases
+
+
+class PretrainedModel(InvalidArgument):
+    """A model whose values are to be fine-tuned has no surrogate."""
+
+    default_reason = "PRETRAINED_MODEL"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model is declared pretrained: a narrower one would have none of what it has learned, so that its best"
+            " hyperparameters say nothing of fine-tuning; tune the target itself: leave the surrogate out, or width=1"
+        )
 
 
 @dataclass(frozen=True)
@@ -66,19 +81,21 @@ class ShrunkModel:
 
 
 def shrink(
-    model: nn.Module,
+    model: nn.Module | Factory,
     example_inputs: Sequence[Any],
     width: float = 1 / 8,
     *,
     example_keywords: Mapping[str, Any] | None = None,
     multiplied_readout: bool = False,
     feature_learning: float = MUP,
+    pretrained: bool = False,
     solution: Solution | None = None,
 ) -> ShrunkModel:
     """Shrinks a model to a fraction of its width; the model itself stays as it is.
 
     Args:
-        model: The target, with its initial values: fresh ones are drawn like them.
+        model: The target, with its initial values: fresh ones are drawn like them. Or a function that gives the model
+            at a width in (0, 1], whose shapes the surrogate then has: exact, where there is one.
         example_inputs: What the model is called with.
         width: Surrogate over target, in (0, 1].
         example_keywords: Further inputs, by name.
@@ -86,14 +103,21 @@ def shrink(
             gradient's norm meaningful across widths; by default as in Table 3, which changes nothing in the forward
             pass.
         feature_learning: The parametrization's p in [0, 1] (see `rule_table`): muP, or towards the neural tangent's.
+        pretrained: The model's values are to be fine-tuned: there is no surrogate of these.
         solution: An earlier one of the same model and width, used if it fits: the model may then be on the meta device.
 
     Raises:
         InvalidArgument: the width is not in (0, 1], or p not in [0, 1].
+        PretrainedModel: the model is declared pretrained.
+        FactoryMismatch: what the function gives at the width is not the target, narrower.
+        ClassesDisagree: a parameter's shape in its module tells another fan-in than its use in the graph.
         NotTraceable: the model cannot be exported, with the user's line.
         WidthTooSmall: the widest dimension would have no channel left.
     """
     _check(width, feature_learning)
+    if pretrained and width < 1:
+        raise PretrainedModel()
+    make, model = (None, model) if isinstance(model, nn.Module) else (model, model(1.0))
     keywords = dict(example_keywords or {})
     template = Template(model)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
@@ -102,7 +126,8 @@ def shrink(
         model, width, multiplied_readout=multiplied_readout, feature_learning=feature_learning
     ):
         found = propagate(template.trace(example_inputs, keywords, train=True, like=tensors))
-        solution = replace(_solve(found, model, width, multiplied_readout), feature_learning=feature_learning)
+        shapes = narrow_shapes(make, model, width) if make is not None else None
+        solution = replace(_solve(found, model, width, multiplied_readout, shapes), feature_learning=feature_learning)
         program = build_program(found, solution)
         _prove(program, found, solution)
     programs = Programs(template, solution)
@@ -123,8 +148,10 @@ def _check(width: float, feature_learning: float) -> None:
         raise InvalidArgument.of(violations)
 
 
-def _solve(found: Propagation, model: nn.Module, width: float, multiplied_readout: bool) -> Solution:
-    sizes = solve(found.dimensions, found.parameters, width)
+def _solve(
+    found: Propagation, model: nn.Module, width: float, multiplied_readout: bool, shapes: Shapes | None
+) -> Solution:
+    sizes = solve(found.dimensions, found.parameters, width) if shapes is None else _fitted(found, shapes)
     aliases = tensor_aliases(model)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     solved = []
@@ -137,14 +164,22 @@ def _solve(found: Propagation, model: nn.Module, width: float, multiplied_readou
                 name=name,
                 is_parameter=name in parameters,
                 target_shape=tuple(values.shape),
-                shape=tuple(sizes.of(dim) for dim in dims),
+                shape=tuple(sizes.of(dim) for dim in dims) if shapes is None else shapes[name],
                 classified=_class(found, sizes, name, name in parameters, multiplied_readout),
                 initial=measure(values, is_parameter=name in parameters),
                 kept=tuple(_why_kept(found.dimensions, sizes, dim, width) for dim in dims),
                 aliases=tuple(other for other, first in aliases.items() if first == name and other != name),
             )
         )
+    require_agreement(found, sizes, model, solved)
     return Solution(width, multiplied_readout, tuple(solved), tuple(str(each) for each in found.blocking))
+
+
+def _fitted(found: Propagation, shapes: Shapes) -> Sizes:
+    try:
+        return fit_sizes(found.dimensions, found.tensors, shapes)
+    except SizesDisagree as disagreement:
+        raise FactoryMismatch(f"the factory's model and the target's graph disagree: {disagreement}") from disagreement
 
 
 def _why_kept(dimensions: Dimensions, sizes: Sizes, dim: Dim, width: float) -> str:

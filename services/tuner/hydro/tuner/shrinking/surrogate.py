@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hydro.tuner.shrinking.factory import Factory
 from hydro.tuner.shrinking.initial_values import Distribution
 from hydro.tuner.shrinking.rule_table import MUP
 from hydro.tuner.shrinking.shrink import ShrunkModel, shrink
@@ -43,22 +44,34 @@ def build_surrogate(
 
     Raises:
         NotTraceable: the model cannot be exported, or the task's loss does not call it.
+        PretrainedModel: the task declares its model pretrained.
         WidthTooSmall: the widest dimension would have no channel left.
     """
     model = build_target(task, hyperparameters, seed=seed, solution=solution)
     batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
     args, kwargs = capture_inputs(task, model, batch, hyperparameters)
     shrunk = shrink(
-        model,
+        _at_any_width(task, hyperparameters, model, width),
         args,
         width,
         example_keywords=kwargs,
         multiplied_readout=task.gradient_clip_norm is not None,
         feature_learning=feature_learning,
+        pretrained=task.pretrained,
         solution=solution,
     )
     shrunk.initialize(seed)
     return shrunk
+
+
+def _at_any_width(
+    task: TrainingTask, hyperparameters: Hyperparameters, target: nn.Module, width: float
+) -> nn.Module | Factory:
+    """The target, or what gives it at a width where the task offers that."""
+    narrow = task.model_at_width(hyperparameters, width)
+    if narrow is None:
+        return target
+    return lambda asked: target if asked == 1 else narrow
 
 
 def build_target(

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from hydro.optim import UnsupportedOptimizer, require_supported
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 
-_ATTRIBUTES = ("defaults", "gradient_clip_norm", "gradient_clip_value", "precision", "autocast_dtype")
+_ATTRIBUTES = ("defaults", "gradient_clip_norm", "gradient_clip_value", "precision", "autocast_dtype", "pretrained")
 _AUTOCAST_DTYPES = ("bfloat16", "float16")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -69,6 +69,10 @@ class PlacedTask(TrainingTask):
         # On the meta device, where building costs nothing, it stays: it is wanted for its shapes.
         is_meta = any(each.is_meta for each in model.parameters())
         return model.to(dtype=self._cast) if is_meta else model.to(self.device, self._cast)
+
+    def model_at_width(self, hp: Hyperparameters, width: float) -> nn.Module | None:
+        """Gives the task's model at a width, where the task offers that."""
+        return self.task.model_at_width(hp, width)
 
     def train_batches(self, hp: Hyperparameters, seed: int, start_step: int) -> Iterator[Batch]:
         """Gives the task's training batches, placed."""
