@@ -115,7 +115,7 @@ def pool_lanes(emit: Emitter, op: OpOverload, x: Value, *rest: Any) -> Value | N
 
 
 def mean_of_plane(x_NCHW: Tensor) -> Tensor:
-    """Gives the means [N, C, 1, 1], the same bits as torch's on a CPU; its gradient divides before it is spread out.
+    """Gives the means [N, C, 1, 1], on a CPU with torch's bits for planes in rows; its gradient divides, then spreads.
 
     Torch's own gradient fills the plane twice over, in a memory format that what comes before then has to convert.
     Planes lie in rows: channels beside each other are summed in orders that depend on their place.
