@@ -295,7 +295,7 @@ def test_a_failed_check_that_is_accepted_is_a_warning(ask):
 def test_checks_on_request_are_in_the_report_and_their_figures_in_the_result(ask):
     result = build(ask("Good", verify=(Check.UPDATE_SIZE, Check.LADDER), accept=True, lr=(0.125, 0.5)))
     assert result.failure == ""
-    assert "update sizes at widths" in result.report and "ladder of 3 widths, 3 seeds" in result.report
+    assert "update sizes at widths" in result.report and "ladder of 3 widths, 5 seeds" in result.report
     assert [rung.width for rung in result.checks.rungs] == [0.25, 0.5, 1.0]
     assert BuildResult.from_json(result.to_json()).checks == result.checks
 

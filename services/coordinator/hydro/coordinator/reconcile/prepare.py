@@ -54,6 +54,9 @@ async def _store(tx: Transaction, study: Study, surrogate: Surrogate) -> bool:
         case SurrogateState.BUILDING:
             return False
         case SurrogateState.FAILED:
+            if surrogate.record:
+                # It has a report: of the checks that it failed.
+                await tx.studies.set_surrogate(study.name, surrogate.name, surrogate.fingerprint)
             await tx.studies.move(study.name, FAIL_STUDY, surrogate.state_reason or "the surrogate could not be made")
         case SurrogateState.READY:
             await tx.studies.set_surrogate(study.name, surrogate.name, surrogate.fingerprint)
