@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 from benchmarks.report import read_options, write_report
+from benchmarks.study_service.regret import FUNCTIONS, STALENESS, measure_regret
 from benchmarks.study_service.servers import Servers, temporary_folder
 from benchmarks.study_service.summary import MOST_TRIALS, empty_summary, summarize
 from benchmarks.study_service.throughput import Row, measure_cell
@@ -17,6 +18,8 @@ from benchmarks.study_service.tpe import measure_tpe
 CLIENTS = (1, 8, 32)
 ROUNDS, WINDOW_SECONDS = 3, 10.0
 TPE_TRIALS, TPE_SECONDS, PEER_ASKS = (100, 1_000, 10_000), 60.0, 20
+
+REGRET_TRIALS, REGRET_SEEDS = 100, 20
 
 
 def main() -> None:
@@ -49,6 +52,8 @@ async def _rows(servers: Servers) -> AsyncIterator[Row]:
                 yield row
     for trials in TPE_TRIALS:
         yield await measure_tpe(servers, trials, TPE_SECONDS, PEER_ASKS)
+    for name in FUNCTIONS:
+        yield await asyncio.to_thread(measure_regret, name, REGRET_TRIALS, REGRET_SEEDS)
 
 
 async def _quick_rows(servers: Servers) -> AsyncIterator[Row]:
@@ -56,9 +61,12 @@ async def _quick_rows(servers: Servers) -> AsyncIterator[Row]:
     async for row in measure_cell(servers, 2, 20, 1, 1.0):
         yield row
     yield await measure_tpe(servers, 100, 2.0, 2)
+    yield measure_regret("branin", 20, 1)
 
 
 def _line(row: Row) -> str:
+    if row["what"] == "regret":
+        return f"{row['function']}: regret " + ", ".join(f"{each} {row[each]['mean']:.3g}" for each in STALENESS)
     if row["what"] == "tpe":
         asks, staleness = row["ask_ms"], row["staleness_results"]
         return f"TPE, {row['trials_in_study']:6d} trials: ask ms {_shown(asks)}, staleness {staleness}"

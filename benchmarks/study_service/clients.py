@@ -17,9 +17,10 @@ from typing import Any
 
 from benchmarks.study_service.workload import THREE_PARAMETERS, Client, run
 
-HYDRO_UNARY, HYDRO_SDK, OPTUNA_RDB, OPTUNA_PROXY = "hydro_unary", "hydro_sdk", "optuna_rdb", "optuna_proxy"
-SYSTEMS = (HYDRO_UNARY, HYDRO_SDK, OPTUNA_RDB, OPTUNA_PROXY)
-IN_ONE_PROCESS = (HYDRO_UNARY,)
+HYDRO_UNARY, HYDRO_STREAM, HYDRO_SDK = "hydro_unary", "hydro_stream", "hydro_sdk"
+OPTUNA_RDB, OPTUNA_PROXY = "optuna_rdb", "optuna_proxy"
+SYSTEMS = (HYDRO_UNARY, HYDRO_STREAM, HYDRO_SDK, OPTUNA_RDB, OPTUNA_PROXY)
+IN_ONE_PROCESS = (HYDRO_UNARY, HYDRO_STREAM)
 """Systems whose clients are coroutines of one process; others have a process for each client."""
 
 
@@ -35,6 +36,8 @@ def make(system: str, target: str, study: str, count: int, seed: int) -> Sequenc
 
     if system == HYDRO_UNARY:
         return hydro_clients.unary_clients(target, study, count)
+    if system == HYDRO_STREAM:
+        return hydro_clients.stream_clients(target, study, count)
     return [hydro_clients.SdkClient(target, study)]
 
 

@@ -1,8 +1,10 @@
-"""Clients of Hydro: coroutines on the contract's unary calls, and the SDK as users have it."""
+"""Clients of Hydro: coroutines on the contract's unary calls or on its stream, and the SDK as users have it."""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 from benchmarks.study_service.workload import STARTUP_TRIALS, Space
@@ -44,6 +46,47 @@ class UnaryClient:
         await self._stub.CompleteTrial(calls.CompleteTrialRequest(name=self._trial, value=value))  # type: ignore[misc]
 
 
+class StreamClient:
+    """One of many coroutines that share a channel, each with a stream of its own."""
+
+    def __init__(self, stub: StudyServiceStub, study: str) -> None:
+        self._study = study
+        self._trial = ""
+        self._requests: asyncio.Queue[calls.DriveTrialsRequest] = asyncio.Queue()
+        self._stub: Any = stub
+        self._answers: Any = None
+
+    async def ask(self) -> None:
+        """A suggestion."""
+        request = calls.SuggestTrialsRequest(parent=self._study, count=1, request_id=str(uuid.uuid4()))
+        answer = await self._exchange(calls.DriveTrialsRequest(suggest=request))
+        (trial,) = answer.suggested.trials
+        self._trial = trial.name
+
+    async def report(self, step: int, value: float) -> bool:
+        """A measurement."""
+        measurement = metric_pb2.Measurement(step=step, metrics={METRIC: value})
+        request = calls.ReportMeasurementRequest(name=self._trial, measurement=measurement)
+        answer = await self._exchange(calls.DriveTrialsRequest(report=request))
+        return bool(answer.reported.should_stop)
+
+    async def tell(self, value: float) -> None:
+        """The trial's end."""
+        request = calls.CompleteTrialRequest(name=self._trial, value=value)
+        await self._exchange(calls.DriveTrialsRequest(complete=request))
+
+    async def _exchange(self, request: calls.DriveTrialsRequest) -> calls.DriveTrialsResponse:
+        if self._answers is None:
+            self._answers = aiter(self._stub.DriveTrials(self._said()))
+        await self._requests.put(request)
+        answer: calls.DriveTrialsResponse = await anext(self._answers)
+        return answer
+
+    async def _said(self) -> AsyncIterator[calls.DriveTrialsRequest]:
+        while True:
+            yield await self._requests.get()
+
+
 class SdkClient:
     """`hydro.client`, which blocks: one in a process."""
 
@@ -70,6 +113,12 @@ def unary_clients(address: str, study: str, count: int) -> list[UnaryClient]:
     """Makes them on one channel; called inside the loop that runs them."""
     stub = StudyServiceStub(open_channel(address))
     return [UnaryClient(stub, study) for _ in range(count)]
+
+
+def stream_clients(address: str, study: str, count: int) -> list[StreamClient]:
+    """Makes them on one channel; called inside the loop that runs them."""
+    stub = StudyServiceStub(open_channel(address))
+    return [StreamClient(stub, study) for _ in range(count)]
 
 
 def create_study(address: str, study: str, space: Space, sampler: str, parallelism: int) -> str:

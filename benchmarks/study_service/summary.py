@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.study_service.clients import HYDRO_UNARY, OPTUNA_PROXY, OPTUNA_RDB
+from benchmarks.study_service.clients import HYDRO_STREAM, HYDRO_UNARY, OPTUNA_PROXY, OPTUNA_RDB
 from benchmarks.study_service.workload import REPORTS
 
 KEYS = (
@@ -19,7 +19,6 @@ KEYS = (
     "ask_p99_ms_10k",
     "cpu_ms_per_trial",
 )
-HYDRO_STREAM = "hydro_stream"
 COMPARED_CLIENTS = (8, 32)
 MOST_CLIENTS, MOST_TRIALS, TPE_TRIALS = 32, 20_000, 10_000
 

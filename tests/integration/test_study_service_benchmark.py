@@ -55,4 +55,5 @@ def test_the_quick_benchmark_of_the_study_service_runs_every_system_and_leaves_i
     assert [row["system"] for row in throughput] == list(SYSTEMS)
     assert all(row["trials"] > 0 and row["milliseconds"]["tell"]["p99"] > 0 for row in throughput)
     assert any(row["what"] == "tpe" and row["ask_ms"]["p99"] > 0 for row in report["rows"])
+    assert any(row["what"] == "regret" and row["ahead"]["mean"] >= 0 for row in report["rows"])
     assert report["machine"]["cpu"]

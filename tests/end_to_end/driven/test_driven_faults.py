@@ -4,7 +4,11 @@ import asyncio
 import signal
 
 import asyncpg
+import grpc
 import pytest
+
+from hydro.api.coordinator.v1 import study_service_pb2 as calls
+from hydro.api.coordinator.v1.study_service_pb2_grpc import StudyServiceStub
 
 from .tcp_proxy import DOWN, UP
 
@@ -112,3 +116,33 @@ async def test_connections_that_are_open_on_one_side_alone_lose_nothing(proxy, d
 
 async def test_ten_times_the_clients_lose_nothing(running_suite, driven):
     await driven(running_suite.address, clients=80, trials=200)
+
+
+async def test_watchers_that_never_read_take_no_memory_and_hold_nobody_up(running_suite, driven):
+    process = running_suite.process("hydro.coordinator")
+    before = process.memory_info().rss
+    streams = []
+
+    async def fault():
+        studies = StudyServiceStub(channel)
+        name = (await studies.ListStudies(calls.ListStudiesRequest(parent="projects/faults", page_size=1000))).studies[
+            -1
+        ]
+        for _ in range(50):
+            stream = studies.WatchStudy(calls.WatchStudyRequest(name=name.name))
+            streams.append(stream)
+
+    async with grpc.aio.insecure_channel(running_suite.address) as channel:
+        await driven(running_suite.address, fault, trials=120)
+        assert process.memory_info().rss - before < 100 * 2**20
+        for stream in streams:
+            stream.cancel()
+
+
+async def test_a_coordinator_asked_to_end_answers_what_it_was_asked(running_suite, driven):
+    async def fault():
+        await asyncio.to_thread(running_suite.kill, "hydro.coordinator", signal.SIGTERM)
+
+    driving = await driven(running_suite.address, fault, trials=60)
+    # Calls that it had taken were answered; later ones wait for its successor, or are told to come again.
+    assert set(driving.errors) <= {"Unavailable"}

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.tuner.v1 import surrogate_pb2, tuner_service_pb2
 from hydro.api.type.v1 import bundle_pb2, search_space_pb2, task_pb2, verification_pb2
+from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_messages, value_of, values_of
 from hydro.tuner.building.request import BuildRequest, Check
 from hydro.tuner.building.surrogate import Surrogate
@@ -91,7 +92,20 @@ def _compiled(message: surrogate_pb2.CompiledPoint) -> CompiledPoint:
 
 
 def roles(messages: Iterable[surrogate_pb2.HyperparameterRole]) -> dict[str, Role]:
-    """Gives the role of each hyperparameter; one without a role is left out."""
+    """Gives the role of each hyperparameter; one without a role is left out.
+
+    Raises:
+        InvalidArgument: a role that this version does not know.
+    """
+    messages = tuple(messages)
+    known = surrogate_pb2.Role.values()
+    unknown = [
+        FieldViolation(f"surrogate.roles[{index}].role", f"is {message.role}: give one of {known}")
+        for index, message in enumerate(messages)
+        if message.role not in known
+    ]
+    if unknown:
+        raise InvalidArgument.of(unknown)
     return {
         message.hyperparameter: Role(surrogate_pb2.Role.Name(message.role).removeprefix("ROLE_"))
         for message in messages

@@ -1,0 +1,88 @@
+"""What searching ahead costs: the regret of TPE on test functions, when each suggestion has missed some results.
+
+Eight trials run at a time and end in the order of their starts. Fresh: a suggestion knows every result. Ahead: it has
+missed as many results as a line of the coordinator's length lets it miss at the most. Seeds are the same, the objective
+has no noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.study_service.tpe import PARALLELISM
+from hydro.coordinator.search.ask_seed import ask_seed
+from hydro.coordinator.search.optuna_backend import suggest
+from hydro.coordinator.search.optuna_history import OptunaHistory
+from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchRequest
+from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
+from hydro.coordinator.study import Goal, Sampler
+
+Row = dict[str, Any]
+Point = Sequence[float]
+STALENESS = {"fresh": 0, "ahead": PARALLELISM, "bound": 2 * PARALLELISM}
+"""Results that a suggestion has missed."""
+
+
+def branin(x: Point) -> float:
+    """Least 0.397887, on [-5, 10] x [0, 15]."""
+    bowl = x[1] - 5.1 / (4 * math.pi**2) * x[0] ** 2 + 5 / math.pi * x[0] - 6
+    return bowl**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x[0]) + 10
+
+
+def ackley(x: Point) -> float:
+    """Least 0 at 0."""
+    squares, waves = mean(each**2 for each in x), mean(math.cos(2 * math.pi * each) for each in x)
+    return -20 * math.exp(-0.2 * math.sqrt(squares)) - math.exp(waves) + 20 + math.e
+
+
+def rosenbrock(x: Point) -> float:
+    """Least 0 at 1."""
+    return sum(100 * (b - a**2) ** 2 + (1 - a) ** 2 for a, b in zip(x, x[1:], strict=False))
+
+
+def sphere(x: Point) -> float:
+    """Least 0 at 0."""
+    return sum(each**2 for each in x)
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Point], float], list[tuple[float, float]], float]] = {
+    "branin": (branin, [(-5, 10), (0, 15)], 0.397887),
+    "ackley 5": (ackley, [(-20, 30)] * 5, 0.0),
+    "rosenbrock 4": (rosenbrock, [(-2, 2)] * 4, 0.0),
+    "sphere 8": (sphere, [(-4, 6)] * 8, 0.0),
+}
+
+
+def measure_regret(name: str, trials: int, seeds: int) -> Row:
+    """The best value found less the least there is, at each staleness: mean and standard error over seeds."""
+    row: Row = {"what": "regret", "function": name, "trials": trials, "parallelism": PARALLELISM, "seeds": seeds}
+    for label, missed in STALENESS.items():
+        regrets = [_regret(name, trials, missed, seed) for seed in range(seeds)]
+        error = stdev(regrets) / math.sqrt(seeds) if seeds > 1 else None
+        row[label] = {"missed_results": missed, "mean": mean(regrets), "standard_error": error}
+    return row
+
+
+def _regret(name: str, trials: int, missed: int, seed: int) -> float:
+    function, bounds, least = FUNCTIONS[name]
+    space = SearchSpace(tuple(Parameter(f"x{i}", FloatDomain(low, high)) for i, (low, high) in enumerate(bounds)))
+    known = OptunaHistory(space, Goal.MINIMIZE)
+    running: list[KnownTrial] = []
+    results: list[KnownTrial] = []
+    learned = 0
+    for number in range(trials):
+        seen = max(0, len(results) - missed)
+        known.learn(results[learned:seen])
+        learned = seen
+        request = SearchRequest(Sampler.TPE, space, Goal.MINIMIZE, (), 1, ask_seed(seed, 0), number)
+        (point,) = suggest(request, known)
+        known.learn([KnownTrial(number, point, Outcome.OPEN)])
+        if len(running) == PARALLELISM - 1:
+            # The oldest of those that run ends.
+            results.append(running.pop(0))
+        value = function([float(point[each.name]) for each in space.parameters])
+        running.append(KnownTrial(number, point, Outcome.SUCCEEDED, value, 1))
+    return min(float(each.value or 0.0) for each in [*results, *running]) - least
