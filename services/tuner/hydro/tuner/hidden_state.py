@@ -151,6 +151,8 @@ def _mark(value: Any, depth: int) -> Any:
     below = depth - 1 if depth > 0 else depth + 1
     if isinstance(value, list | tuple | set | frozenset):
         return len(value), tuple(_mark(entry, below) for entry in islice(value, _MOST_ENTRIES))
-    named = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    if not isinstance(value, dict) and not hasattr(value, "__dict__"):
+        return _Held(value) if depth > 0 else type(value)
+    named = value if isinstance(value, dict) else vars(value)
     entries = tuple((_mark(key, 0), _mark(each, below)) for key, each in islice(named.items(), _MOST_ENTRIES))
     return type(value), len(named), entries
