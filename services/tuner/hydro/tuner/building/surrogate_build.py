@@ -148,7 +148,10 @@ def _unmarked(transfers: Sequence[Transfer], request: BuildRequest) -> list[str]
 
 
 def _described(transfers: Sequence[Transfer]) -> list[str]:
-    rows = (f"  {each.hyperparameter}: {each.kind.value.lower()}; {each.explanation}" for each in transfers)
+    rows = (
+        f"  {each.hyperparameter}: {each.kind.value.lower().replace('_', ' ')}; {each.explanation}"
+        for each in transfers
+    )
     return ["\n".join(["hyperparameters on the target:", *rows])] if transfers else []
 
 
