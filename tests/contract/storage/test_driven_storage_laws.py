@@ -211,3 +211,11 @@ async def test_what_an_owner_has_in_memory_is_asked_about_after_a_gap_in_its_mem
     assert await hot.run(STUDY, epoch) == 1
     for term[0] in (None, 3):
         assert await hot.run(STUDY, epoch) == 3
+
+
+async def test_names_of_studies_that_there_are_not_leave_nothing_behind(storage, driven):
+    hot = HotStudies(driven, GroupCommit(driven), SystemClock(), "me")
+    for number in range(3):
+        with pytest.raises(NotFound):
+            await hot.run(StudyName("p", f"none-{number}"), lambda study: asyncio.sleep(0))
+    assert len(hot._gates) == 0

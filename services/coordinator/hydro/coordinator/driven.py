@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 
 from hydro.coordinator.bell import Bell
@@ -33,7 +31,6 @@ class DrivenTrials:
         self._lines = lines
         self._bell = bell
         self._changed = changed
-        self._asking: defaultdict[StudyName, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def suggest(self, study: StudyName, count: int, request_id: str) -> Sequence[Trial]:
         """Gives new trials in RUNNING, fewer than asked for at the study's limits.
@@ -65,7 +62,7 @@ class DrivenTrials:
         return await self._hot.run(name.study, lambda hot: self._complete(hot, name, outcome))
 
     async def _suggest(self, hot: HotStudy, count: int, request_id: str) -> Sequence[Trial]:
-        async with self._asking[hot.name]:
+        async with hot.asking:
             numbers = hot.answered(request_id)
             if numbers is None:
                 numbers = await self._started(hot, count, request_id)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -55,7 +56,8 @@ class HotStudies:
         self._term = term
         self._retry_seconds = retry_seconds
         self._studies: OrderedDict[StudyName, HotStudy] = OrderedDict()
-        self._gates: defaultdict[StudyName, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Gone once nobody is at them: callers may name any number of studies that there are not.
+        self._gates: WeakValueDictionary[StudyName, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, name: StudyName, decide: Callable[[HotStudy], Awaitable[Result]]) -> Result:
         """Decides on the study in memory. `decide` gives its answer once what it decided is stored.
@@ -88,14 +90,14 @@ class HotStudies:
     @asynccontextmanager
     async def exclusive(self, name: StudyName) -> AsyncIterator[None]:
         """Nobody decides on the study meanwhile; afterwards it is read again."""
-        async with self._gates[name]:
+        async with self._gate(name):
             hot = self._studies.pop(name, None)
             if hot is not None:
                 await self._close(hot)
             yield
 
     async def _opened(self, name: StudyName) -> HotStudy:
-        async with self._gates[name]:
+        async with self._gate(name):
             hot, term = self._studies.get(name), self._term()
             if hot is not None and (term is None or hot.term != term) and not await self._holds(hot):
                 self._forget(hot)
@@ -123,6 +125,12 @@ class HotStudies:
         if claimed is None:
             raise NotOwner(f"{name} has another owner")
         return claimed
+
+    def _gate(self, name: StudyName) -> asyncio.Lock:
+        gate = self._gates.get(name)
+        if gate is None:
+            gate = self._gates[name] = asyncio.Lock()
+        return gate
 
     def _forget(self, hot: HotStudy) -> None:
         if self._studies.get(hot.name) is hot:

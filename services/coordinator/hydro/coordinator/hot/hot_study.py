@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,6 +56,8 @@ class HotStudy:
         self.study = claimed.study
         self.epoch = claimed.epoch
         self.closed = False
+        self.asking = asyncio.Lock()
+        """Held by the one call that asks the search for trials."""
         # The term of its owner's membership in which it was last known to be its own.
         self.term: int | None = None
         self.next_trial = claimed.study.next_trial
