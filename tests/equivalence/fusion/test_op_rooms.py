@@ -1,6 +1,5 @@
 """Every op room: lanes equal separate models in float64, NaN stays in its lane, a lane's state makes the round trip."""
 
-import copy
 from functools import cache
 
 import pytest
@@ -198,67 +197,67 @@ def test_lanes_equal_separate_models(name):
 @pytest.mark.parametrize("name", [*MODELS, *UNGROUPED])
 def test_nan_in_one_lane_leaves_the_bits_of_the_others(name):
     make, inputs = (MODELS | UNGROUPED)[name]
-    models = build(make)
-    poisoned = copy.deepcopy(models)
+    grouped = fuse(build(make), inputs)
+    clean = gradients_and_outputs(grouped, inputs)
     with torch.no_grad():
-        for parameter in poisoned[1].parameters():
-            parameter.fill_(torch.nan)
-    results = [gradients_and_outputs(fuse(each, inputs), inputs) for each in (models, poisoned)]
-    for clean, dirty in zip(*results, strict=True):
-        assert torch.equal(clean[[0, 2]], dirty[[0, 2]])
+        for parameter in grouped.parameters():
+            parameter[1].fill_(torch.nan)
+    for one, other in zip(clean, gradients_and_outputs(grouped, inputs), strict=True):
+        assert torch.equal(one[[0, 2]], other[[0, 2]])
 
 
 def gradients_and_outputs(grouped, inputs):
-    grouped.generators = [torch.Generator().manual_seed(lane) for lane in range(LANES)]
-    outputs = grouped(*inputs)
+    outputs = with_streams(grouped)(*inputs)
     outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
-    sum(output.sum() for output in outputs if output.is_floating_point()).backward()
-    return [*outputs, *(parameter.grad for parameter in grouped.parameters() if parameter.grad is not None)]
+    loss = sum(output.sum() for output in outputs if output.is_floating_point())
+    gradients = torch.autograd.grad(loss, [*grouped.parameters()], allow_unused=True)
+    return [*(output.detach().clone() for output in outputs), *(each for each in gradients if each is not None)]
+
+
+@cache
+def fused(name):
+    make, inputs = (MODELS | UNGROUPED)[name]
+    grouped = fuse(build(make), inputs)
+    return grouped, grouped.lane_state_dict(1)
+
+
+def with_streams(grouped):
+    grouped.generators = [torch.Generator().manual_seed(lane) for lane in range(LANES)]
+    return grouped
 
 
 @pytest.mark.parametrize("name", [*MODELS, *UNGROUPED])
 def test_lanes_with_inputs_of_their_own_equal_shared_ones(name):
-    make, inputs = (MODELS | UNGROUPED)[name]
-    shared, own = (fuse(build(make), inputs) for _ in range(2))
+    grouped, inputs = fused(name)[0], (MODELS | UNGROUPED)[name][1]
     stacked = tuple(torch.stack([each] * LANES) for each in inputs)
-    for grouped in (shared, own):
-        grouped.generators = [torch.Generator().manual_seed(lane) for lane in range(LANES)]
-    results = shared(*inputs), own(*stacked, lane_inputs=True)
+    results = with_streams(grouped)(*inputs), with_streams(grouped)(*stacked, lane_inputs=True)
     for one, other in zip(*(each if isinstance(each, tuple) else (each,) for each in results), strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_lane_makes_the_round_trip_to_its_own_model(name):
-    make, inputs = MODELS[name]
-    models = build(make)
-    grouped = fuse(models, inputs)
+    make, _ = MODELS[name]
     fresh = make()
-    fresh.load_state_dict(grouped.lane_state_dict(1))
-    for key, tensor in models[1].state_dict().items():
+    fresh.load_state_dict(fused(name)[1])
+    for key, tensor in build(make)[1].state_dict().items():
         assert torch.equal(fresh.state_dict()[key], tensor)
-
-
-@cache
-def report_of(name):
-    make, inputs = (MODELS | UNGROUPED)[name]
-    return fuse(build(make), inputs).report
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_op_runs_as_one_grouped_kernel(name):
-    report = report_of(name)
+    report = fused(name)[0].report
     assert {run.tier for run in report.runs} <= {Tier.SHARED, Tier.GROUPED}, str(report)
 
 
 def test_every_op_with_a_rule_is_in_one_of_these_models():
-    tried = {run.op for name in MODELS for run in report_of(name).runs if run.tier is Tier.GROUPED}
+    tried = {run.op for name in MODELS for run in fused(name)[0].report.runs if run.tier is Tier.GROUPED}
     assert {str(op).removeprefix("aten.") for op in lane_rules()} - tried == set()
 
 
 @pytest.mark.parametrize("name", UNGROUPED)
 def test_an_op_without_rule_is_reported_in_its_tier(name):
-    report = report_of(name)
+    report = fused(name)[0].report
     assert report.count(Tier(name.split("-")[0])) > 0
     assert "not grouped: " in str(report)
 
@@ -302,10 +301,8 @@ def test_bits_in_float32_do_not_depend_on_how_many_lanes_there_are(name):
 
 @pytest.mark.parametrize("name", [*MODELS, *UNGROUPED])
 def test_gradients_come_out_as_the_parameters_lie(name):
-    make, inputs = (MODELS | UNGROUPED)[name]
-    grouped = fuse(build(make), inputs)
-    grouped.generators = [torch.Generator().manual_seed(lane) for lane in range(LANES)]
-    outputs = grouped(*inputs)
+    grouped, inputs = fused(name)[0], (MODELS | UNGROUPED)[name][1]
+    outputs = with_streams(grouped)(*inputs)
     loss = total([each for each in (outputs if isinstance(outputs, tuple) else [outputs]) if torch.is_tensor(each)])
     # Filters of images come as their kernel gives them, and autograd copies them: little beside the convolution.
     parameters = [each for each in grouped.parameters() if each.requires_grad and each.ndim < 5]
