@@ -54,5 +54,6 @@ def test_a_few_drawn_models_shrink(capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_nine_in_ten_of_twenty_drawn_models_shrink(capsys):
     attempt([*drawn_transformers.drawn(COUNT, SEED), *drawn_models.drawn(COUNT, SEED)], capsys)

@@ -36,14 +36,23 @@ def fit_sizes(dimensions: Dimensions, tensors: Mapping[str, Dims], shapes: Shape
         for axis, dim in enumerate(dims)
     ]
     while waiting:
-        waiting.sort(key=lambda each: _difficulty(dimensions, each[2], known))
-        name, axis, dim, size = waiting.pop(0)
-        _learn_parts(dimensions, dim, size, known)
-        _learn_factors(dimensions, dim, size, known)
-        if Sizes(dimensions, known).of(dim) != size:
-            reason = "; ".join(dimensions.pins(dim)) or "it is bound to others that change otherwise"
-            raise SizesDisagree(name, axis, dimensions.size(dim), size, reason)
+        difficulties = [_difficulty(dimensions, dim, known) for _, _, dim, _ in waiting]
+        least = max(min(difficulties), (0, 1))
+        now = [each for each, difficulty in zip(waiting, difficulties, strict=True) if difficulty <= least]
+        waiting = [each for each, difficulty in zip(waiting, difficulties, strict=True) if difficulty > least]
+        if least > (0, 1):
+            now, waiting = now[:1], now[1:] + waiting
+        for name, axis, dim, size in now:
+            _learn(dimensions, name, axis, dim, size, known)
     return Sizes(dimensions, known)
+
+
+def _learn(dimensions: Dimensions, name: str, axis: int, dim: Dim, size: int, known: dict[int, int]) -> None:
+    _learn_parts(dimensions, dim, size, known)
+    _learn_factors(dimensions, dim, size, known)
+    if Sizes(dimensions, known).of(dim) != size:
+        reason = "; ".join(dimensions.pins(dim)) or "it is bound to others that change otherwise"
+        raise SizesDisagree(name, axis, dimensions.size(dim), size, reason)
 
 
 def _difficulty(dimensions: Dimensions, dim: Dim, known: Mapping[int, int]) -> tuple[int, int]:
