@@ -110,6 +110,9 @@ class Coordinator:
                 group.create_task(self.membership.keep())
                 group.create_task(self._allocate())
         finally:
+            self.forwarding.leave()
+            # Before the membership ends: what is decided counts only for as long as that lasts.
+            await self.hot.leave(self.settings.drain_seconds)
             await self.membership.leave()
 
     async def _allocate(self) -> None:

@@ -58,6 +58,9 @@ class HotStudies:
         self._studies: OrderedDict[StudyName, HotStudy] = OrderedDict()
         # Gone once nobody is at them: callers may name any number of studies that there are not.
         self._gates: WeakValueDictionary[StudyName, asyncio.Lock] = WeakValueDictionary()
+        self._is_leaving = False
+        self._deciding = 0
+        self._all_decided = asyncio.Event()
 
     async def run(self, name: StudyName, decide: Callable[[HotStudy], Awaitable[Result]]) -> Result:
         """Decides on the study in memory. `decide` gives its answer once what it decided is stored.
@@ -67,9 +70,32 @@ class HotStudies:
         Raises:
             NotFound: there is no such study.
             FailedPrecondition: the study has a task.
-            NotOwner: another coordinator owns the study.
+            NotOwner: another coordinator owns the study, or this one is about to leave.
             Unavailable: the database does not answer.
         """
+        if self._is_leaving:
+            raise NotOwner(f"the owner of {name} is being stopped: ask again")
+        self._deciding += 1
+        try:
+            return await self._decided(name, decide)
+        finally:
+            self._deciding -= 1
+            if not self._deciding:
+                self._all_decided.set()
+
+    async def leave(self, patience_seconds: float) -> None:
+        """Begins no decision any more, and waits for the answers of those that were begun, for so long at most."""
+        self._is_leaving = True
+        while self._deciding:
+            self._all_decided.clear()
+            try:
+                async with asyncio.timeout(patience_seconds):
+                    await self._all_decided.wait()
+            except TimeoutError:
+                _log.warning("calls are left without an answer", calls=self._deciding)
+                return
+
+    async def _decided(self, name: StudyName, decide: Callable[[HotStudy], Awaitable[Result]]) -> Result:
         end, pause = self._clock.monotonic() + self._retry_seconds, _FIRST_PAUSE_SECONDS
         while True:
             hot = None

@@ -69,6 +69,11 @@ class Forwarding(grpc.aio.ServerInterceptor):
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._known: dict[_Scope, str] = {}
         self._handlers: dict[str, tuple[Any, Any]] = {}
+        self._is_leaving = False
+
+    def leave(self) -> None:
+        """From now on a call without an owner fails at once: who sends it again finds another coordinator."""
+        self._is_leaving = True
 
     async def intercept_service(
         self,
@@ -135,7 +140,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
                 return await call(request, timeout=context.time_remaining(), metadata=[(_FORWARDED, "1")])
             except Unavailable as error:
                 self._known.pop(scope, None)
-                if loop.time() + _PAUSE_SECONDS > end:
+                if self._is_leaving or loop.time() + _PAUSE_SECONDS > end:
                     raise
                 _log.info("call is routed again", method=method, error=error.message)
                 await asyncio.sleep(_PAUSE_SECONDS)
