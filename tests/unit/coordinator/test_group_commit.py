@@ -102,6 +102,26 @@ async def test_what_arrives_during_a_commit_makes_the_next_one(commit, writer):
     assert writer.written == [{"a": 1}, {"a": 2, "b": 1}]
 
 
+async def test_a_commit_waits_a_moment_for_the_callers_that_the_last_one_answered(commit, writer):
+    hot = hot_study()
+
+    async def call():
+        start(commit, hot)
+        await commit.stored(hot)
+
+    await asyncio.gather(call(), call(), call())
+    first = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert writer.written == [{"a": 3}]
+    await asyncio.gather(first, call(), call())
+    assert writer.written == [{"a": 3}, {"a": 3}]
+    # The others do not come again: who comes alone is answered all the same.
+    await call()
+    await call()
+    assert writer.written[2:] == [{"a": 1}, {"a": 1}]
+
+
 async def test_a_failed_commit_closes_the_study_and_fails_what_was_decided_on_top(commit, writer):
     hot = hot_study()
     writer.may_go.clear()

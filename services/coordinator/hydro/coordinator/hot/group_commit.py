@@ -14,6 +14,8 @@ from hydro.coordinator.names import StudyName
 from hydro.coordinator.storage.driven_storage import Committed, StudyChanges
 from hydro.kit.errors import HydroError, ResourceExhausted, Unavailable
 
+GATHER_SECONDS = 0.004
+"""A commit waits at most so long for as many calls as the one before it answered."""
 RETRY_SECONDS = 0.25
 """Who is refused should come again after so long: by then most of those that waited have been answered."""
 
@@ -71,6 +73,9 @@ class GroupCommit:
         self._forming: dict[StudyName, _Part] = {}
         self._in_flight: dict[StudyName, _Part] = {}
         self._waiting = 0
+        self._forming_calls = 0
+        self._expected_calls = 0
+        self._gathered: asyncio.Future[None] | None = None
         self._run: asyncio.Task[None] | None = None
 
     def changes(self, hot: HotStudy) -> StudyChanges:
@@ -102,6 +107,10 @@ class GroupCommit:
             return
         future = asyncio.get_running_loop().create_future()
         part.waiting.append(future)
+        if part is self._forming.get(hot.name):
+            self._forming_calls += 1
+            if self._gathered is not None and self._forming_calls >= self._expected_calls:
+                self._end_gathering()
         if self._run is None:
             self._run = asyncio.create_task(self._commit())
         self._waiting += 1
@@ -118,11 +127,33 @@ class GroupCommit:
     async def _commit(self) -> None:
         try:
             while self._forming:
+                await self._gather()
                 self._in_flight, self._forming = self._forming, {}
+                self._expected_calls, self._forming_calls = self._forming_calls, 0
                 await self._write(list(self._in_flight.values()))
                 self._in_flight = {}
         finally:
             self._run = None
+
+    async def _gather(self) -> None:
+        """Waits for the callers that the last commit answered: most of them are about to call again.
+
+        A commit costs the database and this process as much as some calls, so that fewer and larger ones answer more.
+        """
+        if self._forming_calls >= self._expected_calls:
+            return
+        loop = asyncio.get_running_loop()
+        self._gathered = loop.create_future()
+        timer = loop.call_later(GATHER_SECONDS, self._end_gathering)
+        try:
+            await self._gathered
+        finally:
+            timer.cancel()
+            self._gathered = None
+
+    def _end_gathering(self) -> None:
+        if self._gathered is not None and not self._gathered.done():
+            self._gathered.set_result(None)
 
     async def _write(self, parts: Sequence[_Part]) -> None:
         # A call that changes nothing, as one sent twice, waits for what it saw: that is stored by now.

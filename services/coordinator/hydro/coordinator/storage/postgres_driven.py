@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -33,6 +34,13 @@ _log = structlog.get_logger()
 _CONNECT_SECONDS = 10.0
 _COMMAND_SECONDS = 30.0
 
+# The statement is planned while its tables are all but empty, when any way to find a trial looks as cheap as any other,
+# and the plan is kept: Postgres looks at them a minute later, and by then each commit reads thousands of rows.
+_BY_INDEX = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+_ANALYZED_AT = (50, 500, 5000)
+"""Trials of this process after which the statement is planned anew."""
+
+# A trial is found by its number: the index of open trials is full of what their earlier versions left there.
 # The update of the study's row compares the epoch and locks the row: whoever takes the study over waits for this
 # commit, or comes before it, and then nothing of the study is written.
 _WRITE = """
@@ -58,7 +66,7 @@ WITH owned AS (
         revision = owned.revision, end_time = CASE WHEN new.state <> 'RUNNING' THEN now() END
     FROM unnest($16::text[], $17::int[], $18::text[], $19::text[], $20::float8[], $21::bigint[])
         AS new (study, number, state, state_reason, value, steps) JOIN owned ON owned.name = new.study
-    WHERE trial.study = new.study AND trial.number = new.number AND trial.state = 'RUNNING'
+    WHERE trial.study = new.study AND trial.number = new.number AND trial.end_time IS NULL
     RETURNING trial.study
 )
 SELECT name, revision, now() AS time,
@@ -94,8 +102,9 @@ class PostgresDriven:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._writer = _Connection(url)
+        self._writer = _Connection(url, _BY_INDEX)
         self._reader = _Connection(url)
+        self._started = 0
 
     async def claim(self, study: StudyName, owner: str) -> ClaimedStudy | None:
         """Takes the study over and reads it. None: another coordinator owns it, and lives."""
@@ -109,12 +118,19 @@ class PostgresDriven:
     async def write(self, changes: Sequence[StudyChanges]) -> Mapping[StudyName, Committed]:
         """Stores the changes in one commit; gives the studies whose epoch was right."""
         rows = await self._writer.use(lambda connection: connection.fetch(_WRITE, *_arguments(changes)))
+        await self._analyze(sum(len(each.started) for each in changes))
         committed = {row["name"]: row for row in rows}
         return {
             each.study: Committed(row["revision"], row["time"])
             for each in changes
             if (row := committed.get(str(each.study))) is not None and _is_whole(each, row)
         }
+
+    async def _analyze(self, started: int) -> None:
+        before, self._started = self._started, self._started + started
+        if any(before < each <= self._started for each in _ANALYZED_AT):
+            with contextlib.suppress(Unavailable):
+                await self._writer.use(lambda connection: connection.execute("ANALYZE trial"))
 
     async def close(self) -> None:
         """Gives every connection back."""
@@ -125,8 +141,9 @@ class PostgresDriven:
 class _Connection:
     """One connection, made when it is needed, and again when it is broken. Uses take turns."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: Mapping[str, str] | None = None) -> None:
         self._url = url
+        self._settings = dict(settings or {})
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[Any] | None = None
 
@@ -135,7 +152,10 @@ class _Connection:
             try:
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await asyncpg.connect(
-                        self._url, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS
+                        self._url,
+                        timeout=_CONNECT_SECONDS,
+                        command_timeout=_COMMAND_SECONDS,
+                        server_settings=self._settings,
                     )
                 return await work(self._connection)
             except BaseException as error:
