@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Protocol
 
 from hydro.squeezer.pipeline import Operation, OperationKind, one_forward_one_backward
 
 DurationNs = Callable[[int, Operation], int]
+
+
+class Meeting(Protocol):
+    """How the real stage meets its peers in one step."""
+
+    @property
+    def order(self) -> tuple[Operation, ...]:
+        """The real stage's operations."""
+        ...
+
+    def wait(self, operation: Operation | None) -> None:
+        """Returns when the operation can start; None stands for the collective at the step's end."""
+        ...
+
+    def finished(self, operation: Operation, now_ns: int) -> None:
+        """The real stage has finished an operation, and sent its output."""
+        ...
 
 
 class Peers:
@@ -53,6 +72,12 @@ class Peers:
         """Gives when all peers are done, once the real stage is."""
         self._advance()
         return max((free for each, free in enumerate(self._free_ns) if each != self._stage), default=self._start_ns)
+
+    def wait(self, operation: Operation | None) -> None:
+        """Sleeps until the operation can start; None stands for the collective at the step's end."""
+        until_ns = self.end_ns() if operation is None else self.ready_ns(operation)
+        while (left_ns := until_ns - time.monotonic_ns()) > 0:
+            time.sleep(left_ns / 1e9)
 
     def _advance(self) -> None:
         while any(self._advance_peer(each) for each in range(self._stages) if each != self._stage):

@@ -30,12 +30,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import torch
 
 from hydro.squeezer.hooks.events import SilentEvents, StageEvents
-from hydro.squeezer.hooks.peers import DurationNs, Peers
+from hydro.squeezer.hooks.peers import DurationNs, Meeting, Peers
 from hydro.squeezer.hooks.recorded_schedule import RecordedSchedule
 from hydro.squeezer.hooks.stage_compute import StageCompute
 from hydro.squeezer.hooks.stage_reporter import StageDescription, StageReporter
@@ -94,58 +94,60 @@ class StepLog:
         self._output.flush()
 
 
+class StepSink(Protocol):
+    """Takes the steps of a replay."""
+
+    def add(self, step: ReplayedStep) -> None:
+        """Takes a step that has ended."""
+        ...
+
+    def flush(self) -> None:
+        """Called after a step's first operation, when what is said of the step before has arrived; and at the end."""
+        ...
+
+
 class Replay:
     """One stage of a replayed run."""
 
     def __init__(
-        self,
-        stages: int,
-        stage: int,
-        microbatches: int,
-        compute: StageCompute,
-        durations: Callable[[int], DurationNs],
-        events: StageEvents,
-        log: StepLog,
+        self, meet: Callable[[int, int], Meeting], compute: StageCompute, events: StageEvents, sink: StepSink
     ) -> None:
-        self._stages = stages
-        self._stage = stage
-        self._microbatches = microbatches
+        """Takes how the stage meets its peers in a step of this number that begins at this time."""
+        self._meet = meet
         self._compute = compute
-        self._durations = durations
         self._events = events
-        self._log = log
+        self._sink = sink
 
     def run(self, steps: Iterable[int], is_stopped: Callable[[], bool]) -> None:
         """Runs steps until there are no more, or it is stopped."""
         for step in steps:
             if is_stopped():
                 break
-            self._log.add(self._run_step(step))
-        self._log.flush()
+            self._sink.add(self._run_step(step))
+        self._sink.flush()
 
     def _run_step(self, step: int) -> ReplayedStep:
         self._events.step_begin(step)
         record = ReplayedStep(step, time.monotonic_ns())
-        peers = Peers(self._stages, self._stage, self._microbatches, record.begin_ns, self._durations(step))
+        peers = self._meet(step, record.begin_ns)
         for index, operation in enumerate(peers.order):
-            self._wait(index, peers.ready_ns(operation), record)
+            self._wait(index, peers, operation, record)
             self._compute.run(operation)
             peers.finished(operation, time.monotonic_ns())
             if index == 0:
-                self._log.flush()
+                self._sink.flush()
         # All stages meet in the collective before the optimizer's step.
-        self._wait(len(peers.order), peers.end_ns(), record)
+        self._wait(len(peers.order), peers, None, record)
         self._compute.optimizer_step()
         record.seconds = (time.monotonic_ns() - record.begin_ns) / 1e9
         record.checksum = self._compute.checksum
         self._events.step_end(step)
         return record
 
-    def _wait(self, index: int, until_ns: int, record: ReplayedStep) -> None:
+    def _wait(self, index: int, peers: Meeting, operation: Operation | None, record: ReplayedStep) -> None:
         begin_ns = time.monotonic_ns()
         self._events.wait_begin(index)
-        while (left_ns := until_ns - time.monotonic_ns()) > 0:
-            time.sleep(left_ns / 1e9)
+        peers.wait(operation)
         end_ns = time.monotonic_ns()
         self._events.wait_end(index)
         record.bubbles.append((index, begin_ns, end_ns))
@@ -184,15 +186,11 @@ def main(arguments: list[str] | None = None) -> int:
     compute = StageCompute(options.forward_seconds, options.layers)
     durations = peer_durations(RecordedSchedule.load(options.recording), *compute.measure())
     with _output(options.output) as output:
-        replay = Replay(
-            options.stages,
-            options.stage,
-            options.microbatches,
-            compute,
-            durations,
-            reporter or SilentEvents(),
-            StepLog(output, reporter),
-        )
+
+        def meet(step: int, begin_ns: int) -> Peers:
+            return Peers(options.stages, options.stage, options.microbatches, begin_ns, durations(step))
+
+        replay = Replay(meet, compute, reporter or SilentEvents(), StepLog(output, reporter))
         steps = range(options.steps) if options.steps is not None else itertools.count()
         replay.run(steps, stopped.is_set)
     if reporter is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ import structlog
 from hydro.api.squeezer.v1 import pipeline_service_pb2, pipeline_service_pb2_grpc
 from hydro.kit.channel import open_sync_channel
 from hydro.kit.errors import HydroError
-from hydro.squeezer.events import EventKind, EventWriter
+from hydro.squeezer.events import EventWriter
+from hydro.squeezer.hooks.ring_events import RingEvents
 
 _log = structlog.get_logger()
 _BEAT_SECONDS: Final = 0.5
@@ -33,7 +33,7 @@ class StageDescription:
     cpu_cores: tuple[int, ...] = ()
 
 
-class StageReporter:
+class StageReporter(RingEvents):
     """Events of one stage, for the squeezer at an address.
 
     The run never waits for the squeezer: events go to a bounded ring, and a squeezer that is not there, dies or comes
@@ -52,32 +52,10 @@ class StageReporter:
         self._description = description
         self._address = squeezer_address
         name = f"{description.pipeline_run}-{description.stage}.{secrets.token_hex(4)}.events"
-        self._ring = EventWriter.create(gate_directory / name)
-        self._step = 0
+        super().__init__(EventWriter.create(gate_directory / name))
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._report, name="stage-reporter", daemon=True)
         self._thread.start()
-
-    def step_begin(self, step: int) -> None:
-        """A step of the pipeline run begins."""
-        self._step = step
-        self._ring.write(EventKind.STEP_BEGIN, time.monotonic_ns(), step=step)
-
-    def step_end(self, step: int) -> None:
-        """The step has ended, optimizer included."""
-        self._ring.write(EventKind.STEP_END, time.monotonic_ns(), step=step)
-
-    def wait_begin(self, schedule_index: int) -> None:
-        """A bubble begins before the operation of this index."""
-        self._ring.write(EventKind.WAIT_BEGIN, time.monotonic_ns(), schedule_index, self._step)
-
-    def wait_end(self, schedule_index: int) -> None:
-        """The wait is over."""
-        self._ring.write(EventKind.WAIT_END, time.monotonic_ns(), schedule_index, self._step)
-
-    def schedule_changed(self) -> None:
-        """Another schedule, other microbatches or other shapes from now on."""
-        self._ring.write(EventKind.SCHEDULE_CHANGED, time.monotonic_ns())
 
     @property
     def gates_opened(self) -> int:
