@@ -150,3 +150,54 @@ async def test_parallel_asks_spread_out():
     suggestions = await OptunaBackend().ask(asked)
     assert len({suggestion["lr"] for suggestion in suggestions}) == 16
     assert {each.name for each in SPACE.parameters} >= set(suggestions[0])
+
+
+TWO_OBJECTIVES = (Goal.MINIMIZE, Goal.MAXIMIZE)
+
+
+async def history_of_two(count, with_constraint):
+    """Trials of two objectives that pull apart, and a constraint on layers."""
+    drawn = await RandomBackend().ask(request(space=PLAIN, count=count))
+    return tuple(
+        KnownTrial(
+            number, each, Outcome.SUCCEEDED, each["lr"], 1, (-float(each["layers"]),),
+            {"layers": 4.0 - each["layers"]} if with_constraint else {},
+        )
+        for number, each in enumerate(drawn)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("with_constraint", [False, True])
+async def test_several_objectives_and_constraints_are_seen_as_optunas_own_users_tell_them(with_constraint):
+    history = await history_of_two(50, with_constraint)
+    asked = request(
+        sampler=Sampler.TPE, space=PLAIN, history=history, first_index=50, seed=3, further_goals=TWO_OBJECTIVES[1:]
+    )
+    own = optuna.create_study(
+        directions=["minimize", "maximize"],
+        sampler=optuna.samplers.TPESampler(seed=ask_seed(3, 50), multivariate=True, constant_liar=True),
+    )
+    for known in history:
+        own.add_trial(
+            optuna.trial.create_trial(
+                params=known.hyperparameters, distributions=DISTRIBUTIONS, values=[known.value, *known.further_values],
+                constraints=dict(known.violations),
+            )
+        )  # fmt: skip
+    expected = own.ask(DISTRIBUTIONS).params
+    assert (await OptunaBackend().ask(asked))[0] == expected
+
+
+async def test_the_best_of_a_long_history_of_two_objectives_stay():
+    history = await history_of_two(3 * MOST_TRIALS, True)
+    known = OptunaHistory(PLAIN, *TWO_OBJECTIVES[:1], TWO_OBJECTIVES[1:])
+    known.learn(history)
+    chosen = {each.number for each in known.chosen()}
+    assert len(chosen) <= MOST_TRIALS
+    feasible = [(each.hyperparameters["layers"], each.value, each.number) for each in history
+                if each.hyperparameters["layers"] >= 4]  # fmt: skip
+    front = {
+        number for layers, value, number in feasible
+        if not any((a <= layers and b <= value) and (a, b) != (layers, value) for a, b, _ in feasible)
+    }  # fmt: skip
+    assert front and front <= chosen

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydro.coordinator.asking import allowance, known_trial, room, searched_space, trial_seed
+from hydro.coordinator.asking import allowance, room, searched_space, trial_seed
+from hydro.coordinator.history import known_trial
 from hydro.coordinator.names import StudyName, SurrogateName
 from hydro.coordinator.search.search_backend import Outcome
 from hydro.coordinator.search_space import Condition, ConstantDomain, FloatDomain, Parameter, SearchSpace
@@ -82,7 +83,8 @@ def test_a_study_whose_trials_are_all_measured_is_never_stuck():
     ],
 )
 def test_the_search_sees_how_far_a_trial_came(state, value, outcome):
-    assert known_trial(trial(state, value=value)).outcome is outcome
+    spec = SimpleNamespace(constraints=())
+    assert known_trial(spec, trial(state, value=value)).outcome is outcome
 
 
 def test_a_fidelity_of_search_trials_stays_in_their_space():

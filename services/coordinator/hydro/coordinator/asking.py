@@ -6,10 +6,13 @@ import asyncio
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from hydro.coordinator.bell import Bell
+from hydro.coordinator.history import known_trial, prior_known_trial
+from hydro.coordinator.known_points import point_hyperparameters, waiting_points
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.search_space import ConstantDomain, SearchSpace
@@ -38,17 +41,25 @@ class Asking:
 
     async def _asked(self, name: StudyName) -> Sequence[Trial]:
         while True:
-            request = await self._storage.run(lambda tx: _request(tx, name))
-            if request is None:
+            ask = await self._storage.run(lambda tx: _next_ask(tx, name))
+            if ask is None:
                 return []
-            suggestions = await self._search.ask(request)
-            trials = await self._storage.run(partial(_stored, name=name, request=request, suggestions=suggestions))
+            suggestions = await self._search.ask(ask.request) if ask.request.count else []
+            trials = await self._storage.run(partial(_stored, name=name, ask=ask, suggestions=suggestions))
             if trials is not None:
                 self._bell.ring()
                 return trials
 
 
-async def _request(tx: Transaction, name: StudyName) -> SearchRequest | None:
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """The next trials of a study: known points by index, in their order, and what follows them from the search."""
+
+    points: Mapping[int, Hyperparameters]
+    request: SearchRequest
+
+
+async def _next_ask(tx: Transaction, name: StudyName) -> _Ask | None:
     study = await tx.studies.get(name)
     if study.state is not StudyState.SEARCHING:
         return None
@@ -56,30 +67,45 @@ async def _request(tx: Transaction, name: StudyName) -> SearchRequest | None:
     wanted = allowance(study, trials)
     if wanted <= 0:
         return None
-    return SearchRequest(
-        sampler=study.spec.sampler,
-        space=searched_space(study.spec.search_space, await tx.surrogates.of_study(name)),
-        goal=study.spec.objective.goal,
-        history=tuple(map(known_trial, trials)),
-        count=wanted,
-        seed=study.spec.seed,
-        first_index=study.next_trial,
+    spec = study.spec
+    space = searched_space(spec.search_space, await tx.surrogates.of_study(name))
+    waiting = waiting_points(spec, (each.known_point for each in trials if each.known_point is not None))[:wanted]
+    points = {
+        index: point_hyperparameters(space, spec.known_points[index], spec.seed, number)
+        for number, index in enumerate(waiting, study.next_trial)
+    }
+    history = [
+        *map(prior_known_trial, await tx.studies.prior_trials(name) if spec.priors else ()),
+        *(known_trial(spec, each) for each in trials),
+        *(KnownTrial(number, each, Outcome.OPEN) for number, each in enumerate(points.values(), study.next_trial)),
+    ]
+    request = SearchRequest(
+        sampler=spec.sampler,
+        space=space,
+        goal=spec.objective.goal,
+        history=tuple(history),
+        count=wanted - len(points),
+        seed=spec.seed,
+        first_index=study.next_trial + len(points),
         study=study.uid,
+        further_goals=spec.goals[1:],
     )
+    return _Ask(points, request)
 
 
 async def _stored(
-    tx: Transaction, name: StudyName, request: SearchRequest, suggestions: Sequence[Hyperparameters]
+    tx: Transaction, name: StudyName, ask: _Ask, suggestions: Sequence[Hyperparameters]
 ) -> Sequence[Trial] | None:
     study = await tx.studies.lock(name)
     if study.state is not StudyState.SEARCHING:
         return []
-    if study.next_trial != request.first_index:
+    if study.next_trial != ask.request.first_index - len(ask.points):
         # A target took the number meanwhile, or this very transaction was stored and its answer lost: look again.
         return None
+    made = [*((each, index) for index, each in ask.points.items()), *((each, None) for each in suggestions)]
     new = [
-        NewTrial(hyperparameters, trial_seed(study.spec.seed, request.first_index + index))
-        for index, hyperparameters in enumerate(suggestions)
+        NewTrial(hyperparameters, trial_seed(study.spec.seed, number), known_point=known_point)
+        for number, (hyperparameters, known_point) in enumerate(made, study.next_trial)
     ]
     return await tx.trials.insert(name, new)
 
@@ -107,29 +133,6 @@ def searched_space(space: SearchSpace, surrogate: Surrogate | None) -> SearchSpa
     return space.without(
         each.name for each in space.parameters if each.not_transferable and not isinstance(each.domain, ConstantDomain)
     )
-
-
-def known_trial(trial: Trial) -> KnownTrial:
-    """The trial as the search sees it."""
-    outcome = known_outcome(trial.state, trial.value)
-    return KnownTrial(trial.name.number, trial.hyperparameters, outcome, _finite(trial.value), trial.steps)
-
-
-def known_outcome(state: TrialState, value: float | None) -> Outcome:
-    """How far a trial in the state, with the value, has come."""
-    match state:
-        case TrialState.PENDING | TrialState.RUNNING:
-            return Outcome.OPEN
-        case TrialState.SUCCEEDED if _finite(value) is not None:
-            return Outcome.SUCCEEDED
-        case TrialState.PAUSED | TrialState.PRUNED if _finite(value) is not None:
-            return Outcome.PRUNED
-        case _:
-            return Outcome.FAILED
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def trial_seed(study_seed: int, number: int) -> int:

@@ -76,11 +76,12 @@ class DrivenTrials:
         wanted = min(count, hot.room)
         if wanted <= 0:
             return []
-        suggestions = await self._lines.take(hot, wanted)
+        points = hot.next_points(wanted)
+        suggestions = await self._lines.take(hot, wanted - len(points), points.values())
         if hot.closed:
             raise NotStored(f"{hot.name} was closed while its search was asked")
         # Other callers told their results meanwhile, but nobody else starts trials.
-        return hot.start(suggestions, request_id, self._commit.changes(hot))
+        return hot.start(suggestions, request_id, self._commit.changes(hot), points)
 
     async def _measure(self, hot: HotStudy, name: TrialName, measurement: Measurement) -> bool:
         trial = hot.open(name.number)
@@ -96,7 +97,7 @@ class DrivenTrials:
         trial = hot.open(name.number)
         if trial is None:
             ended = await self._trial(name)
-            outcome.check(name, ended.state, ended.value)
+            outcome.check(name, ended.state, ended.value, ended.result)
             return ended
         hot.complete(trial, outcome, self._commit.changes(hot))
         await self._stored(hot)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from hydro.coordinator.bundle import Bundle
 from hydro.coordinator.names import TrialName
+from hydro.coordinator.objectives import is_plain, rank_of, result_of, stored_result, wanted_metrics
 from hydro.coordinator.pruning.pruner import Pruner, Report
 from hydro.coordinator.storage.storage import Measured, Progress, Transaction
-from hydro.coordinator.study import Goal, Study
+from hydro.coordinator.study import Study
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
     FAIL_TRIAL,
@@ -89,10 +90,14 @@ def fault_of(study: Study, measurement: Measurement | None) -> str:
     for name, value in measurement.metrics.items():
         if not math.isfinite(value):
             return f"metric {name!r} is {value} at step {measurement.step}"
-    metric = study.spec.objective.metric
-    if metric not in measurement.metrics:
-        found = ", ".join(map(repr, sorted(measurement.metrics))) or "none"
-        return f"the objective {metric!r} is not among the metrics at step {measurement.step}: {found}"
+    spec = study.spec
+    # Callers may tell what else is wanted at the end.
+    wanted = (spec.objective.metric,) if spec.task is None else wanted_metrics(spec)
+    for metric in wanted:
+        if metric not in measurement.metrics:
+            role = "objective" if any(metric == each.metric for each in spec.objectives) else "constrained"
+            found = ", ".join(map(repr, sorted(measurement.metrics))) or "none"
+            return f"the {role} {metric!r} is not among the metrics at step {measurement.step}: {found}"
     return ""
 
 
@@ -103,20 +108,20 @@ async def promote(tx: Transaction, study: Study, pruner: Pruner) -> None:
         pruner.promote(number)
 
 
-async def succeed(tx: Transaction, study: Study, trial: TrialName, value: float) -> None:
-    """Ends a trial that has its final objective, and makes it the study's best if it is."""
+async def succeed(tx: Transaction, study: Study, trial: TrialName, metrics: Mapping[str, float]) -> None:
+    """Ends a trial that was measured to the end, and makes it the study's best if it is."""
     moved = await tx.trials.move(study.name, [trial.number], SUCCEED_TRIAL)
     if not moved or (await tx.trials.get(trial)).kind is not TrialKind.SEARCH:
         return
+    spec, result = study.spec, result_of(study.spec, metrics)
+    if not is_plain(spec):
+        await tx.trials.put_result(trial, result)
     best = (await tx.studies.get(study.name)).best_trial
-    standing = None if best is None else (await tx.trials.get(best)).value
-    if standing is None or is_better(study.spec.objective.goal, value, standing):
+    standing = None if best is None else await tx.trials.get(best)
+    if standing is None or rank_of(spec.goals, result) < rank_of(
+        spec.goals, stored_result(spec, standing.value, standing.result)
+    ):
         await tx.studies.set_best_trial(study.name, trial.number)
-
-
-def is_better(goal: Goal, value: float, other: float) -> bool:
-    """Whether the objective is better than the other one."""
-    return value < other if goal is Goal.MINIMIZE else value > other
 
 
 def _verdict_of_gone(report: LaneReport, stands: Standing) -> Verdict:
@@ -161,7 +166,7 @@ async def _judge_measured(
         await tx.trials.move(study.name, numbers, step)
     for trial, each in reported:
         if verdicts[trial] is Verdict.STOP:
-            await succeed(tx, study, trial, each.metrics[metric])
+            await succeed(tx, study, trial, each.metrics)
     return verdicts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import assert_never
 
 from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2, verification_pb2
@@ -15,7 +16,7 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
-from hydro.coordinator.study import Check, Goal, Objective, Task, Verification
+from hydro.coordinator.study import Check, Constraint, Goal, Objective, Task, Verification
 from hydro.coordinator.trial import Artifact, Measurement
 from hydro.kit.values import value_message, value_of
 
@@ -110,6 +111,25 @@ def objective_message(objective: Objective) -> metric_pb2.Objective:
     is_minimized = objective.goal is Goal.MINIMIZE
     goal = metric_pb2.GOAL_MINIMIZE if is_minimized else metric_pb2.GOAL_MAXIMIZE
     return metric_pb2.Objective(metric=objective.metric, goal=goal)
+
+
+def constraint_of(message: metric_pb2.Constraint) -> Constraint:
+    """The constraint; a bound that is not set is infinitely far."""
+    return Constraint(
+        message.metric,
+        message.min if message.HasField("min") else -math.inf,
+        message.max if message.HasField("max") else math.inf,
+    )
+
+
+def constraint_message(constraint: Constraint) -> metric_pb2.Constraint:
+    """The message of a constraint."""
+    message = metric_pb2.Constraint(metric=constraint.metric)
+    if constraint.min > -math.inf:
+        message.min = constraint.min
+    if constraint.max < math.inf:
+        message.max = constraint.max
+    return message
 
 
 def verification_of(message: verification_pb2.Verification) -> Verification:

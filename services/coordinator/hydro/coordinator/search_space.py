@@ -202,6 +202,18 @@ def validate_hyperparameters(
 ) -> list[FieldViolation]:
     """What keeps the values from being one trial's of a valid space: exactly the active ones, each in its domain."""
     active = {parameter.name: parameter for parameter in space.active(hyperparameters)}
+    missing = [name for name in active if name not in hyperparameters]
+    return [
+        *validate_some_hyperparameters(space, hyperparameters, field),
+        *(FieldViolation(f"{field}[{name!r}]", f"is missing: give {active[name].domain}") for name in missing),
+    ]
+
+
+def validate_some_hyperparameters(
+    space: SearchSpace, hyperparameters: Hyperparameters, field: str = "hyperparameters"
+) -> list[FieldViolation]:
+    """What keeps the values from being some of one trial's: each active by those given with it, and in its domain."""
+    active = {parameter.name: parameter for parameter in space.active(hyperparameters)}
     known = {parameter.name for parameter in space.parameters}
     found = []
     for name, value in hyperparameters.items():
@@ -211,8 +223,7 @@ def validate_hyperparameters(
             found.append(FieldViolation(f"{field}[{name!r}]", "is not active with the other values: leave it out"))
         elif not active[name].domain.contains(value):
             found.append(FieldViolation(f"{field}[{name!r}]", f"is {value!r}: give {active[name].domain}"))
-    missing = [name for name in active if name not in hyperparameters]
-    return found + [FieldViolation(f"{field}[{name!r}]", f"is missing: give {active[name].domain}") for name in missing]
+    return found
 
 
 def _name_violations(name: str, taken: Iterable[str], path: str) -> Iterator[FieldViolation]:

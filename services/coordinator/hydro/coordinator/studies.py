@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import BundleState
 from hydro.coordinator.hot.hot_studies import HotStudies
+from hydro.coordinator.known_points import waiting_points
 from hydro.coordinator.names import ProjectName, StudyName
+from hydro.coordinator.overview import overview
+from hydro.coordinator.priors import Adopted, adopt, validate_prior
 from hydro.coordinator.pruners import Pruners
-from hydro.coordinator.storage.storage import Result, Storage, Transaction
+from hydro.coordinator.storage.storage import Answer, Storage, Transaction
 from hydro.coordinator.study import (
     CANCEL_STUDY,
     PAUSE_STUDY,
@@ -20,11 +22,16 @@ from hydro.coordinator.study import (
     StudyState,
 )
 from hydro.coordinator.transition import Transition
-from hydro.coordinator.trial import CANCEL_TRIAL
-from hydro.coordinator.validation import validate_spec, validate_study_id
-from hydro.kit.errors import Aborted, AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
+from hydro.coordinator.trial import CANCEL_TRIAL, Hyperparameters, TrialKind
+from hydro.coordinator.validation import (
+    MAX_KNOWN_POINTS,
+    validate_known_points,
+    validate_spec,
+    validate_study_id,
+)
+from hydro.kit.errors import Aborted, AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument, NotFound
 
-_CREATE = "CreateStudy"
+_CREATE, _ENQUEUE = "CreateStudy", "EnqueueTrials"
 
 
 class Studies:
@@ -66,6 +73,7 @@ class Studies:
         async def work(tx: Transaction) -> Study:
             answer = await tx.requests.answer(_CREATE, request_id)
             if answer is None:
+                adopted = await _adopted(tx, spec)
                 try:
                     study = await tx.studies.insert(name, spec, state)
                 except AlreadyExists:
@@ -75,12 +83,45 @@ class Studies:
                         raise
             if answer is not None:
                 return await _read(tx, StudyName.parse(answer[0]))
+            await tx.studies.put_prior_trials(name, [trial for each in adopted for trial in each.trials])
+            await tx.studies.add_warnings(name, [warning for each in adopted for warning in each.warnings])
             await tx.requests.remember(_CREATE, request_id, [str(name)])
-            return study
+            return await _read(tx, study.name)
 
         study = await self._storage.run(work)
         self._bell.ring()
         return study
+
+    async def enqueue(self, name: StudyName, points: Sequence[Hyperparameters], request_id: str) -> Study:
+        """Adds known points: the next trials have them, before anything is suggested.
+
+        Args:
+            name: the study.
+            points: as in its search space, each whole or in part.
+            request_id: the same one again adds nothing.
+
+        Raises:
+            InvalidArgument: points that no trial of the study can have, or more than it has trials left.
+            FailedPrecondition: WRONG_STATE, when it has ended.
+        """
+
+        async def work(tx: Transaction) -> Study:
+            study = await tx.studies.own(name, self._hot.owner)
+            if await tx.requests.answer(_ENQUEUE, request_id) is None:
+                _check_open(study)
+                waiting = waiting_points(study.spec, await tx.trials.used_points(name))
+                made = sum((await tx.studies.statistics(name)).trials_by_state.values())
+                left = min(study.spec.max_trials - made, MAX_KNOWN_POINTS) - len(waiting)
+                found = validate_known_points(study.spec.search_space, points, left, "known_points")
+                if found:
+                    raise InvalidArgument.of(found)
+                await tx.studies.add_known_points(name, points)
+                await tx.requests.remember(_ENQUEUE, request_id, [str(name)])
+            return await _read(tx, name)
+
+        if not points:
+            raise InvalidArgument.of([FieldViolation("known_points", "are empty: give at least one")])
+        return await self._changed(name, work)
 
     async def get(self, name: StudyName) -> Study:
         """Gives the study with its statistics."""
@@ -91,7 +132,7 @@ class Studies:
 
         async def work(tx: Transaction) -> Sequence[Study]:
             studies = await tx.studies.list(project.project, after, limit)
-            return [replace(each, statistics=await tx.studies.statistics(each.name)) for each in studies]
+            return [await overview(tx, each) for each in studies]
 
         return await self._storage.run(work)
 
@@ -155,7 +196,7 @@ class Studies:
         self._pruners.drop(study)
         return True
 
-    async def _changed(self, name: StudyName, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def _changed(self, name: StudyName, work: Callable[[Transaction], Awaitable[Answer]]) -> Answer:
         async with self._hot.exclusive(name):
             result = await self._storage.run(work)
         self._bell.ring()
@@ -163,8 +204,34 @@ class Studies:
 
 
 async def _read(tx: Transaction, name: StudyName) -> Study:
-    study = await tx.studies.get(name)
-    return replace(study, statistics=await tx.studies.statistics(name))
+    return await overview(tx, await tx.studies.get(name))
+
+
+async def _adopted(tx: Transaction, spec: StudySpec) -> list[Adopted]:
+    found: list[FieldViolation] = []
+    adopted: list[Adopted] = []
+    # The first prior is the oldest of the history.
+    first = 0
+    for index, prior in reversed(list(enumerate(spec.priors))):
+        field = f"study.priors[{index}]"
+        try:
+            other = await tx.studies.get(prior.study)
+        except NotFound:
+            found.append(FieldViolation(f"{field}.study", f"{prior.study} does not exist: give one that does"))
+            continue
+        found += validate_prior(spec, prior, other, field)
+        if not found:
+            trials = await tx.trials.all(prior.study, TrialKind.SEARCH)
+            adopted.append(adopt(spec, prior, trials, first))
+            first -= len(adopted[-1].trials)
+    if found:
+        raise InvalidArgument.of(found)
+    return adopted
+
+
+def _check_open(study: Study) -> None:
+    if study.state.has_ended:
+        raise FailedPrecondition(f"{study.name} is {study.state.name}: it makes no trial any more")
 
 
 def _check_etag(study: Study, etag: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from enum import Enum
 from hydro.coordinator.names import StudyName, SurrogateName, TrialName
 from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.transition import transition
+from hydro.coordinator.trial import Hyperparameters
 
 
 class StudyState(Enum):
@@ -59,6 +61,27 @@ class Objective:
 
     metric: str
     goal: Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A bound on a metric that a trial has at its end."""
+
+    metric: str
+    min: float = -math.inf
+    max: float = math.inf
+
+    def violation(self, value: float) -> float:
+        """How far the value is beyond the bound; 0 or less: it keeps it."""
+        return max(self.min - value, value - self.max)
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A study whose succeeded trials are history for another's search; `weight`, in (0, 1], is the share of them."""
+
+    study: StudyName
+    weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +151,20 @@ class StudySpec:
     parallelism: int
     seed: int
     verification: Verification = Verification()
+    further_objectives: tuple[Objective, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    known_points: tuple[Hyperparameters, ...] = ()
+    priors: tuple[Prior, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All of them, in order."""
+        return (self.objective, *self.further_objectives)
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """Which way is better, for each objective."""
+        return tuple(each.goal for each in self.objectives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +184,7 @@ class Study:
     """A study as it is stored.
 
     `next_trial` is the number of its next trial; `version` changes with the study itself, `revision` with it or any of
-    its trials.
+    its trials. `best_trials` and `statistics` are found when it is read for a caller.
     """
 
     name: StudyName
@@ -163,6 +200,7 @@ class Study:
     next_trial: int
     create_time: datetime
     end_time: datetime | None
+    best_trials: tuple[TrialName, ...] = ()
     statistics: StudyStatistics = StudyStatistics()
 
     @property

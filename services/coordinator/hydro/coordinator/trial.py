@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -80,11 +80,30 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Result:
+    """What a succeeded trial has come to.
+
+    `values` are the objectives in the study's order, `violations` how far each constrained metric is beyond its bound
+    (0 or less: not at all), `metrics` what was measured at the end.
+    """
+
+    values: tuple[float, ...]
+    violations: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def violation(self) -> float:
+        """How far it is beyond all bounds together; 0: it keeps them."""
+        return sum(max(0.0, each) for each in self.violations.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A trial as it is stored.
 
     `steps` are acknowledged optimizer steps, `checkpoint_steps` those that the checkpoint holds; `failures` counts the
-    bundles that a worker gave up with it inside; `bundle` is the bundle it is planned into or runs in.
+    bundles that a worker gave up with it inside; `bundle` is the bundle it is planned into or runs in; `known_point` is
+    the index of the study's known point that it was made for; `result` is kept where `value` is not all of it.
     """
 
     name: TrialName
@@ -105,6 +124,8 @@ class Trial:
     bundle: int | None = None
     end_time: datetime | None = None
     log: str = ""
+    known_point: int | None = None
+    result: Result | None = None
 
     @property
     def etag(self) -> str:

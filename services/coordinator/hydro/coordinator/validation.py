@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
 from hydro.coordinator.names import ID_PATTERN
+from hydro.coordinator.objectives import validate_objectives
 from hydro.coordinator.pruning.pruning_rule import validate_pruning
+from hydro.coordinator.search_space import SearchSpace, validate_some_hyperparameters
 from hydro.coordinator.search_space import validate as validate_search_space
 from hydro.coordinator.study import StudySpec, Task
-from hydro.coordinator.trial import MAX_STEPS
+from hydro.coordinator.trial import MAX_STEPS, Hyperparameters
 from hydro.kit.errors import FieldViolation
 
 _ID = re.compile(ID_PATTERN)
 _ENTRY_POINT = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 MAX_TRIALS = 1_000_000
-MAX_METRIC_CHARACTERS = 1000
+MAX_KNOWN_POINTS = 1000
+"""They travel with the study."""
+MAX_PRIORS = 16
 
 
 def validate_study_id(study_id: str) -> list[FieldViolation]:
@@ -31,22 +35,35 @@ def validate_study_id(study_id: str) -> list[FieldViolation]:
 
 def validate_spec(spec: StudySpec) -> list[FieldViolation]:
     """Everything that is wrong with a study. Empty: nothing."""
+    in_space = validate_search_space(spec.search_space)
     return [
         *(() if spec.task is None else _task_violations(spec.task)),
-        *validate_search_space(spec.search_space),
+        *in_space,
+        *validate_objectives(spec),
         *_number_violations(spec),
-        # A rule cannot be held against a number of steps that is wrong itself.
+        *_prior_violations(spec),
+        # A point cannot be held against a space that is wrong itself, nor a rule against a number of steps.
+        *(() if in_space else validate_known_points(spec.search_space, spec.known_points, spec.max_trials)),
         *(validate_pruning(spec.pruning, spec.max_steps) if spec.max_steps >= 0 else ()),
     ]
 
 
+def validate_known_points(
+    space: SearchSpace, points: Sequence[Hyperparameters], most: int, field: str = "study.known_points"
+) -> list[FieldViolation]:
+    """What is wrong with points of a valid space, for which a study has so many trials at most."""
+    most = min(most, MAX_KNOWN_POINTS)
+    if len(points) > most:
+        return [FieldViolation(field, f"are {len(points)}: give at most {max(0, most)}, the trials that are left")]
+    found = []
+    for index, point in enumerate(points):
+        if not point:
+            found.append(FieldViolation(f"{field}[{index}].hyperparameters", "is empty: give at least one value"))
+        found += validate_some_hyperparameters(space, point, f"{field}[{index}].hyperparameters")
+    return found
+
+
 def _number_violations(spec: StudySpec) -> Iterator[FieldViolation]:
-    metric = spec.objective.metric
-    if not 1 <= len(metric) <= MAX_METRIC_CHARACTERS or "\x00" in metric:
-        shown = metric[:100]
-        yield FieldViolation(
-            "study.objective.metric", f"is {shown!r}: name the metric to optimize, as in validation_loss"
-        )
     least_steps = 0 if spec.task is None else 1
     if not least_steps <= spec.max_steps <= MAX_STEPS:
         yield FieldViolation("study.max_steps", f"is {spec.max_steps}: give {least_steps} to {MAX_STEPS}")
@@ -68,6 +85,15 @@ def _number_violations(spec: StudySpec) -> Iterator[FieldViolation]:
         )
     if spec.seed < 0:
         yield FieldViolation("study.seed", f"is {spec.seed}: give 0 or more")
+
+
+def _prior_violations(spec: StudySpec) -> Iterator[FieldViolation]:
+    named = [prior.study for prior in spec.priors]
+    if len(named) > MAX_PRIORS:
+        yield FieldViolation("study.priors", f"are {len(named)}: give at most {MAX_PRIORS}")
+    for index, study in enumerate(named):
+        if study in named[:index]:
+            yield FieldViolation(f"study.priors[{index}].study", f"is {study} again: give each study once")
 
 
 def _task_violations(task: Task) -> Iterator[FieldViolation]:

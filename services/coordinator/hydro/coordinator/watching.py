@@ -6,11 +6,12 @@ import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.overview import overview
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import Study
 from hydro.coordinator.trial import Trial
@@ -58,7 +59,7 @@ async def _change(tx: Transaction, name: StudyName, uid: str, revision: int) -> 
     if revision == study.revision:
         return None
     trials = await tx.trials.changed(name, revision)
-    study = replace(study, statistics=await tx.studies.statistics(name))
+    study = await overview(tx, study)
     token = base64.urlsafe_b64encode(f"{study.uid}:{study.revision}".encode()).decode()
     return StudyChange(study, trials, token)
 

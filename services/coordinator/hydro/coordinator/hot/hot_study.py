@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from hydro.coordinator.asking import known_outcome, trial_seed
+from hydro.coordinator.asking import trial_seed
+from hydro.coordinator.history import known_outcome, prior_known_trial
 from hydro.coordinator.hot.outcome import Outcome
-from hydro.coordinator.judgement import fault_of, is_better
+from hydro.coordinator.judgement import fault_of
+from hydro.coordinator.known_points import point_hyperparameters, waiting_points
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.objectives import (
+    Rank,
+    is_plain,
+    missing_metrics,
+    rank_of,
+    result_of,
+    stored_result,
+    violations_of,
+)
 from hydro.coordinator.pruners import standing_of
 from hydro.coordinator.pruning.pruner import MeasuredTrial, Report
 from hydro.coordinator.pruning.pruning_rule import build_pruner
@@ -22,12 +33,13 @@ from hydro.coordinator.trial import (
     SUCCEED_TRIAL,
     Hyperparameters,
     Measurement,
+    Result,
     Trial,
     TrialKind,
     TrialState,
     Verdict,
 )
-from hydro.kit.errors import AlreadyExists, FailedPrecondition
+from hydro.kit.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
 
 
 @dataclass(slots=True)
@@ -44,6 +56,12 @@ class OpenTrial:
     measured: dict[int, Measured] = field(default_factory=dict)
     end_time: datetime | None = None
     revision: int = 0
+    result: Result | None = None
+
+    @property
+    def last_metrics(self) -> Mapping[str, float]:
+        """Those of its last measurement."""
+        return self.measured[max(self.measured)].measurement.metrics if self.measured else {}
 
 
 class HotStudy:
@@ -67,7 +85,8 @@ class HotStudy:
         self._running = 0
         best = claimed.study.best_trial
         self._best = None if best is None else best.number
-        self._best_value: float | None = None
+        self._best_rank: Rank | None = None
+        self._waiting_points: list[int] = []
         self._restore(claimed)
 
     @property
@@ -104,17 +123,35 @@ class HotStudy:
         """The trials that the request was given before; None: there was no such request."""
         return self._requests.get(request_id) if request_id else None
 
-    def start(self, suggestions: Sequence[Hyperparameters], request_id: str, changes: StudyChanges) -> list[int]:
-        """Starts trials with these hyperparameters, and gives their numbers."""
+    def next_points(self, count: int) -> Mapping[int, Hyperparameters]:
+        """Known points by index, at most so many: what the next trials have to have."""
+        spec = self.study.spec
+        return {
+            index: point_hyperparameters(spec.search_space, spec.known_points[index], spec.seed, number)
+            for number, index in enumerate(self._waiting_points[:count], self.next_trial)
+        }
+
+    def start(
+        self,
+        suggestions: Sequence[Hyperparameters],
+        request_id: str,
+        changes: StudyChanges,
+        points: Mapping[int, Hyperparameters] | None = None,
+    ) -> list[int]:
+        """Starts trials with the points and then with these hyperparameters, and gives their numbers."""
         numbers = []
-        for hyperparameters in suggestions:
+        indices = list(points or ())
+        made = [*((each, index) for index, each in (points or {}).items()), *((each, None) for each in suggestions)]
+        for hyperparameters, known_point in made:
             number = self.next_trial
-            started = DrivenTrial(number, hyperparameters, trial_seed(self.study.spec.seed, number), request_id)
+            seed = trial_seed(self.study.spec.seed, number)
+            started = DrivenTrial(number, hyperparameters, seed, request_id, known_point)
             self._trials[number] = OpenTrial(started)
             self._note(self._trials[number])
             changes.started.append(started)
             numbers.append(number)
             self.next_trial += 1
+        self._waiting_points = [each for each in self._waiting_points if each not in indices]
         self._running += len(numbers)
         changes.next_trial = self.next_trial
         if request_id:
@@ -163,15 +200,15 @@ class HotStudy:
         """
         number = trial.started.number
         if trial.state.has_ended:
-            outcome.check(self.name.trial(number), trial.state, trial.value)
+            outcome.check(self.name.trial(number), trial.state, trial.value, trial.result)
             return
         if not SUCCEED_TRIAL.allows(trial.state):
             raise SUCCEED_TRIAL.refusal(self.name.trial(number), trial.state)
         if outcome.state is TrialState.SUCCEEDED and outcome.value is not None:
-            trial.value = outcome.value
-            if self._best_value is None or is_better(self.study.spec.objective.goal, outcome.value, self._best_value):
-                self._best, self._best_value = number, outcome.value
-                changes.best_trial = number
+            self._succeed(trial, outcome.value, outcome.metrics)
+            changes.best_trial = self._best
+        elif outcome.state is TrialState.PRUNED and self.study.spec.constraints:
+            trial.result = Result((), violations_of(self.study.spec, trial.last_metrics))
         self._end(trial, outcome.state, outcome.reason)
         self._change(trial, changes)
 
@@ -205,7 +242,26 @@ class HotStudy:
             value=trial.value,
             steps=trial.steps,
             end_time=trial.end_time,
+            known_point=started.known_point,
+            result=trial.result,
         )
+
+    def _succeed(self, trial: OpenTrial, value: float, told: Mapping[str, float]) -> None:
+        spec, number = self.study.spec, trial.started.number
+        if told.get(spec.objective.metric, value) != value:
+            field = f"metrics[{spec.objective.metric!r}]"
+            raise InvalidArgument.of([FieldViolation(field, f"is not the value {value}: give the objective once")])
+        metrics = {**trial.last_metrics, **told, spec.objective.metric: value}
+        missing = missing_metrics(spec, metrics)
+        if missing:
+            advice = "is missing: tell it with the objective, or in the last measurement"
+            raise InvalidArgument.of([FieldViolation(f"metrics[{name!r}]", advice) for name in missing])
+        result = result_of(spec, metrics)
+        trial.value = value
+        trial.result = None if is_plain(spec) and not told else result
+        rank = rank_of(spec.goals, result)
+        if self._best_rank is None or rank < self._best_rank:
+            self._best, self._best_rank = number, rank
 
     def _end(self, trial: OpenTrial, state: TrialState, reason: str) -> None:
         trial.state, trial.state_reason = state, reason
@@ -214,7 +270,9 @@ class HotStudy:
 
     def _change(self, trial: OpenTrial, changes: StudyChanges) -> None:
         number = trial.started.number
-        changes.changed[number] = TrialChange(number, trial.state, trial.state_reason, trial.value, trial.steps)
+        changes.changed[number] = TrialChange(
+            number, trial.state, trial.state_reason, trial.value, trial.steps, trial.result
+        )
         self._note(trial)
 
     def _note(self, trial: OpenTrial) -> None:
@@ -225,6 +283,8 @@ class HotStudy:
             known_outcome(trial.state, trial.value),
             trial.value,
             trial.steps,
+            () if trial.result is None else trial.result.values[1:],
+            {} if trial.result is None else trial.result.violations,
         )
 
     def _restore(self, claimed: ClaimedStudy) -> None:
@@ -233,14 +293,24 @@ class HotStudy:
             MeasuredTrial(each.started.number, standing_of(each.state), each.measured) for each in claimed.trials
         ]
         self._pruner = build_pruner(spec.pruning, spec.objective.goal, spec.max_steps, history)
+        for prior in claimed.prior_trials:
+            self._known[prior.number] = prior_known_trial(prior)
+        used = (each.started.known_point for each in claimed.trials)
+        self._waiting_points = waiting_points(spec, (each for each in used if each is not None))
         for each in claimed.trials:
             trial = OpenTrial(
-                each.started, each.create_time, each.state, value=each.value, steps=each.steps, revision=each.revision
+                each.started,
+                each.create_time,
+                each.state,
+                value=each.value,
+                steps=each.steps,
+                revision=each.revision,
+                result=each.result,
             )
             if each.started.request_id:
                 self._requests.setdefault(each.started.request_id, []).append(each.started.number)
             if each.started.number == self._best:
-                self._best_value = each.value
+                self._best_rank = rank_of(spec.goals, stored_result(spec, each.value, each.result))
             if each.state is TrialState.RUNNING:
                 self._trials[each.started.number] = trial
             self._note(trial)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -10,7 +10,7 @@ import structlog
 from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.search.prefetch import Prefetch, line_length, most_stale
-from hydro.coordinator.search.search_backend import SearchBackend, SearchRequest
+from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.study import Sampler
 from hydro.coordinator.trial import Hyperparameters
 
@@ -30,16 +30,27 @@ class Lines:
         self._search = search
         self._lines: dict[StudyName, _Line] = {}
 
-    async def take(self, hot: HotStudy, count: int) -> Sequence[Hyperparameters]:
-        """Gives hyperparameters for the study's next trials. Who takes holds the study's asks meanwhile."""
+    async def take(
+        self, hot: HotStudy, count: int, before: Iterable[Hyperparameters] = ()
+    ) -> Sequence[Hyperparameters]:
+        """Gives hyperparameters for the study's next trials behind those that have `before`.
+
+        Who takes holds the study's asks meanwhile.
+        """
+        known = [KnownTrial(number, each, Outcome.OPEN) for number, each in enumerate(before, hot.next_trial)]
+        first = hot.next_trial + len(known)
+        if count == 0:
+            # What is searched ahead learns of them with their results.
+            return []
         if hot.study.spec.sampler is Sampler.RANDOM:
             # Nothing is learned, and drawing takes microseconds.
-            return await self._search.ask(_request(hot, count))
+            return await self._search.ask(_request(hot, count, first))
         line = self._lines.get(hot.name)
         if line is None or line.hot is not hot:
             line = await self._opened(hot)
-        taken = await line.prefetch.take(hot.next_trial, count)
-        for number, each in enumerate(taken, hot.next_trial):
+        line.prefetch.learn(known, first)
+        taken = await line.prefetch.take(first, count)
+        for number, each in enumerate(taken, first):
             saw = {"results": each.results, "searched_from": each.searched_from}
             _log.debug("suggested", study=str(hot.name), trial=number, **saw)
         return [each.hyperparameters for each in taken]
@@ -61,7 +72,7 @@ class Lines:
         spec = hot.study.spec
         prefetch = Prefetch(
             self._search,
-            _request(hot, 1),
+            _request(hot, 1, hot.next_trial),
             length=line_length(spec),
             most_stale=most_stale(spec),
             most_trials=spec.max_trials,
@@ -74,7 +85,7 @@ class Lines:
         await self._lines.pop(name).prefetch.close()
 
 
-def _request(hot: HotStudy, count: int) -> SearchRequest:
+def _request(hot: HotStudy, count: int, first_index: int) -> SearchRequest:
     spec = hot.study.spec
     return SearchRequest(
         sampler=spec.sampler,
@@ -83,6 +94,7 @@ def _request(hot: HotStudy, count: int) -> SearchRequest:
         history=(),
         count=count,
         seed=spec.seed,
-        first_index=hot.next_trial,
+        first_index=first_index,
         study=hot.study.uid,
+        further_goals=spec.goals[1:],
     )

@@ -9,7 +9,7 @@ import structlog
 
 from hydro.coordinator.ownership.membership import Membership
 from hydro.coordinator.ownership.owner import NotOwner
-from hydro.coordinator.storage.storage import Result, Storage, Transaction
+from hydro.coordinator.storage.storage import Answer, Storage, Transaction
 from hydro.kit.clock import Clock
 from hydro.kit.errors import HydroError
 
@@ -30,13 +30,13 @@ class AllocationStorage:
         self._epoch: int | None = None
         self._lost = asyncio.Event()
 
-    async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def run(self, work: Callable[[Transaction], Awaitable[Answer]]) -> Answer:
         """Runs `work` in one transaction, which nothing is left of when allocation has another owner."""
         epoch = self._epoch
         if epoch is None:
             raise NotOwner("another coordinator allocates")
 
-        async def held(tx: Transaction) -> Result:
+        async def held(tx: Transaction) -> Answer:
             await tx.coordinators.hold_allocation(epoch)
             return await work(tx)
 

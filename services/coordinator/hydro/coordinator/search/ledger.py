@@ -71,4 +71,4 @@ class Ledger:
 
 
 def _goes_on(told: SearchRequest, request: SearchRequest) -> bool:
-    return (told.space, told.goal) == (request.space, request.goal)
+    return (told.space, told.goal, told.further_goals) == (request.space, request.goal, request.further_goals)

@@ -22,7 +22,7 @@ class OptunaBackend:
 
     async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:
         """Gives `request.count` suggestions."""
-        history = OptunaHistory(request.space, request.goal)
+        history = OptunaHistory(request.space, request.goal, request.further_goals)
         history.learn(request.history)
         return suggest(request, history)
 

@@ -9,7 +9,7 @@ which count most with Optuna too, and older ones at even distances.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import optuna
@@ -25,6 +25,8 @@ MOST_TRIALS = 400
 """Ended trials that one ask looks at. A study with so many or fewer gets exactly Optuna's answers."""
 BEST_TRIALS = 25
 """The most that Optuna's TPE counts among the best."""
+MOST_BEST = 100
+"""With several objectives, of the trials that no other one dominates."""
 
 _STATES = {
     Outcome.OPEN: TrialState.RUNNING,
@@ -38,8 +40,8 @@ _DIRECTIONS = {Goal.MINIMIZE: StudyDirection.MINIMIZE, Goal.MAXIMIZE: StudyDirec
 _NO_TIME = datetime(2000, 1, 1)
 """Optuna wants to know when a trial ran; no sampler looks at it."""
 
-# (0, objective, number) of a trial trained to the end, (1, -steps, objective, number) of a pruned one: best first, as
-# Optuna orders them. The objective's sign is that of minimization.
+# (beyond the constraints, 0, objectives, number) of a trial trained to the end, (beyond the constraints, 1, -steps,
+# objective, number) of a pruned one: best first, as Optuna orders them. Objectives have the sign of minimization.
 Rank = tuple[float, ...]
 
 
@@ -53,9 +55,9 @@ class _SharedTrial(FrozenTrial):
 class OptunaHistory:
     """What is known of a study's trials. A trial that is learned again replaces what was known of it."""
 
-    def __init__(self, space: SearchSpace, goal: Goal) -> None:
+    def __init__(self, space: SearchSpace, goal: Goal, further_goals: tuple[Goal, ...] = ()) -> None:
         self.space = space
-        self.goal = goal
+        self.goals = (goal, *further_goals)
         self.codecs: Mapping[str, Codec] = {
             each.name: codec for each in space.parameters if (codec := codec_of(each)) is not None
         }
@@ -70,7 +72,7 @@ class OptunaHistory:
         """Notes what is known of trials, in any order. Cost: the logarithm of the study's length for each."""
         for known in trials:
             self._forget(known.number)
-            outcome = _usable_outcome(known)
+            outcome = _usable_outcome(known, len(self.goals))
             if outcome is Outcome.FAILED:
                 # Nothing is learned from it, not even that it was tried.
                 continue
@@ -92,20 +94,34 @@ class OptunaHistory:
         """A study in memory with the chosen trials."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(storage=storage, direction=_DIRECTIONS[self.goal])
+        study = optuna.create_study(storage=storage, directions=[_DIRECTIONS[goal] for goal in self.goals])
         study_id = storage.get_study_id_from_name(study.study_name)
         for trial in self.chosen():
             storage.create_new_trial(study_id, template_trial=trial)
         return study
 
     def _part(self) -> list[int]:
-        best = {int(rank[-1]) for rank in self._ranks[:BEST_TRIALS]}
+        best = {int(rank[-1]) for rank in self._best()}
         newest = self._ended[-MOST_TRIALS // 2 :]
         older = self._ended[: -MOST_TRIALS // 2]
         wanted = MOST_TRIALS - len(newest) - len(best)
         # At even distances of their places among the older ones, the first and the last of them included.
         places = [place * (len(older) - 1) // (wanted - 1) for place in range(wanted)]
         return sorted(best.union(newest, (older[place] for place in places)))
+
+    def _best(self) -> list[Rank]:
+        """As many as Optuna counts among the best, whichever of the further objectives it looks at."""
+        if len(self.goals) == 1:
+            return self._ranks[:BEST_TRIALS]
+        # The dominated ones go, front by front, until enough are left; of too large a front, those at even distances.
+        rest = [rank for rank in self._ranks if rank[:2] == self._ranks[0][:2]]
+        best: list[Rank] = []
+        while rest and len(best) < BEST_TRIALS:
+            front = _front(rest)
+            best += front
+            taken = set(front)
+            rest = [rank for rank in rest if rank not in taken]
+        return [best[index * len(best) // MOST_BEST] for index in range(MOST_BEST)] if len(best) > MOST_BEST else best
 
     def _forget(self, number: int) -> None:
         self._trials.pop(number, None)
@@ -116,11 +132,14 @@ class OptunaHistory:
             del self._ranks[bisect_left(self._ranks, rank)]
 
     def _rank(self, known: KnownTrial, outcome: Outcome) -> Rank:
-        assert known.value is not None  # a usable outcome that is not open has one
-        value = known.value if self.goal is Goal.MINIMIZE else -known.value
+        value, *further = (
+            each if goal is Goal.MINIMIZE else -each
+            for goal, each in zip(self.goals, (_number(known.value), *known.further_values), strict=False)
+        )
+        beyond = sum(max(0.0, each) for each in known.violations.values())
         if outcome is Outcome.SUCCEEDED:
-            return (0, value, known.number)
-        return (1, -known.steps, value, known.number)
+            return (beyond, 0, value, *further, known.number)
+        return (beyond, 1, -known.steps, value, known.number)
 
     def _frozen(self, known: KnownTrial, outcome: Outcome) -> FrozenTrial:
         searched = {
@@ -128,11 +147,12 @@ class OptunaHistory:
             for name, value in known.hyperparameters.items()
             if name in self.codecs and self._domains[name].contains(value)
         }
-        return _SharedTrial(
+        frozen = _SharedTrial(
             number=known.number,
             trial_id=-1,
             state=_STATES[outcome],
-            value=known.value if outcome is Outcome.SUCCEEDED else None,
+            value=None,
+            values=[_number(known.value), *known.further_values] if outcome is Outcome.SUCCEEDED else None,
             datetime_start=_NO_TIME,
             datetime_complete=None if outcome is Outcome.OPEN else _NO_TIME,
             params={name: self.codecs[name].encode(value) for name, value in searched.items()},
@@ -141,8 +161,30 @@ class OptunaHistory:
             system_attrs={},
             intermediate_values={} if known.value is None else {known.steps: known.value},
         )
+        if outcome is not Outcome.OPEN:
+            for name, violation in known.violations.items():
+                frozen.set_constraint(name, violation)
+        return frozen
 
 
-def _usable_outcome(known: KnownTrial) -> Outcome:
+def _front(ranks: Sequence[Rank]) -> list[Rank]:
+    """Those, of ranks in order, whose objectives no other one's dominate."""
+    found: list[Rank] = []
+    for rank in ranks:
+        if not any(all(a <= b for a, b in zip(other[2:-1], rank[2:-1], strict=True)) for other in found):
+            found.append(rank)
+    return found
+
+
+def _usable_outcome(known: KnownTrial, objectives: int) -> Outcome:
     """A pruned trial that was never measured teaches as little as a failed one."""
-    return Outcome.FAILED if known.value is None and known.outcome is not Outcome.OPEN else known.outcome
+    if known.outcome is Outcome.OPEN:
+        return Outcome.OPEN
+    if known.value is None or (known.outcome is Outcome.SUCCEEDED and len(known.further_values) != objectives - 1):
+        return Outcome.FAILED
+    return known.outcome
+
+
+def _number(value: float | None) -> float:
+    assert value is not None  # a usable outcome that is not open has one
+    return value

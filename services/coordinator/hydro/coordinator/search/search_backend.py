@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -26,13 +27,25 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class KnownTrial:
-    """One trial of the history. `number` is its number in the study; `value` the objective after `steps` steps."""
+    """One trial of the history.
+
+    Attributes:
+        number: Its number in the study; below 0 if it is another study's.
+        hyperparameters: What it has tried.
+        outcome: How far it has come.
+        value: The first objective after `steps` steps.
+        steps: As above.
+        further_values: The other objectives, of one that was trained to the end.
+        violations: How far each constrained metric is beyond its bound, as far as is known; 0 or less: not at all.
+    """
 
     number: int
     hyperparameters: Hyperparameters
     outcome: Outcome
     value: float | None = None
     steps: int = 0
+    further_values: tuple[float, ...] = ()
+    violations: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class SearchRequest:
         seed: The study's seed.
         first_index: The number that the first suggestion will have as a trial; the next ones follow.
         study: Which study it is, for ever. A backend may keep by it what it was told before; "" keeps nothing.
+        further_goals: Which way is better for each further objective.
     """
 
     sampler: Sampler
@@ -58,6 +72,7 @@ class SearchRequest:
     seed: int
     first_index: int
     study: str = ""
+    further_goals: tuple[Goal, ...] = ()
 
 
 class SearchBackend(Protocol):

@@ -21,7 +21,7 @@ class Sessions:
         request = update.request
         version, history = self._held.pop(request.study, (0, None))
         if update.version == 0:
-            history = OptunaHistory(request.space, request.goal)
+            history = OptunaHistory(request.space, request.goal, request.further_goals)
         elif history is None or version != update.version:
             return None
         history.learn(request.history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,6 +12,8 @@ from hydro.api.type.v1 import metric_pb2
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.messages import (
     artifact_message,
+    constraint_message,
+    constraint_of,
     measurement_message,
     objective_message,
     search_space_message,
@@ -21,6 +24,7 @@ from hydro.coordinator.messages import (
     verification_message,
     verification_of,
 )
+from hydro.coordinator.names import StudyName
 from hydro.coordinator.study import (
     AshaPruning,
     Check,
@@ -28,15 +32,16 @@ from hydro.coordinator.study import (
     MedianPruning,
     NoPruning,
     Objective,
+    Prior,
     Pruning,
     Sampler,
     Study,
     StudySpec,
 )
-from hydro.coordinator.trial import Trial, TrialKind
+from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind, TrialState
 from hydro.coordinator.watching import StudyChange
 from hydro.kit.errors import FieldViolation, InvalidArgument
-from hydro.kit.values import value_messages
+from hydro.kit.values import value_messages, values_of
 
 _GOALS = {metric_pb2.GOAL_MINIMIZE: Goal.MINIMIZE, metric_pb2.GOAL_MAXIMIZE: Goal.MAXIMIZE}
 _SAMPLERS = {study_pb2.SAMPLER_RANDOM: Sampler.RANDOM, study_pb2.SAMPLER_TPE: Sampler.TPE}
@@ -55,6 +60,10 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
     violations = []
     if message.objective.goal not in _GOALS:
         violations.append(FieldViolation("study.objective.goal", "is not set: give MINIMIZE or MAXIMIZE"))
+    for index, objective in enumerate(message.further_objectives):
+        if objective.goal not in _GOALS:
+            field = f"study.further_objectives[{index}].goal"
+            violations.append(FieldViolation(field, "is not set: give MINIMIZE or MAXIMIZE"))
     if message.sampler not in _SAMPLERS:
         known = " or ".join(sampler.name for sampler in Sampler)
         violations.append(FieldViolation("study.sampler", f"is not set, or not known here: give {known}"))
@@ -78,9 +87,31 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             parallelism=message.parallelism,
             seed=message.seed,
             verification=verification_of(message.verification),
+            further_objectives=tuple(
+                Objective(each.metric, _GOALS.get(each.goal, Goal.MINIMIZE)) for each in message.further_objectives
+            ),
+            constraints=tuple(map(constraint_of, message.constraints)),
+            known_points=known_points(message.known_points),
+            priors=_priors(message, violations),
         ),
         violations,
     )
+
+
+def _priors(message: study_pb2.Study, violations: list[FieldViolation]) -> tuple[Prior, ...]:
+    found = []
+    for index, each in enumerate(message.priors):
+        try:
+            found.append(Prior(StudyName.parse(each.study), each.weight))
+        except InvalidArgument:
+            advice = f"is {each.study!r}: give a study's name, as in projects/default/studies/digits"
+            violations.append(FieldViolation(f"study.priors[{index}].study", advice))
+    return tuple(found)
+
+
+def known_points(messages: Iterable[study_pb2.KnownPoint]) -> tuple[Hyperparameters, ...]:
+    """The points, right or wrong."""
+    return tuple(values_of(each.hyperparameters) for each in messages)
 
 
 def _pruning(message: study_pb2.Pruner) -> Pruning:
@@ -123,6 +154,11 @@ def study_message(study: Study) -> study_pb2.Study:
         parallelism=spec.parallelism,
         seed=spec.seed,
         verification=verification_message(spec.verification),
+        further_objectives=map(objective_message, spec.further_objectives),
+        constraints=map(constraint_message, spec.constraints),
+        known_points=[study_pb2.KnownPoint(hyperparameters=value_messages(each)) for each in spec.known_points],
+        priors=[study_pb2.Prior(study=str(each.study), weight=each.weight) for each in spec.priors],
+        best_trials=map(str, study.best_trials),
         state=study_pb2.StudyState.Value(f"STUDY_STATE_{study.state.name}"),
         state_reason=study.state_reason,
         warnings=study.warnings,
@@ -163,11 +199,25 @@ def trial_message(trial: Trial) -> trial_pb2.Trial:
     )
     if trial.value is not None:
         message.value = trial.value
+    if trial.known_point is not None:
+        message.known_point = trial.known_point
+    if trial.state is TrialState.SUCCEEDED:
+        _set_result(message, trial)
     if trial.checkpoint is not None:
         message.checkpoint.CopyFrom(artifact_message(trial.checkpoint))
     if trial.end_time is not None:
         message.end_time.CopyFrom(timestamp(trial.end_time))
     return message
+
+
+def _set_result(message: trial_pb2.Trial, trial: Trial) -> None:
+    if trial.result is None:
+        message.values.extend([] if trial.value is None else [trial.value])
+        return
+    message.values.extend(trial.result.values)
+    message.metrics.update(trial.result.metrics)
+    if trial.result.violations:
+        message.feasible = trial.result.violation == 0
 
 
 def change_message(change: StudyChange) -> study_service_pb2.WatchStudyResponse:
@@ -188,7 +238,7 @@ def outcome(request: study_service_pb2.CompleteTrialRequest) -> Outcome:
     """How a trial ended."""
     match request.WhichOneof("outcome"):
         case "value":
-            return Outcome(value=request.value)
+            return Outcome(value=request.value, metrics=dict(request.metrics))
         case "failure":
             return Outcome(failure=request.failure or "no reason was given")
         case "pruned" if request.pruned:

@@ -40,6 +40,7 @@ _STUDIES: dict[str, Callable[[Any], StudyName]] = {
     "PauseStudy": lambda request: StudyName.parse(request.name),
     "ResumeStudy": lambda request: StudyName.parse(request.name),
     "DeleteStudy": lambda request: StudyName.parse(request.name),
+    "EnqueueTrials": lambda request: StudyName.parse(request.name),
     "TrainTarget": lambda request: StudyName.parse(request.name),
 }
 

@@ -139,6 +139,14 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         should_stop = await self._driven.measure(name, measurement_of(request.measurement))
         return study_service_pb2.ReportMeasurementResponse(should_stop=should_stop)
 
+    async def EnqueueTrials(  # noqa: N802
+        self, request: study_service_pb2.EnqueueTrialsRequest, context: Context
+    ) -> study_pb2.Study:
+        """Adds known points."""
+        points = convert.known_points(request.known_points)
+        study = await self._studies.enqueue(StudyName.parse(request.name), points, request.request_id)
+        return convert.study_message(study)
+
     async def CompleteTrial(  # noqa: N802
         self, request: study_service_pb2.CompleteTrialRequest, context: Context
     ) -> trial_pb2.Trial:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, assert_never
 
+from hydro.coordinator.names import StudyName
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -17,8 +18,19 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
-from hydro.coordinator.study import AshaPruning, Check, MedianPruning, NoPruning, Pruning, Verification
-from hydro.coordinator.trial import Artifact
+from hydro.coordinator.study import (
+    AshaPruning,
+    Check,
+    Constraint,
+    Goal,
+    MedianPruning,
+    NoPruning,
+    Objective,
+    Prior,
+    Pruning,
+    Verification,
+)
+from hydro.coordinator.trial import Artifact, Result
 
 Document = Any
 
@@ -140,3 +152,43 @@ def verification_of(document: Document) -> Verification:
     return Verification(
         tuple(Check(each) for each in document.get("checks", ())), document.get("accept_failed_checks", False)
     )
+
+
+def objectives_document(objectives: Sequence[Objective]) -> Document:
+    """The objectives as a document."""
+    return [[each.metric, each.goal.value] for each in objectives]
+
+
+def objectives_of(document: Document) -> tuple[Objective, ...]:
+    """The objectives of a document."""
+    return tuple(Objective(metric, Goal(goal)) for metric, goal in document)
+
+
+def constraints_document(constraints: Sequence[Constraint]) -> Document:
+    """The constraints as a document."""
+    return [{"metric": each.metric, **metrics_document({"min": each.min, "max": each.max})} for each in constraints]
+
+
+def constraints_of(document: Document) -> tuple[Constraint, ...]:
+    """The constraints of a document."""
+    return tuple(Constraint(each["metric"], float(each["min"]), float(each["max"])) for each in document)
+
+
+def priors_document(priors: Sequence[Prior]) -> Document:
+    """The priors as a document."""
+    return [[str(each.study), each.weight] for each in priors]
+
+
+def priors_of(document: Document) -> tuple[Prior, ...]:
+    """The priors of a document."""
+    return tuple(Prior(StudyName.parse(study), weight) for study, weight in document)
+
+
+def result_document(result: Result | None) -> Document:
+    """What a trial has come to, as a document."""
+    return None if result is None else asdict(result)
+
+
+def result_of(document: Document) -> Result | None:
+    """What a trial has come to."""
+    return None if document is None else Result(tuple(document["values"]), document["violations"], document["metrics"])

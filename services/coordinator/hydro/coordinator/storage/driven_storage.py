@@ -16,9 +16,9 @@ from datetime import datetime
 from typing import Protocol
 
 from hydro.coordinator.names import StudyName
-from hydro.coordinator.storage.storage import Measured
+from hydro.coordinator.storage.storage import Measured, PriorTrial
 from hydro.coordinator.study import Study
-from hydro.coordinator.trial import Hyperparameters, TrialState
+from hydro.coordinator.trial import Hyperparameters, Result, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class DrivenTrial:
     hyperparameters: Hyperparameters
     seed: int
     request_id: str
+    known_point: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class TrialChange:
     state_reason: str
     value: float | None
     steps: int
+    result: Result | None = None
 
 
 @dataclass(slots=True)
@@ -79,16 +81,18 @@ class StoredTrial:
     create_time: datetime
     revision: int
     measured: tuple[tuple[int, float], ...]
+    result: Result | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedStudy:
-    """All that an owner needs to decide: the study, its trials by number, what stands of the open ones."""
+    """All that an owner needs to decide: the study, its trials by number, what stands of the open ones, its priors'."""
 
     study: Study
     epoch: int
     trials: Sequence[StoredTrial]
     standing: Sequence[Measured]
+    prior_trials: Sequence[PriorTrial] = ()
 
 
 class DrivenStorage(Protocol):

@@ -14,7 +14,7 @@ from sqlalchemy import JSON
 
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.storage import schema
-from hydro.coordinator.storage.documents import clean, metrics_document, metrics_of
+from hydro.coordinator.storage.documents import clean, metrics_document, metrics_of, result_document, result_of
 from hydro.coordinator.storage.driven_storage import (
     ClaimedStudy,
     Committed,
@@ -23,12 +23,12 @@ from hydro.coordinator.storage.driven_storage import (
     StudyChanges,
 )
 from hydro.coordinator.storage.passing import is_passing
-from hydro.coordinator.storage.postgres_studies import study_of
+from hydro.coordinator.storage.postgres_studies import prior_trial_of, study_of
 from hydro.coordinator.storage.storage import Measured
 from hydro.coordinator.trial import Measurement, TrialState, Verdict
 from hydro.kit.errors import FailedPrecondition, NotFound, Unavailable
 
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 _Record = Mapping[str, Any]
 _log = structlog.get_logger()
 _CONNECT_SECONDS = 10.0
@@ -51,21 +51,22 @@ WITH owned AS (
     WHERE study.name = new.name AND study.epoch = new.epoch
     RETURNING study.name, study.revision
 ), started AS (
-    INSERT INTO trial (study, number, kind, state, hyperparameters, seed, request_id, revision)
+    INSERT INTO trial (study, number, kind, state, hyperparameters, seed, request_id, known_point, revision)
     SELECT owned.name, new.number, 'SEARCH', 'RUNNING', new.hyperparameters::json, new.seed, new.request_id,
-        owned.revision
-    FROM unnest($5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[])
-        AS new (study, number, hyperparameters, seed, request_id) JOIN owned ON owned.name = new.study
+        new.known_point, owned.revision
+    FROM unnest($5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[], $10::int[])
+        AS new (study, number, hyperparameters, seed, request_id, known_point) JOIN owned ON owned.name = new.study
 ), measured AS (
     INSERT INTO measurement (study, number, step, metrics, value, verdict)
     SELECT owned.name, new.number, new.step, new.metrics::json, new.value, new.verdict
-    FROM unnest($10::text[], $11::int[], $12::bigint[], $13::text[], $14::float8[], $15::text[])
+    FROM unnest($11::text[], $12::int[], $13::bigint[], $14::text[], $15::float8[], $16::text[])
         AS new (study, number, step, metrics, value, verdict) JOIN owned ON owned.name = new.study
 ), changed AS (
     UPDATE trial SET state = new.state, state_reason = new.state_reason, value = new.value, steps = new.steps,
-        revision = owned.revision, end_time = CASE WHEN new.state <> 'RUNNING' THEN now() END
-    FROM unnest($16::text[], $17::int[], $18::text[], $19::text[], $20::float8[], $21::bigint[])
-        AS new (study, number, state, state_reason, value, steps) JOIN owned ON owned.name = new.study
+        result = new.result::json, revision = owned.revision,
+        end_time = CASE WHEN new.state <> 'RUNNING' THEN now() END
+    FROM unnest($17::text[], $18::int[], $19::text[], $20::text[], $21::float8[], $22::bigint[], $23::text[])
+        AS new (study, number, state, state_reason, value, steps, result) JOIN owned ON owned.name = new.study
     WHERE trial.study = new.study AND trial.number = new.number AND trial.end_time IS NULL
     RETURNING trial.study
 )
@@ -82,8 +83,8 @@ RETURNING *
 """
 
 _TRIALS = """
-SELECT trial.number, state, hyperparameters, seed, request_id, trial.value, steps, create_time, revision,
-    measured.steps_measured, measured.objectives
+SELECT trial.number, state, hyperparameters, seed, request_id, known_point, trial.value, result, steps, create_time,
+    revision, measured.steps_measured, measured.objectives
 FROM trial LEFT JOIN (
     SELECT number, array_agg(step ORDER BY step) AS steps_measured, array_agg(value ORDER BY step) AS objectives
     FROM measurement WHERE study = $1 AND value IS NOT NULL GROUP BY number
@@ -95,6 +96,8 @@ _STANDING = """
 SELECT measurement.* FROM measurement JOIN trial USING (study, number)
 WHERE study = $1 AND trial.state = 'RUNNING'
 """
+
+_PRIOR = "SELECT * FROM prior_trial WHERE study = $1 ORDER BY number"
 
 
 class PostgresDriven:
@@ -147,7 +150,7 @@ class _Connection:
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[Any] | None = None
 
-    async def use(self, work: Callable[[asyncpg.Connection[Any]], Awaitable[Result]]) -> Result:
+    async def use(self, work: Callable[[asyncpg.Connection[Any]], Awaitable[Answer]]) -> Answer:
         async with self._turn:
             try:
                 if self._connection is None or self._connection.is_closed():
@@ -195,19 +198,32 @@ async def _claim(connection: asyncpg.Connection[Any], name: StudyName, owner: st
     # From here on nobody else writes.
     trials = await connection.fetch(_TRIALS, str(name))
     standing = await connection.fetch(_STANDING, str(name))
+    prior = await connection.fetch(_PRIOR, str(name))
     # Thousands of trials are read beside the loop, which has other calls to answer.
-    return await asyncio.to_thread(_claimed, row, trials, standing)
+    return await asyncio.to_thread(_claimed, row, trials, standing, prior)
 
 
-def _claimed(row: _Record, trials: Sequence[_Record], standing: Sequence[_Record]) -> ClaimedStudy:
-    study = study_of(_Fields(row))
-    return ClaimedStudy(study, row["epoch"], [_stored(each) for each in trials], [_measured(each) for each in standing])
+def _claimed(
+    row: _Record, trials: Sequence[_Record], standing: Sequence[_Record], prior: Sequence[_Record]
+) -> ClaimedStudy:
+    return ClaimedStudy(
+        study_of(_Fields(row)),
+        row["epoch"],
+        [_stored(each) for each in trials],
+        [_measured(each) for each in standing],
+        [prior_trial_of(_Fields(each)) for each in prior],
+    )
 
 
 class _Fields:
     """A record's columns as attributes, documents opened, as SQLAlchemy gives them."""
 
-    _DOCUMENTS = frozenset(column.name for column in schema.study.c if isinstance(column.type, JSON))
+    _DOCUMENTS = frozenset(
+        column.name
+        for table in (schema.study, schema.prior_trial)
+        for column in table.c
+        if isinstance(column.type, JSON)
+    )
 
     def __init__(self, record: _Record) -> None:
         for name, value in record.items():
@@ -216,13 +232,16 @@ class _Fields:
 
 def _stored(row: _Record) -> StoredTrial:
     return StoredTrial(
-        DrivenTrial(row["number"], json.loads(row["hyperparameters"]), row["seed"], row["request_id"]),
+        DrivenTrial(
+            row["number"], json.loads(row["hyperparameters"]), row["seed"], row["request_id"], row["known_point"]
+        ),
         TrialState(row["state"]),
         row["value"],
         row["steps"],
         row["create_time"],
         row["revision"],
         tuple(zip(row["steps_measured"] or (), row["objectives"] or (), strict=True)),
+        None if row["result"] is None else result_of(json.loads(row["result"])),
     )
 
 
@@ -234,7 +253,14 @@ def _measured(row: _Record) -> Measured:
 def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
     studies = [(str(each.study), each.epoch, each.next_trial, each.best_trial) for each in changes]
     started = [
-        (str(each.study), new.number, json.dumps(new.hyperparameters), new.seed, clean(new.request_id))
+        (
+            str(each.study),
+            new.number,
+            json.dumps(new.hyperparameters),
+            new.seed,
+            clean(new.request_id),
+            new.known_point,
+        )
         for each in changes
         for new in each.started
     ]
@@ -251,11 +277,19 @@ def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
         for new in each.measured
     ]
     changed = [
-        (str(each.study), new.number, new.state.value, clean(new.state_reason), new.value, new.steps)
+        (
+            str(each.study),
+            new.number,
+            new.state.value,
+            clean(new.state_reason),
+            new.value,
+            new.steps,
+            None if new.result is None else json.dumps(result_document(new.result)),
+        )
         for each in changes
         for new in each.changed.values()
     ]
-    return [*_columns(studies, 4), *_columns(started, 5), *_columns(measured, 6), *_columns(changed, 6)]
+    return [*_columns(studies, 4), *_columns(started, 6), *_columns(measured, 6), *_columns(changed, 7)]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

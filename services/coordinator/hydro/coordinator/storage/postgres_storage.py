@@ -23,7 +23,7 @@ from hydro.coordinator.storage.postgres_records import PostgresRequests, Postgre
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.storage.postgres_studies import PostgresStudies
 from hydro.coordinator.storage.postgres_trials import PostgresTrials
-from hydro.coordinator.storage.storage import Result, Transaction
+from hydro.coordinator.storage.storage import Answer, Transaction
 from hydro.kit.errors import Unavailable
 
 _log = structlog.get_logger()
@@ -62,10 +62,10 @@ class PostgresStorage:
         await storage._retrying(partial(migrate, storage._engine))
         return storage
 
-    async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def run(self, work: Callable[[Transaction], Awaitable[Answer]]) -> Answer:
         """Runs `work` in one transaction and gives its result once it is stored."""
 
-        async def once() -> Result:
+        async def once() -> Answer:
             async with self._engine.begin() as connection:
                 return await work(PostgresTransaction(connection))
 
@@ -75,7 +75,7 @@ class PostgresStorage:
         """Gives every connection back."""
         await self._engine.dispose()
 
-    async def _retrying(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
+    async def _retrying(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         retrying = AsyncRetrying(
             retry=retry_if_exception(_is_passing),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),

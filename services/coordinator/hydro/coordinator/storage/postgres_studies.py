@@ -15,8 +15,16 @@ from hydro.coordinator.ownership.owner import NotOwner
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import (
     clean,
+    constraints_document,
+    constraints_of,
+    objectives_document,
+    objectives_of,
+    priors_document,
+    priors_of,
     pruning_document,
     pruning_of,
+    result_document,
+    result_of,
     search_space_document,
     search_space_of,
     verification_document,
@@ -24,6 +32,7 @@ from hydro.coordinator.storage.documents import (
 )
 from hydro.coordinator.storage.postgres_coordinators import is_free
 from hydro.coordinator.storage.postgres_session import PostgresSession
+from hydro.coordinator.storage.storage import PriorTrial
 from hydro.coordinator.study import (
     Goal,
     Objective,
@@ -35,12 +44,13 @@ from hydro.coordinator.study import (
     Task,
 )
 from hydro.coordinator.transition import Transition
-from hydro.coordinator.trial import TrialKind, TrialState
+from hydro.coordinator.trial import Hyperparameters, TrialKind, TrialState
 from hydro.kit.errors import AlreadyExists, NotFound
 
 _STUDY = schema.study
 _TRIAL = schema.trial
 _BUNDLE = schema.bundle
+_PRIOR = schema.prior_trial
 
 
 class PostgresStudies:
@@ -170,6 +180,32 @@ class PostgresStudies:
         """Says which trial is the best."""
         await self._change(name, [_STUDY.c.best_trial.is_distinct_from(number)], best_trial=number)
 
+    async def add_known_points(self, name: StudyName, points: Sequence[Hyperparameters]) -> None:
+        """Adds to the study's known points."""
+        known = (await self.lock(name)).spec.known_points
+        await self._change(name, known_points=[dict(each) for each in (*known, *points)])
+
+    async def put_prior_trials(self, name: StudyName, trials: Sequence[PriorTrial]) -> None:
+        """Stores the trials that the study's search begins with."""
+        if not trials:
+            return
+        rows = [
+            {
+                "study": str(name),
+                "number": each.number,
+                "hyperparameters": dict(each.hyperparameters),
+                "result": result_document(each.result),
+                "steps": each.steps,
+            }
+            for each in trials
+        ]
+        await self._session.execute(insert(_PRIOR).values(rows))
+
+    async def prior_trials(self, name: StudyName) -> Sequence[PriorTrial]:
+        """Gives them, in the order of their numbers."""
+        query = select(_PRIOR).where(_PRIOR.c.study == str(name)).order_by(_PRIOR.c.number)
+        return [prior_trial_of(row) for row in await self._session.rows(query)]
+
     async def delete(self, name: StudyName) -> None:
         """Forgets the study and all that is its own."""
         row = await self._session.row(delete(_STUDY).where(_STUDY.c.name == str(name)).returning(_STUDY.c.name))
@@ -198,6 +234,10 @@ def _columns(spec: StudySpec) -> dict[str, Any]:
         "search_space": search_space_document(spec.search_space),
         "objective_metric": spec.objective.metric,
         "objective_goal": spec.objective.goal.value,
+        "further_objectives": objectives_document(spec.further_objectives),
+        "constraints": constraints_document(spec.constraints),
+        "known_points": [dict(each) for each in spec.known_points],
+        "priors": priors_document(spec.priors),
         "sampler": spec.sampler.value,
         "pruning": pruning_document(spec.pruning),
         "max_steps": spec.max_steps,
@@ -207,6 +247,13 @@ def _columns(spec: StudySpec) -> dict[str, Any]:
         "parallelism": spec.parallelism,
         "seed": spec.seed,
     }
+
+
+def prior_trial_of(row: Any) -> PriorTrial:
+    """The prior trial of a row."""
+    result = result_of(row.result)
+    assert result is not None  # the column takes no NULL
+    return PriorTrial(row.number, row.hyperparameters, result, row.steps)
 
 
 def study_of(row: Any) -> Study:
@@ -226,6 +273,10 @@ def study_of(row: Any) -> Study:
             parallelism=row.parallelism,
             seed=row.seed,
             verification=verification_of(row.verification),
+            further_objectives=objectives_of(row.further_objectives),
+            constraints=constraints_of(row.constraints),
+            known_points=tuple(row.known_points),
+            priors=priors_of(row.priors),
         ),
         state=StudyState(row.state),
         state_reason=row.state_reason,

@@ -27,13 +27,22 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.storage import schema
-from hydro.coordinator.storage.documents import artifact_document, artifact_of, clean, metrics_document, metrics_of
+from hydro.coordinator.storage.documents import (
+    artifact_document,
+    artifact_of,
+    clean,
+    metrics_document,
+    metrics_of,
+    result_document,
+    result_of,
+)
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.storage.storage import Measured, NewTrial, Progress
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
     START_TRIAL,
     Measurement,
+    Result,
     Trial,
     TrialKind,
     TrialState,
@@ -145,6 +154,25 @@ class PostgresTrials:
     async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
         """Starts PENDING trials that are in no bundle inside a running one."""
         return await self._start(study, numbers, bundle=bundle, inserted_sequence=sequence)
+
+    async def put_result(self, name: TrialName, result: Result) -> None:
+        """Stores what the trial has come to."""
+        await self._change(name.study, [name.number], result=result_document(result))
+
+    async def results(self, study: StudyName) -> Sequence[tuple[int, Result]]:
+        """Gives what the study's succeeded search trials have come to, by number; not of those whose value is all."""
+        query = select(_TRIAL.c.number, _TRIAL.c.result).where(
+            _TRIAL.c.study == str(study),
+            _TRIAL.c.kind == TrialKind.SEARCH.value,
+            _TRIAL.c.state == TrialState.SUCCEEDED.value,
+        )
+        rows = await self._session.rows(query.order_by(_TRIAL.c.number))
+        return [(row.number, result) for row in rows if (result := result_of(row.result)) is not None]
+
+    async def used_points(self, study: StudyName) -> Sequence[int]:
+        """Gives the indices of the known points that have a trial."""
+        query = select(_TRIAL.c.known_point).where(_TRIAL.c.study == str(study), _TRIAL.c.known_point.is_not(None))
+        return [row.known_point for row in await self._session.rows(query.order_by(_TRIAL.c.known_point))]
 
     async def measure(self, study: StudyName, measured: Sequence[Measured]) -> Sequence[tuple[int, int]]:
         """Stores measurements with the verdicts on them, and each trial's last objective."""
@@ -286,6 +314,7 @@ def _new_row(study: StudyName, number: int, trial: NewTrial, revision: int) -> d
         "state": TrialState.PENDING.value,
         "hyperparameters": dict(trial.hyperparameters),
         "seed": trial.seed,
+        "known_point": trial.known_point,
         "revision": revision,
     }
 
@@ -326,4 +355,6 @@ def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str
         bundle=row.bundle,
         end_time=row.end_time,
         log=log,
+        known_point=row.known_point,
+        result=result_of(row.result),
     )

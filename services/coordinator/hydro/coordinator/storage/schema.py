@@ -48,6 +48,10 @@ study = Table(
     Column("search_space", JSON, nullable=False),
     Column("objective_metric", Text, nullable=False),
     Column("objective_goal", Text, nullable=False),
+    Column("further_objectives", JSON, nullable=False, server_default="[]"),
+    Column("constraints", JSON, nullable=False, server_default="[]"),
+    Column("known_points", JSON, nullable=False, server_default="[]"),
+    Column("priors", JSON, nullable=False, server_default="[]"),
     Column("sampler", Text, nullable=False),
     Column("pruning", JSON, nullable=False),
     Column("max_steps", BigInteger, nullable=False),
@@ -96,12 +100,32 @@ trial = Table(
     Column("log", Text, nullable=False, server_default=""),
     # The SuggestTrials request that it answered.
     Column("request_id", Text, nullable=False, server_default=""),
+    # The index of the study's known point that it was made for.
+    Column("known_point", Integer),
+    # What it has come to, where that is more than `value`.
+    Column("result", JSON(none_as_null=True)),
     Column("revision", BigInteger, nullable=False),
     _now(),
     Column("end_time", DateTime(timezone=True)),
     Index("ix_trial_revision", "study", "revision"),
     Index("ix_trial_open", "study", "state", postgresql_where=text("state IN ('PENDING', 'RUNNING', 'PAUSED')")),
     Index("ix_trial_bundle", "bundle", postgresql_where=text("bundle IS NOT NULL")),
+    # A known point has one trial, whatever the code above this line does.
+    Index(
+        "uq_trial_known_point", "study", "known_point", unique=True, postgresql_where=text("known_point IS NOT NULL")
+    ),
+)
+
+# Trials of other studies that a study's search begins with, as they were when it was created.
+prior_trial = Table(
+    "prior_trial",
+    metadata,
+    Column("study", Text, ForeignKey("study.name", ondelete="CASCADE"), primary_key=True),
+    # Below 0: before the study's own.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hyperparameters", JSON, nullable=False),
+    Column("result", JSON, nullable=False),
+    Column("steps", BigInteger, nullable=False),
 )
 
 measurement = Table(
@@ -236,6 +260,7 @@ __all__ = [
     "measurement",
     "memory_miss",
     "metadata",
+    "prior_trial",
     "request",
     "study",
     "surrogate",

@@ -34,13 +34,24 @@ from hydro.coordinator.trial import (
     Artifact,
     Hyperparameters,
     Measurement,
+    Result,
     Trial,
     TrialKind,
     TrialState,
     Verdict,
 )
 
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class PriorTrial:
+    """A succeeded trial of another study, as the search of this one begins with it. `number` is below 0."""
+
+    number: int
+    hyperparameters: Hyperparameters
+    result: Result
+    steps: int
 
 
 class Studies(Protocol):
@@ -86,6 +97,15 @@ class Studies(Protocol):
     async def set_best_trial(self, name: StudyName, number: int) -> None:
         """Says which trial is the best."""
 
+    async def add_known_points(self, name: StudyName, points: Sequence[Hyperparameters]) -> None:
+        """Adds to the study's known points."""
+
+    async def put_prior_trials(self, name: StudyName, trials: Sequence[PriorTrial]) -> None:
+        """Stores the trials that the study's search begins with."""
+
+    async def prior_trials(self, name: StudyName) -> Sequence[PriorTrial]:
+        """Gives them, in the order of their numbers."""
+
     async def delete(self, name: StudyName) -> None:
         """Forgets the study and all that is its own."""
 
@@ -97,6 +117,7 @@ class NewTrial:
     hyperparameters: Hyperparameters
     seed: int
     kind: TrialKind = TrialKind.SEARCH
+    known_point: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +180,15 @@ class Trials(Protocol):
 
     async def join(self, study: StudyName, numbers: Sequence[int], bundle: int, sequence: int) -> Sequence[int]:
         """Starts PENDING trials that are in no bundle inside a running one, and gives their numbers."""
+
+    async def put_result(self, name: TrialName, result: Result) -> None:
+        """Stores what the trial has come to."""
+
+    async def results(self, study: StudyName) -> Sequence[tuple[int, Result]]:
+        """Gives what the study's succeeded search trials have come to, by number; not of those whose value is all."""
+
+    async def used_points(self, study: StudyName) -> Sequence[int]:
+        """Gives the indices of the known points that have a trial."""
 
     async def measure(self, study: StudyName, measured: Sequence[Measured]) -> Sequence[tuple[int, int]]:
         """Stores measurements with the verdicts on them, and each trial's last objective.
@@ -343,7 +373,7 @@ class Transaction(Protocol):
 class Storage(Protocol):
     """Everything that the coordinator remembers."""
 
-    async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def run(self, work: Callable[[Transaction], Awaitable[Answer]]) -> Answer:
         """Runs `work` in one transaction and gives its result once it is stored. See the laws above."""
 
     async def close(self) -> None:
