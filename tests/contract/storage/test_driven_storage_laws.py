@@ -14,12 +14,13 @@ from hydro.coordinator.hot.group_commit import GroupCommit
 from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.pruning_rules import MedianPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import DrivenTrial, StudyChanges, TrialChange
 from hydro.coordinator.storage.postgres_driven import PostgresDriven
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.storage.storage import Measured
-from hydro.coordinator.study import Goal, MedianPruning, Objective, Sampler, StudySpec, StudyState, Task
+from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState, Task
 from hydro.coordinator.trial import Measurement, TrialState, Verdict
 from hydro.kit.clock import SystemClock
 from hydro.kit.errors import FailedPrecondition, NotFound, Unavailable

@@ -8,9 +8,10 @@ import pytest
 
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.ownership.owner import NotOwner
+from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
-from hydro.coordinator.study import Goal, NoPruning, Objective, Sampler, StudySpec, StudyState
+from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState
 
 STUDY = StudyName("p", "digits")
 SPEC = StudySpec(

@@ -11,6 +11,7 @@ from hydro.coordinator.bundle import Execution, MemoryMiss, PlannedBundle
 from hydro.coordinator.device import DRAIN_DEVICE, LOSE_DEVICE, Device, DeviceKind, DeviceState
 from hydro.coordinator.lease import EXPIRE_LEASE, RELEASE_LEASE, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName
+from hydro.coordinator.pruning_rules import AshaPruning
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -26,7 +27,6 @@ from hydro.coordinator.study import (
     CANCEL_STUDY,
     PAUSE_STUDY,
     START_SEARCH,
-    AshaPruning,
     Goal,
     Objective,
     Sampler,

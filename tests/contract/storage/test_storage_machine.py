@@ -15,10 +15,11 @@ from hydro.coordinator.bundle import PlannedBundle
 from hydro.coordinator.device import Device, DeviceKind
 from hydro.coordinator.lease import EXPIRE_LEASE, RELEASE_LEASE, Lease
 from hydro.coordinator.names import DeviceName, StudyName
+from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.storage.storage import Measured, NewTrial
-from hydro.coordinator.study import Goal, NoPruning, Objective, Sampler, StudySpec, StudyState
+from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState
 from hydro.coordinator.trial import TRANSITIONS, Measurement, TrialKind, TrialState, Verdict
 from hydro.kit.errors import FailedPrecondition
 

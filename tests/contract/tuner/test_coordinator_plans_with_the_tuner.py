@@ -14,11 +14,12 @@ from hydro.coordinator import bundle as coordinator_bundle
 from hydro.coordinator.device import Device, DeviceKind, DeviceState
 from hydro.coordinator.lease import Lease, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName, SurrogateName, TrialName
+from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.recipe import Grant, Recipe
 from hydro.coordinator.reconcile.prepare import least_threads
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.server.convert_work import lease_message
-from hydro.coordinator.study import Goal, NoPruning, Objective, Sampler, Study, StudySpec, StudyState, Task
+from hydro.coordinator.study import Goal, Objective, Sampler, Study, StudySpec, StudyState, Task
 from hydro.coordinator.surrogate import Surrogate
 from hydro.coordinator.trial import Trial, TrialKind, TrialState
 from hydro.coordinator.tuner_client import TunerClient

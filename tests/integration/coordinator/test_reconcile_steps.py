@@ -16,6 +16,7 @@ from hydro.coordinator.executor.executor import WorkerExit
 from hydro.coordinator.leasing import Leasing
 from hydro.coordinator.names import DeviceName, StudyName, SurrogateName
 from hydro.coordinator.pruners import Pruners
+from hydro.coordinator.pruning_rules import AshaPruning
 from hydro.coordinator.reconcile.backoff import Backoff
 from hydro.coordinator.reconcile.execute import execute
 from hydro.coordinator.reconcile.expire import dissolve, expire
@@ -27,16 +28,7 @@ from hydro.coordinator.reconcile.warm import WARM_WORKERS, Warming
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.storage.storage import Measured, NewTrial, Transaction
-from hydro.coordinator.study import (
-    START_SEARCH,
-    AshaPruning,
-    Goal,
-    Objective,
-    Sampler,
-    StudySpec,
-    StudyState,
-    Task,
-)
+from hydro.coordinator.study import START_SEARCH, Goal, Objective, Sampler, StudySpec, StudyState, Task
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 from hydro.coordinator.trial import FAIL_TRIAL, PAUSE_TRIAL, START_TRIAL, Measurement, TrialKind, TrialState, Verdict
 from hydro.kit.clock import ManualClock

@@ -4,20 +4,11 @@ import pytest
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.names import StudyName, SurrogateName
+from hydro.coordinator.pruning_rules import AshaPruning
 from hydro.coordinator.reconcile.prepare import prepare, surrogate_name
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
-from hydro.coordinator.study import (
-    AshaPruning,
-    Check,
-    Goal,
-    Objective,
-    Sampler,
-    StudySpec,
-    StudyState,
-    Task,
-    Verification,
-)
+from hydro.coordinator.study import Check, Goal, Objective, Sampler, StudySpec, StudyState, Task, Verification
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 from hydro.kit.errors import InvalidArgument
 

@@ -10,12 +10,18 @@ from hydro.client import (
     choice,
     constant,
     convert,
+    hyperband,
     integer,
+    learning_curve,
     loguniform,
     median,
     minimize,
     no_pruning,
+    patience,
+    percentile,
+    successive_halving,
     surrogate,
+    threshold,
     uniform,
 )
 from hydro.client.snapshots import StudySettings
@@ -50,7 +56,21 @@ def settings(**changes):
     return StudySettings(**{**chosen, **changes})
 
 
-@pytest.mark.parametrize("pruner", [asha(50, 800, 4), median(10, 100, warmup_steps=20), no_pruning(100)])
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        asha(50, 800, 4),
+        hyperband(50, 800, 3),
+        successive_halving(50, 800, 4, min_early_stopping_rate=1, bootstrap_count=2),
+        median(10, 100, warmup_steps=20),
+        percentile(25, 10, 100, startup_trials=3),
+        threshold(10, 100, upper=0.0),
+        learning_curve(10, 100, confidence=0.9),
+        patience(None, 3, 10, 100),
+        patience(threshold(10, 100, lower=1.0), 3, 10, 100, min_delta=0.1),
+        no_pruning(100),
+    ],
+)
 def test_settings_survive_the_wire(pruner):
     sent = settings(pruner=pruner)
     message = convert.study_message(sent)

@@ -1,6 +1,18 @@
 import pytest
 
-from hydro.client import asha, choice, integer, loguniform, minimize, uniform
+from hydro.client import (
+    asha,
+    choice,
+    hyperband,
+    integer,
+    loguniform,
+    minimize,
+    patience,
+    percentile,
+    successive_halving,
+    threshold,
+    uniform,
+)
 from hydro.client.study_file import read_study
 from hydro.client.surrogates import surrogate
 from hydro.kit.errors import InvalidArgument, NotFound
@@ -45,6 +57,27 @@ def test_a_file_gives_the_arguments_of_create_study(tmp_path):
         "surrogate": surrogate(0.125, verify=["ladder"]),
         "trials": 64,
     }
+
+
+@pytest.mark.parametrize(
+    ("written_as", "expected"),
+    [
+        ("hyperband: {min_steps: 1, max_steps: 81}", hyperband(1, 81)),
+        (
+            "successive_halving: {min_steps: 1, max_steps: 9, bootstrap_count: 3}",
+            successive_halving(1, 9, bootstrap_count=3),
+        ),
+        ("threshold: {interval_steps: 1, max_steps: 9, upper: 2.5}", threshold(1, 9, upper=2.5)),
+        (
+            "patience: {rule: {percentile: {percentile: 25}}, patience: 2, interval_steps: 1, max_steps: 9}",
+            patience(percentile(25, 1, 9), 2, 1, 9),
+        ),
+        ("patience: {patience: 2, interval_steps: 1, max_steps: 9}", patience(None, 2, 1, 9)),
+    ],
+)
+def test_every_pruner_can_be_written_in_a_file(tmp_path, written_as, expected):
+    text = STUDY.replace("asha: {min_steps: 50, max_steps: 800, eta: 4}", written_as)
+    assert read_study(written(tmp_path, text))["pruner"] == expected
 
 
 @pytest.mark.parametrize(

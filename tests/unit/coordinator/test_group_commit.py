@@ -11,17 +11,10 @@ from hydro.coordinator.hot.group_commit import GroupCommit, NotStored
 from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.pruning_rules import MedianPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, Committed
-from hydro.coordinator.study import (
-    Goal,
-    MedianPruning,
-    Objective,
-    Sampler,
-    Study,
-    StudySpec,
-    StudyState,
-)
+from hydro.coordinator.study import Goal, Objective, Sampler, Study, StudySpec, StudyState
 from hydro.coordinator.trial import Measurement, TrialState
 from hydro.kit.errors import ResourceExhausted, Unavailable
 

@@ -10,6 +10,7 @@ import pytest
 from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.known_points import point_hyperparameters
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -21,7 +22,7 @@ from hydro.coordinator.search_space import (
     validate_hyperparameters,
 )
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, StoredTrial
-from hydro.coordinator.study import Goal, NoPruning, Objective, Sampler, Study, StudySpec, StudyState
+from hydro.coordinator.study import Goal, Objective, Sampler, Study, StudySpec, StudyState
 from hydro.coordinator.trial import TrialState
 from hydro.coordinator.validation import validate_known_points
 

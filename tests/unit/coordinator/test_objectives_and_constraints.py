@@ -13,20 +13,11 @@ from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.hot.outcome import Outcome as Told
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.objectives import front, rank_of, result_of
+from hydro.coordinator.pruning_rules import AshaPruning, NoPruning
 from hydro.coordinator.search.search_backend import Outcome
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, Committed
-from hydro.coordinator.study import (
-    AshaPruning,
-    Constraint,
-    Goal,
-    NoPruning,
-    Objective,
-    Sampler,
-    Study,
-    StudySpec,
-    StudyState,
-)
+from hydro.coordinator.study import Constraint, Goal, Objective, Sampler, Study, StudySpec, StudyState
 from hydro.coordinator.trial import Measurement, Result, TrialState
 from hydro.coordinator.validation import validate_spec
 from hydro.kit.errors import FailedPrecondition, InvalidArgument

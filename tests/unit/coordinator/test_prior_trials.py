@@ -10,10 +10,11 @@ import pytest
 from hydro.coordinator.history import prior_known_trial
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.priors import adopt, validate_prior
+from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.search.conformance import request
 from hydro.coordinator.search.optuna_backend import OptunaBackend
 from hydro.coordinator.search_space import ConstantDomain, FloatDomain, Parameter, SearchSpace
-from hydro.coordinator.study import Goal, NoPruning, Objective, Prior, Sampler, Study, StudySpec, StudyState
+from hydro.coordinator.study import Goal, Objective, Prior, Sampler, Study, StudySpec, StudyState
 from hydro.coordinator.trial import Trial, TrialKind, TrialState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from hydro.coordinator.pruning_rules import AshaPruning, NoPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
-from hydro.coordinator.study import AshaPruning, Goal, NoPruning, Objective, Sampler, StudySpec, Task
+from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, Task
 from hydro.coordinator.validation import validate_spec, validate_study_id
 
 

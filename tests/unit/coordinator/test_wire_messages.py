@@ -11,6 +11,17 @@ from hypothesis import strategies as st
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2
 from hydro.coordinator import messages
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.pruning_rules import (
+    AshaPruning,
+    HyperbandPruning,
+    LearningCurvePruning,
+    MedianPruning,
+    NoPruning,
+    PatiencePruning,
+    PercentilePruning,
+    SuccessiveHalvingPruning,
+    ThresholdPruning,
+)
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -22,20 +33,7 @@ from hydro.coordinator.search_space import (
 )
 from hydro.coordinator.server import convert, pages
 from hydro.coordinator.storage import documents
-from hydro.coordinator.study import (
-    AshaPruning,
-    Check,
-    Goal,
-    MedianPruning,
-    NoPruning,
-    Objective,
-    Sampler,
-    Study,
-    StudySpec,
-    StudyState,
-    Task,
-    Verification,
-)
+from hydro.coordinator.study import Check, Goal, Objective, Sampler, Study, StudySpec, StudyState, Task, Verification
 from hydro.kit.errors import InvalidArgument
 
 whole = st.integers(-(2**63), 2**63 - 1)
@@ -51,10 +49,19 @@ conditions = st.builds(Condition, st.text(), st.lists(values, max_size=3).map(tu
 parameters = st.builds(Parameter, st.text(), domains, st.lists(conditions, max_size=2).map(tuple), st.booleans())
 spaces = st.builds(SearchSpace, st.lists(parameters, max_size=4).map(tuple))
 counts = st.integers(0, 2**31 - 1)
-prunings = st.one_of(
-    st.builds(NoPruning, counts),
+patient = st.one_of(
     st.builds(MedianPruning, counts, counts, counts),
+    st.builds(PercentilePruning, real, counts, counts, counts),
+    st.builds(ThresholdPruning, real | st.none(), real | st.none(), counts, counts),
+    st.builds(LearningCurvePruning, counts, counts, counts, real),
+)
+prunings = st.one_of(
+    patient,
+    st.builds(NoPruning, counts),
     st.builds(AshaPruning, counts, counts),
+    st.builds(HyperbandPruning, counts, counts),
+    st.builds(SuccessiveHalvingPruning, counts, counts, counts, counts),
+    st.builds(PatiencePruning, st.none() | patient, counts, counts, real),
 )
 specs = st.builds(
     StudySpec,
@@ -88,6 +95,22 @@ def test_a_search_space_crosses_the_database(space):
 
     document = json.loads(json.dumps(documents.search_space_document(space)))
     assert typed(documents.search_space_of(document)) == typed(space)
+
+
+@given(prunings)
+def test_a_pruning_rule_crosses_the_database(rule):
+    import json
+
+    document = json.loads(json.dumps(documents.pruning_document(rule)))
+    assert typed(documents.pruning_of(document)) == typed(rule)
+
+
+def test_patience_around_a_rule_that_cannot_wait_is_refused_by_name():
+    wrapped = study_pb2.Pruner(asha=study_pb2.AshaPruner(min_steps=1, eta=2))
+    message = study_pb2.Study(pruner=study_pb2.Pruner(patience=study_pb2.PatiencePruner(rule=wrapped)))
+    _, violations = convert.study_spec(message)
+    (said,) = [each.description for each in violations if each.field == "study.pruner.patience.rule"]
+    assert said.startswith("is asha: give median")
 
 
 @given(specs)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from hydro.coordinator.pruning.pruner import MeasuredTrial, Report, Standing
 from hydro.coordinator.pruning.pruning_rule import build_pruner, measured_steps
-from hydro.coordinator.study import AshaPruning, Goal
+from hydro.coordinator.pruning_rules import AshaPruning
+from hydro.coordinator.study import Goal
 from hydro.coordinator.trial import Verdict
 
 RULE = AshaPruning(min_steps=50, eta=4)
@@ -87,6 +88,39 @@ def test_promotions_are_those_of_the_paper_one_worker_after_the_other(losses, et
         else:
             assert waiting == []
             job = next(((trial, 0) for trial in fresh), None)
+    assert ours.promotable() == []
+
+
+@given(
+    losses=st.lists(st.tuples(*[few_values] * 3), min_size=1, max_size=60),
+    eta=st.integers(2, 4),
+    workers=st.integers(1, 8),
+    order=st.randoms(use_true_random=False),
+)
+def test_promotions_are_those_of_the_paper_in_any_order_of_arrival(losses, eta, workers, order):
+    """Many workers finish in any order. After each result every promotion that the paper would give is given."""
+    ours, paper = pruner(rule=AshaPruning(10, eta), max_steps=10 * eta**2), Paper(eta, 3)
+    fresh, waiting, running = iter(range(len(losses))), [], []
+    while True:
+        while len(running) < workers:
+            job = waiting.pop(0) if waiting else next(((trial, 0) for trial in fresh), None)
+            if job is None:
+                break
+            running.append(job)
+        if not running:
+            break
+        trial, rung = running.pop(order.randrange(len(running)))
+        paper.rungs[rung][trial] = losses[trial][rung]
+        (verdict,) = ours.decide([Report(trial, 10 * eta**rung, losses[trial][rung])])
+        promoted = set()
+        while (job := paper.get_job()) is not None:
+            promoted.add(job)
+        gained = {trial} if verdict is CONTINUE else set()
+        for each in ours.promotable():
+            ours.promote(each)
+            gained.add(each)
+        assert gained == {each for each, _ in promoted}
+        waiting += sorted(promoted, key=lambda job: -job[1])
     assert ours.promotable() == []
 
 

@@ -8,7 +8,8 @@ from optuna.trial import TrialState, create_trial
 
 from hydro.coordinator.pruning.pruner import MeasuredTrial, Report, Standing
 from hydro.coordinator.pruning.pruning_rule import build_pruner, measured_steps
-from hydro.coordinator.study import Goal, MedianPruning, NoPruning
+from hydro.coordinator.pruning_rules import MedianPruning, NoPruning
+from hydro.coordinator.study import Goal
 from hydro.coordinator.trial import Verdict
 
 eighths = st.integers(-40, 40).map(lambda number: number / 8)  # medians of them are exact

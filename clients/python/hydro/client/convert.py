@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import assert_never
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,9 +12,9 @@ from hydro.api.coordinator.v1 import device_service_pb2, study_pb2, study_servic
 from hydro.api.tuner.v1 import surrogate_pb2
 from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2, verification_pb2
 from hydro.client import snapshots
+from hydro.client.convert_pruning import pruner_message, pruner_of
 from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Goal, Objective
-from hydro.client.pruning import Asha, Median, NoPruning, Pruner
 from hydro.client.spaces import (
     CategoricalDomain,
     Condition,
@@ -56,7 +55,7 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         search_space=search_space_message(settings.search_space),
         objective=metric_pb2.Objective(metric=settings.objective.metric, goal=_GOALS[settings.objective.goal]),
         sampler=_sampler(settings.sampler),
-        pruner=_pruner_message(settings.pruner),
+        pruner=pruner_message(settings.pruner),
         max_steps=settings.pruner.max_steps,
         surrogate_width=settings.surrogate.width,
         verification=_verification_message(settings.surrogate),
@@ -118,24 +117,6 @@ def _sampler(name: str) -> study_pb2.Sampler.ValueType:
         known = ", ".join(sorted(_SAMPLERS))
         raise InvalidArgument.of([FieldViolation("study.sampler", f"{name!r} is not known; choose one of {known}")])
     return _SAMPLERS[name]
-
-
-def _pruner_message(pruner: Pruner) -> study_pb2.Pruner:
-    match pruner:
-        case Asha():
-            rung = study_pb2.AshaPruner(min_steps=pruner.min_steps, eta=pruner.eta)
-            return study_pb2.Pruner(asha=rung)
-        case Median():
-            return study_pb2.Pruner(
-                median=study_pb2.MedianPruner(
-                    measurement_interval_steps=pruner.interval_steps,
-                    warmup_steps=pruner.warmup_steps,
-                    startup_trials=pruner.startup_trials,
-                )
-            )
-        case NoPruning():
-            return study_pb2.Pruner(none=study_pb2.NoPruner(measurement_interval_steps=pruner.interval_steps))
-    assert_never(pruner)
 
 
 def _parameter_message(name: str, domain: Domain) -> search_space_pb2.Parameter:
@@ -265,7 +246,7 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
         search_space={each.name: _domain(each) for each in message.search_space.parameters},
         objective=_objective(message.objective),
         sampler=_SAMPLER_NAMES.get(message.sampler, ""),
-        pruner=_pruner(message),
+        pruner=pruner_of(message.pruner, message.max_steps),
         surrogate=_surrogate_settings(message),
         max_trials=message.max_trials,
         parallelism=message.parallelism,
@@ -284,17 +265,6 @@ def _surrogate_settings(message: study_pb2.Study) -> SurrogateSettings:
 def _objective(message: metric_pb2.Objective) -> Objective:
     maximizes = message.goal == metric_pb2.GOAL_MAXIMIZE
     return Objective(message.metric, Goal.MAXIMIZE if maximizes else Goal.MINIMIZE)
-
-
-def _pruner(message: study_pb2.Study) -> Pruner:
-    rule = message.pruner
-    match rule.WhichOneof("rule"):
-        case "asha":
-            return Asha(rule.asha.min_steps, message.max_steps, rule.asha.eta)
-        case "median":
-            found = rule.median
-            return Median(found.measurement_interval_steps, message.max_steps, found.warmup_steps, found.startup_trials)
-    return NoPruning(message.max_steps, rule.none.measurement_interval_steps)
 
 
 def _domain(message: search_space_pb2.Parameter) -> Domain:

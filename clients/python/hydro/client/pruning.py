@@ -15,6 +15,26 @@ class Asha:
 
 
 @dataclass(frozen=True, slots=True)
+class Hyperband:
+    """Brackets of successive halving (Li et al., JMLR 2018)."""
+
+    min_steps: int
+    max_steps: int
+    eta: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessiveHalving:
+    """Successive halving that stops, and lets no trial wait."""
+
+    min_steps: int
+    max_steps: int
+    eta: int
+    min_early_stopping_rate: int
+    bootstrap_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Median:
     """Prunes a trial that is worse than the median of the others at the same step."""
 
@@ -25,6 +45,53 @@ class Median:
 
 
 @dataclass(frozen=True, slots=True)
+class Percentile:
+    """Prunes a trial that is not among the best percent of the others at the same step."""
+
+    percentile: float
+    interval_steps: int
+    max_steps: int
+    warmup_steps: int
+    startup_trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Prunes a trial whose value leaves [lower, upper]; None: no bound on that side."""
+
+    lower: float | None
+    upper: float | None
+    interval_steps: int
+    max_steps: int
+    warmup_steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class LearningCurve:
+    """Prunes a trial whose power law does not lead to a new best value (Domhan et al., IJCAI 2015)."""
+
+    interval_steps: int
+    max_steps: int
+    warmup_steps: int
+    startup_trials: int
+    confidence: float
+
+
+PatientRule = Median | Percentile | Threshold | LearningCurve
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Prunes a trial that another rule would prune, once it has become worse for a while."""
+
+    rule: PatientRule | None
+    patience: int
+    interval_steps: int
+    max_steps: int
+    min_delta: float
+
+
+@dataclass(frozen=True, slots=True)
 class NoPruning:
     """Trains every trial to the end; `interval_steps` 0 measures at the end alone."""
 
@@ -32,12 +99,35 @@ class NoPruning:
     interval_steps: int
 
 
-Pruner = Asha | Median | NoPruning
+Pruner = Asha | Hyperband | SuccessiveHalving | Median | Percentile | Threshold | LearningCurve | Patience | NoPruning
 
 
 def asha(min_steps: int, max_steps: int, eta: int = 4) -> Asha:
     """Trials pause at rungs of min_steps, min_steps * eta, ...; the best 1 / eta of a rung go on, to max_steps."""
     return Asha(min_steps, max_steps, eta)
+
+
+def hyperband(min_steps: int, max_steps: int, eta: int = 3) -> Hyperband:
+    """Trials are spread over brackets, the first rung of bracket b at min_steps * eta ** b; each halves by itself.
+
+    The trials of a task pause at a rung and are promoted, as under `asha`; those of a loop of one's own end instead.
+    """
+    return Hyperband(min_steps, max_steps, eta)
+
+
+def successive_halving(
+    min_steps: int, max_steps: int, eta: int = 4, *, min_early_stopping_rate: int = 0, bootstrap_count: int = 0
+) -> SuccessiveHalving:
+    """Ends a trial at a rung unless it is among the best 1 / eta of those that have reached it.
+
+    Args:
+        min_steps: Steps of the lowest rung.
+        max_steps: Steps of a trial that is not pruned.
+        eta: Each rung has eta times the steps of the one below.
+        min_early_stopping_rate: So many of the lowest rungs are left out.
+        bootstrap_count: So many trials end at a rung before the first one goes on.
+    """
+    return SuccessiveHalving(min_steps, max_steps, eta, min_early_stopping_rate, bootstrap_count)
 
 
 def median(interval_steps: int, max_steps: int, *, warmup_steps: int = 0, startup_trials: int = 5) -> Median:
@@ -50,6 +140,68 @@ def median(interval_steps: int, max_steps: int, *, warmup_steps: int = 0, startu
         startup_trials: No trial ends before so many others have been measured at the step.
     """
     return Median(interval_steps, max_steps, warmup_steps, startup_trials)
+
+
+def percentile(
+    percentile: float, interval_steps: int, max_steps: int, *, warmup_steps: int = 0, startup_trials: int = 5
+) -> Percentile:
+    """Ends a trial that is not among the best `percentile` percent of the others at the same step.
+
+    Args:
+        percentile: In [0, 100]; 25 keeps the best quarter.
+        interval_steps: Steps between two measurements.
+        max_steps: Steps of a trial that is not pruned.
+        warmup_steps: No trial ends before this step.
+        startup_trials: No trial ends before so many others have been measured at the step.
+    """
+    return Percentile(percentile, interval_steps, max_steps, warmup_steps, startup_trials)
+
+
+def threshold(
+    interval_steps: int,
+    max_steps: int,
+    *,
+    lower: float | None = None,
+    upper: float | None = None,
+    warmup_steps: int = 0,
+) -> Threshold:
+    """Ends a trial whose objective leaves [lower, upper], measured every interval_steps."""
+    return Threshold(lower, upper, interval_steps, max_steps, warmup_steps)
+
+
+def learning_curve(
+    interval_steps: int,
+    max_steps: int,
+    *,
+    warmup_steps: int = 0,
+    startup_trials: int = 1,
+    confidence: float = 0.95,
+) -> LearningCurve:
+    """Ends a trial that will not beat the best one, by the power law that its values follow.
+
+    Args:
+        interval_steps: Steps between two measurements; four of them are needed for a first verdict.
+        max_steps: Steps of a trial that is not pruned, to which its curve is extrapolated.
+        warmup_steps: No trial ends before this step.
+        startup_trials: No trial ends before so many others were trained to the end.
+        confidence: How sure the rule must be, in (0.5, 1).
+    """
+    return LearningCurve(interval_steps, max_steps, warmup_steps, startup_trials, confidence)
+
+
+def patience(
+    rule: PatientRule | None, patience: int, interval_steps: int, max_steps: int, *, min_delta: float = 0.0
+) -> Patience:
+    """Ends a trial that `rule` would end, once its last `patience` + 1 values are worse than its best before them.
+
+    Args:
+        rule: Another rule, or None: the second condition decides alone.
+        patience: Values that a trial may go without an improvement.
+        interval_steps: Steps between two measurements; the rule is asked at these.
+        max_steps: Steps of a trial that is not pruned.
+        min_delta: Values are worse if they are by more than this.
+    """
+    return Patience(rule, patience, interval_steps, max_steps, min_delta)
 
 
 def no_pruning(max_steps: int, *, interval_steps: int = 0) -> NoPruning:

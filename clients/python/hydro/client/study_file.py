@@ -30,13 +30,34 @@ import yaml
 
 from hydro.client.client import Client
 from hydro.client.objectives import Objective, maximize, minimize
-from hydro.client.pruning import Pruner, asha, median, no_pruning
+from hydro.client.pruning import (
+    Pruner,
+    asha,
+    hyperband,
+    learning_curve,
+    median,
+    no_pruning,
+    patience,
+    percentile,
+    successive_halving,
+    threshold,
+)
 from hydro.client.spaces import Domain, choice, constant, integer, logint, loguniform, uniform
 from hydro.client.study import Study
 from hydro.client.surrogates import SurrogateSettings, surrogate
 from hydro.kit.errors import FieldViolation, InvalidArgument, NotFound
 
-_PRUNERS: Mapping[str, Callable[..., Pruner]] = {"asha": asha, "median": median, "none": no_pruning}
+_PRUNERS: Mapping[str, Callable[..., Pruner]] = {
+    "asha": asha,
+    "hyperband": hyperband,
+    "learning_curve": learning_curve,
+    "median": median,
+    "none": no_pruning,
+    "patience": patience,
+    "percentile": percentile,
+    "successive_halving": successive_halving,
+    "threshold": threshold,
+}
 _OBJECTIVES: Mapping[str, Callable[[str], Objective]] = {"minimize": minimize, "maximize": maximize}
 _PLAIN = ("sampler", "trials", "parallelism", "seed")
 _KEYS = {"id", "task", "source_path", "search_space", "objective", "pruner", "surrogate", *_PLAIN}
@@ -78,10 +99,24 @@ def read_study(file: Path) -> dict[str, Any]:
     }
     arguments["objective"] = _one_of(_OBJECTIVES, fields["objective"], "objective", lambda make, metric: make(metric))
     if "pruner" in fields:
-        arguments["pruner"] = _one_of(_PRUNERS, fields["pruner"], "pruner", lambda make, given: make(**given))
+        arguments["pruner"] = _pruner(fields["pruner"], "pruner")
     if "surrogate" in fields:
         arguments["surrogate"] = _surrogate(_mapping(fields["surrogate"], "surrogate"))
     return arguments
+
+
+def _pruner(given: Any, field: str) -> Pruner:
+    def made(make: Callable[..., Pruner], settings: Any) -> Pruner:
+        settings = dict(settings)
+        # Only patience has a rule inside; what it leaves out is as outside.
+        if settings.get("rule"):
+            ((kind, inner),) = _mapping(settings["rule"], f"{field}.patience.rule").items()
+            outer = {name: settings[name] for name in ("interval_steps", "max_steps") if name in settings}
+            settings["rule"] = _pruner({kind: {**outer, **inner}}, f"{field}.patience.rule")
+        return make(**({"rule": None, **settings} if make is patience else settings))
+
+    built: Pruner = _one_of(_PRUNERS, given, field, made)
+    return built
 
 
 def _surrogate(fields: Mapping[str, Any]) -> SurrogateSettings:

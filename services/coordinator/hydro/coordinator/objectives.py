@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from hydro.coordinator.study import Goal, NoPruning, StudySpec
+from hydro.coordinator.pruning_rules import NoPruning
+from hydro.coordinator.study import Goal, StudySpec
 from hydro.coordinator.trial import Result
 from hydro.kit.errors import FieldViolation
 

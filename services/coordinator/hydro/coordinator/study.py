@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import Enum
 
 from hydro.coordinator.names import StudyName, SurrogateName, TrialName
+from hydro.coordinator.pruning_rules import Pruning
 from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.transition import transition
 from hydro.coordinator.trial import Hyperparameters
@@ -91,33 +92,6 @@ class Task:
     entry_point: str
     source_path: str = ""
     fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NoPruning:
-    """Every trial is trained to the end. Units: optimizer steps; 0 measures at the end alone."""
-
-    measurement_interval_steps: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class MedianPruning:
-    """A trial whose best value is worse than the median of the finished ones at the same step ends."""
-
-    measurement_interval_steps: int
-    warmup_steps: int = 0
-    startup_trials: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class AshaPruning:
-    """A trial pauses at each rung; the best 1 / eta of a rung are promoted."""
-
-    min_steps: int
-    eta: int
-
-
-Pruning = NoPruning | MedianPruning | AshaPruning
 
 
 class Check(Enum):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hydro.coordinator.names import ID_PATTERN
 from hydro.coordinator.objectives import validate_objectives
-from hydro.coordinator.pruning.pruning_rule import validate_pruning
+from hydro.coordinator.pruning.validation import validate_pruning
 from hydro.coordinator.search_space import SearchSpace, validate_some_hyperparameters
 from hydro.coordinator.search_space import validate as validate_search_space
 from hydro.coordinator.study import StudySpec, Task

@@ -292,7 +292,8 @@ class HotStudy:
         history = [
             MeasuredTrial(each.started.number, standing_of(each.state), each.measured) for each in claimed.trials
         ]
-        self._pruner = build_pruner(spec.pruning, spec.objective.goal, spec.max_steps, history)
+        # Who drives a trial does not wait for its promotion.
+        self._pruner = build_pruner(spec.pruning, spec.objective.goal, spec.max_steps, history, pauses=False)
         for prior in claimed.prior_trials:
             self._known[prior.number] = prior_known_trial(prior)
         used = (each.started.known_point for each in claimed.trials)

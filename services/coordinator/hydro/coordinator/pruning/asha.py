@@ -58,9 +58,9 @@ class Rung:
         waiting = (self._waiting[rank] for rank in range(len(self._waiting)))
         return [trial for _, trial in takewhile(self._is_among_best, waiting)]
 
-    def best_waiting(self) -> int | None:
-        """The best trial that waits, among the best 1 / eta or not."""
-        return self._waiting[0][1] if len(self._waiting) else None
+    def best_waiting(self) -> Entry | None:
+        """The best trial that waits, among the best 1 / eta or not, with its cost."""
+        return self._waiting[0] if len(self._waiting) else None
 
     def _is_among_best(self, entry: Entry) -> bool:
         return self._all.rank(entry) < len(self._all) // self._eta
@@ -101,10 +101,21 @@ class AshaPruner:
 
     def last_resort(self) -> int | None:
         """The best trial of the highest rung where one waits, if none has reached the last step."""
-        if len(self._rungs[-1]):
-            return None
-        best = (rung.best_waiting() for rung in reversed(self._rungs))
-        return next((trial for trial in best if trial is not None), None)
+        best = None if self.has_finished else self.best_waiting()
+        return None if best is None else best[1][1]
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether a trial has reached the last step."""
+        return len(self._rungs[-1]) > 0
+
+    def best_waiting(self) -> tuple[int, Entry] | None:
+        """The best trial of the highest rung where one waits, with the rung's steps and its cost there."""
+        for steps, rung in zip(reversed(self._steps), reversed(self._rungs), strict=True):
+            best = rung.best_waiting()
+            if best is not None:
+                return steps, best
+        return None
 
     def _take_in(self, trial: int, step: int, value: float) -> int:
         """Gives the rung that the step counts for: -1 below the first."""

@@ -25,19 +25,8 @@ from hydro.coordinator.messages import (
     verification_of,
 )
 from hydro.coordinator.names import StudyName
-from hydro.coordinator.study import (
-    AshaPruning,
-    Check,
-    Goal,
-    MedianPruning,
-    NoPruning,
-    Objective,
-    Prior,
-    Pruning,
-    Sampler,
-    Study,
-    StudySpec,
-)
+from hydro.coordinator.server.convert_pruning import pruner_message, pruning_of, pruning_violations
+from hydro.coordinator.study import Check, Goal, Objective, Prior, Sampler, Study, StudySpec
 from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind, TrialState
 from hydro.coordinator.watching import StudyChange
 from hydro.kit.errors import FieldViolation, InvalidArgument
@@ -67,6 +56,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
     if message.sampler not in _SAMPLERS:
         known = " or ".join(sampler.name for sampler in Sampler)
         violations.append(FieldViolation("study.sampler", f"is not set, or not known here: give {known}"))
+    violations += pruning_violations(message.pruner)
     for check in unknown_checks(message.verification):
         known = " or ".join(f"CHECK_{each.value}" for each in Check)
         violations.append(FieldViolation("study.verification.checks", f"{check} is not known here: give {known}"))
@@ -80,7 +70,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             search_space=search_space_of(message.search_space),
             objective=Objective(message.objective.metric, _GOALS.get(message.objective.goal, Goal.MINIMIZE)),
             sampler=_SAMPLERS.get(message.sampler, Sampler.RANDOM),
-            pruning=_pruning(message.pruner),
+            pruning=pruning_of(message.pruner),
             max_steps=message.max_steps,
             surrogate_width=message.surrogate_width,
             max_trials=message.max_trials,
@@ -114,30 +104,6 @@ def known_points(messages: Iterable[study_pb2.KnownPoint]) -> tuple[Hyperparamet
     return tuple(values_of(each.hyperparameters) for each in messages)
 
 
-def _pruning(message: study_pb2.Pruner) -> Pruning:
-    match message.WhichOneof("rule"):
-        case "median":
-            rule = message.median
-            return MedianPruning(rule.measurement_interval_steps, rule.warmup_steps, rule.startup_trials)
-        case "asha":
-            return AshaPruning(message.asha.min_steps, message.asha.eta)
-        case _:
-            return NoPruning(message.none.measurement_interval_steps)
-
-
-def _pruner_message(pruning: Pruning) -> study_pb2.Pruner:
-    match pruning:
-        case NoPruning(interval):
-            return study_pb2.Pruner(none=study_pb2.NoPruner(measurement_interval_steps=interval))
-        case MedianPruning(interval, warmup, startup):
-            rule = study_pb2.MedianPruner(
-                measurement_interval_steps=interval, warmup_steps=warmup, startup_trials=startup
-            )
-            return study_pb2.Pruner(median=rule)
-        case AshaPruning(min_steps, eta):
-            return study_pb2.Pruner(asha=study_pb2.AshaPruner(min_steps=min_steps, eta=eta))
-
-
 def study_message(study: Study) -> study_pb2.Study:
     """The message of a study."""
     spec, counts = study.spec, study.statistics
@@ -147,7 +113,7 @@ def study_message(study: Study) -> study_pb2.Study:
         search_space=search_space_message(spec.search_space),
         objective=objective_message(spec.objective),
         sampler=study_pb2.Sampler.Value(f"SAMPLER_{spec.sampler.name}"),
-        pruner=_pruner_message(spec.pruning),
+        pruner=pruner_message(spec.pruning),
         max_steps=spec.max_steps,
         surrogate_width=spec.surrogate_width,
         max_trials=spec.max_trials,

@@ -8,6 +8,18 @@ from dataclasses import asdict
 from typing import Any, assert_never
 
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.pruning_rules import (
+    AshaPruning,
+    HyperbandPruning,
+    LearningCurvePruning,
+    MedianPruning,
+    NoPruning,
+    PatiencePruning,
+    PercentilePruning,
+    Pruning,
+    SuccessiveHalvingPruning,
+    ThresholdPruning,
+)
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -18,18 +30,7 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
-from hydro.coordinator.study import (
-    AshaPruning,
-    Check,
-    Constraint,
-    Goal,
-    MedianPruning,
-    NoPruning,
-    Objective,
-    Prior,
-    Pruning,
-    Verification,
-)
+from hydro.coordinator.study import Check, Constraint, Goal, Objective, Prior, Verification
 from hydro.coordinator.trial import Artifact, Result
 
 Document = Any
@@ -92,25 +93,33 @@ def _domain_of(document: Document) -> Domain:
             raise ValueError(f"a stored search space has a domain of the unknown kind {kind!r}")
 
 
+_PRUNINGS: Mapping[str, type[Pruning]] = {
+    "none": NoPruning,
+    "median": MedianPruning,
+    "percentile": PercentilePruning,
+    "threshold": ThresholdPruning,
+    "learning_curve": LearningCurvePruning,
+    "successive_halving": SuccessiveHalvingPruning,
+    "asha": AshaPruning,
+    "hyperband": HyperbandPruning,
+    "patience": PatiencePruning,
+}
+_PRUNING_NAMES = {kind: name for name, kind in _PRUNINGS.items()}
+
+
 def pruning_document(pruning: Pruning) -> Document:
     """The pruning rule as a document."""
-    match pruning:
-        case NoPruning():
-            return {"none": asdict(pruning)}
-        case MedianPruning():
-            return {"median": asdict(pruning)}
-        case AshaPruning():
-            return {"asha": asdict(pruning)}
-        case _:
-            assert_never(pruning)
-
-
-_PRUNINGS: dict[str, type[Pruning]] = {"none": NoPruning, "median": MedianPruning, "asha": AshaPruning}
+    content = asdict(pruning)
+    if isinstance(pruning, PatiencePruning) and pruning.rule is not None:
+        content["rule"] = pruning_document(pruning.rule)
+    return {_PRUNING_NAMES[type(pruning)]: content}
 
 
 def pruning_of(document: Document) -> Pruning:
     """The pruning rule of a document."""
     ((kind, content),) = document.items()
+    if content.get("rule"):
+        content = {**content, "rule": pruning_of(content["rule"])}
     return _PRUNINGS[kind](**content)
 
 
