@@ -53,7 +53,10 @@ class GroupedOptimizer(Protocol):
         """
 
     def take(self, indices: Sequence[int]) -> None:
-        """Keeps the lanes with these indices, in this order."""
+        """Keeps the lanes with these indices, in this order. One that comes again is a copy."""
+
+    def rebuild(self, lane: int, options: LaneOptions, make: MakeOptimizer | None = None) -> None:
+        """Gives a lane other options as from its first step on; its state stays."""
 
     def append(self, state: LaneState, options: LaneOptions, make: MakeOptimizer | None = None) -> None:
         """Adds a lane at the end; an empty state is that of an optimizer that has not stepped.

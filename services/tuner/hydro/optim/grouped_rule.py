@@ -144,7 +144,7 @@ class GroupedRule(ABC):
 
     @torch.no_grad()
     def take(self, indices: Sequence[int]) -> None:
-        """Keeps the lanes with these indices, in this order."""
+        """Keeps the lanes with these indices, in this order. One that comes again is a copy."""
         kept = list(indices)
         self._numbers.take(kept)
         self._steps = self._steps[:, kept]
@@ -166,6 +166,10 @@ class GroupedRule(ABC):
             self._append_row(row, state.get(name, {}))
         self._forget_shapes()
         self.set_options(self.lanes - 1, options)
+
+    def rebuild(self, lane: int, options: LaneOptions, make: MakeOptimizer | None = None) -> None:
+        """Gives a lane other options as from its first step on; its state stays."""
+        self.set_options(lane, {name: {**self._defaults, **options.get(name, {})} for name in self._names})
 
     def lane_state(self, lane: int) -> dict[str, dict[str, Tensor]]:
         """Gives a copy of a lane's state, in torch's names and shapes."""

@@ -139,8 +139,19 @@ class LaneWise:
                 lane.set_number(name, number, row[index])
 
     def take(self, indices: Sequence[int]) -> None:
-        """Keeps the lanes with these indices, in this order."""
-        self._lanes = [self._lanes[index] for index in indices]
+        """Keeps the lanes with these indices, in this order. One that comes again is a copy."""
+        seen: set[int] = set()
+        taken = []
+        for index in indices:
+            taken.append(copy.deepcopy(self._lanes[index]) if index in seen else self._lanes[index])
+            seen.add(index)
+        self._lanes = taken
+
+    def rebuild(self, lane: int, options: LaneOptions, make: MakeOptimizer | None = None) -> None:
+        """Gives a lane other options as from its first step on; its state stays."""
+        state = self.lane_state(lane)
+        self._lanes[lane] = self._build(lane, options, make)
+        self._lanes[lane].load(state)
 
     def append(self, state: LaneState, options: LaneOptions, make: MakeOptimizer | None = None) -> None:
         """Adds a lane at the end; an empty state is that of an optimizer that has not stepped."""

@@ -99,7 +99,7 @@ class LaneTensors:
             self.buffers[name][list(indices)] = rows
 
     def take(self, indices: Sequence[int]) -> None:
-        """Keeps the lanes with these indices, in this order, and forgets gradients."""
+        """Keeps the lanes with these indices, in this order, and forgets gradients. One that comes again is a copy."""
         kept = list(indices)
         for parameter in self.parameters.values():
             _replace_data(parameter, parameter.data[kept])

@@ -39,6 +39,8 @@ class LaneState:
     """What `LaneSchedule.state` gives."""
     loss_scale: dict[str, Any] = field(default_factory=dict)
     """The `state_dict` of the trial's `torch.amp.GradScaler`; empty where losses are not scaled."""
+    hyperparameters: Mapping[str, Any] | None = None
+    """Those that it was trained with last; None: nobody noted them."""
 
     def to_bytes(self) -> bytes:
         """Gives the safetensors file."""
@@ -53,6 +55,7 @@ class LaneState:
         tensors["rng"] = self.rng
         header = {"format": _FORMAT, "step": self.step, "schedule": encode(self.schedule), "numbers": numbers}
         header["loss_scale"] = encode(self.loss_scale)
+        header["hyperparameters"] = None if self.hyperparameters is None else encode(dict(self.hyperparameters))
         # Cloned: safetensors refuses tensors that share memory, as tied weights and rows of one stack do.
         owned = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         return save(owned, metadata={"hydro": json.dumps(header)})
@@ -83,7 +86,17 @@ class LaneState:
                 place = tensor if slot == "step" else tensor.to(device)
                 optimizer.setdefault(name, {})[slot] = place
         schedule, loss_scale = decode(header["schedule"]), decode(header.get("loss_scale", {"dict": []}))
-        return cls(header["step"], model, optimizer, rng, schedule, loss_scale)
+        hyperparameters = decode(header.get("hyperparameters"))
+        return cls(header["step"], model, optimizer, rng, schedule, loss_scale, hyperparameters)
+
+    def is_trained_with(self, hyperparameters: Mapping[str, Any]) -> bool:
+        """Whether it goes on with the hyperparameters that it was trained with last."""
+        return self.hyperparameters is None or _exact(self.hyperparameters) == _exact(hyperparameters)
+
+
+def _exact(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """In Python True equals 1 and 1 equals 1.0; as hyperparameters they differ."""
+    return sorted((name, repr(value)) for name, value in values.items())
 
 
 def load_model(model: nn.Module, state: Mapping[str, Tensor], trial: str) -> None:

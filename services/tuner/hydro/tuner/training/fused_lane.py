@@ -24,8 +24,12 @@ from hydro.tuner.training.schedules import LaneSchedule
 class FusedLane:
     """One trial's step, numbers and random numbers; its tensors until they are stacked."""
 
-    def __init__(self, task: PlacedTask, spec: LaneSpec, library: ModelLibrary) -> None:
+    def __init__(
+        self, task: PlacedTask, spec: LaneSpec, library: ModelLibrary, parent: FusedLane | None = None
+    ) -> None:
+        """Builds the lane, or one that goes on where its parent is: that one's tensors are to be copied."""
         self._task = task
+        self._own_hyperparameters = spec.hyperparameters
         self.trial = spec.trial
         self.step = spec.start_step
         self.hyperparameters: Hyperparameters = task.completed(spec.hyperparameters)
@@ -35,8 +39,12 @@ class FusedLane:
         self.generator = torch.Generator(task.device)
         self.generator.set_state(initial_random_state(spec.seed, task.device))
         self.loss_scale = loss_scaler(task).state_dict()
-        self._module: nn.Module | None = self.model.fresh(spec.seed)
         self._optimizer_state: dict[str, dict[str, Any]] = {}
+        self._module: nn.Module | None = None
+        if parent is not None:
+            self._succeed(parent)
+            return
+        self._module = self.model.fresh(spec.seed)
         if spec.state is not None:
             self._load(LaneState.from_bytes(spec.state, task.device, spec.start_step), spec, task.device)
 
@@ -66,6 +74,24 @@ class FusedLane:
         state, self._optimizer_state = self._optimizer_state, {}
         return state
 
+    def state(self, model: dict[str, Tensor], optimizer: dict[str, dict[str, Any]]) -> LaneState:
+        """Gives everything that the lane is, with copies of its tensors."""
+        schedule, random_state = self.numbers.schedule.state(), self.generator.get_state()
+        hyperparameters = self._own_hyperparameters
+        return LaneState(self.step, model, optimizer, random_state, schedule, self.loss_scale, hyperparameters)
+
+    def _succeed(self, parent: FusedLane) -> None:
+        if not self.steps_like(parent):
+            raise ValueError(
+                f"{self.trial} cannot go on from {parent.trial}: with its hyperparameters the model has other "
+                "parameters, or another optimizer"
+            )
+        mine, others = self._own_hyperparameters, parent.state({}, {})
+        self.step, self.loss_scale = parent.step, dict(parent.loss_scale)
+        schedule = self.numbers.schedule
+        schedule.load(others.schedule, steps=parent.step, is_changed=not others.is_trained_with(mine))
+        self.generator.set_state(others.rng)
+
     def _shapes(self) -> list[tuple[str, torch.Size]]:
         return [(name, parameter.shape) for name, parameter in self.model.template.named_parameters()]
 
@@ -73,7 +99,8 @@ class FusedLane:
         if self._module is not None:
             load_model(self._module, state.model, spec.trial)
         self._optimizer_state = state.optimizer
-        self.numbers.schedule.load(state.schedule)
+        is_changed = not state.is_trained_with(spec.hyperparameters)
+        self.numbers.schedule.load(state.schedule, steps=state.step, is_changed=is_changed)
         self.loss_scale = state.loss_scale or self.loss_scale
         self.generator.set_state(usable_random_state(state.rng, spec.seed, state.step, device))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -14,12 +14,11 @@ from hydro.tuner.fusion.compiled import bucket
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.task import Batch
 from hydro.tuner.tracing import NotTraceable
-from hydro.tuner.training.checkpoint import LaneState
 from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.failures import LaneFailures
 from hydro.tuner.training.fused_lane import FusedLane
 from hydro.tuner.training.fused_validation import FusedValidation
-from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, MemoryMiss
+from hydro.tuner.training.lane import LaneClone, LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.micro_bundle import MicroBundle, MovingLane
 from hydro.tuner.training.out_of_memory import OutOfMemory, free_unused, is_out_of_memory
 from hydro.tuner.training.peak_memory import peak_bytes
@@ -197,15 +196,7 @@ class FusedTrainer:
         """See `BundleTrainer`."""
         micro, index = self._find(trial)
         lane = micro.lanes[index]
-        state = LaneState(
-            lane.step,
-            micro.stacked.state_dict(index),
-            micro.optimizer_state(index),
-            lane.generator.get_state(),
-            lane.numbers.schedule.state(),
-            lane.loss_scale,
-        )
-        return state.to_bytes()
+        return lane.state(micro.stacked.state_dict(index), micro.optimizer_state(index)).to_bytes()
 
     def _find(self, trial: str) -> tuple[MicroBundle, int]:
         for micro in self._micro:
@@ -221,6 +212,43 @@ class FusedTrainer:
             self._check_fusible([*self._lanes(), *built])
             self._join([MovingLane.fresh(lane) for lane in built])
             self._regroup()
+
+    def clone(self, clones: Sequence[LaneClone]) -> None:
+        """See `BundleTrainer`."""
+        heirs = {clone.trial: heir for clone in clones for heir in self._heir(clone)}
+        if heirs:
+            self._check_fusible([heirs.get(lane.trial, lane) for lane in self._lanes()])
+        parents = {clone.trial: self._find(clone.parent) for clone in clones}
+        for place, micro in enumerate(self._micro):
+            own = {index: heirs[lane.trial] for index, lane in enumerate(micro.lanes) if lane.trial in heirs}
+            if all(parents[heir.trial][0] is micro for heir in own.values()):
+                micro.succeed({index: (parents[heir.trial][1], heir) for index, heir in own.items()})
+            else:
+                self._micro[place] = self._with_heirs(micro, own, parents)
+        # Those whose own code refuses the hyperparameters.
+        self.remove([clone.trial for clone in clones if clone.trial not in heirs])
+
+    def _heir(self, clone: LaneClone) -> Iterator[FusedLane]:
+        micro, index = self._find(clone.parent)
+        parent = micro.lanes[index]
+        spec = LaneSpec(clone.trial, clone.hyperparameters, clone.seed)
+        but = (NotTraceable, NotFusible)
+        with self._failures.attributed(clone.trial, parent.step, but=but, is_alone=False):
+            yield FusedLane(self._task, spec, self._given.models, parent)
+
+    def _with_heirs(
+        self,
+        micro: MicroBundle,
+        heirs: Mapping[int, FusedLane],
+        parents: Mapping[str, tuple[MicroBundle, int]],
+    ) -> MicroBundle:
+        """The micro-bundle stacked anew, with lanes that come from others in it."""
+        moving = micro.moving(range(len(micro)))
+        for index, heir in heirs.items():
+            home, place = parents[heir.trial]
+            (parent,) = home.moving([place])
+            moving[index] = MovingLane(heir, parent.tensors, parent.optimizer_state)
+        return MicroBundle(self._given, self._programs, moving)
 
     def _built(self, spec: LaneSpec) -> Iterator[FusedLane]:
         """The lane, or nothing when the task raises for it."""

@@ -26,6 +26,19 @@ class LaneSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneClone:
+    """A lane goes on from another one's state, or from its own, with other hyperparameters."""
+
+    trial: str
+    parent: str
+    """The lane whose weights, optimizer state, random numbers and place in the schedule it takes."""
+    hyperparameters: Hyperparameters
+    """The trial's own from now on; the task's defaults stand where it has none."""
+    seed: int
+    """The trial's: of nothing but its name's sake, since its random numbers go on from the parent's."""
+
+
+@dataclass(frozen=True, slots=True)
 class LaneStatus:
     """A lane in training."""
 

@@ -269,6 +269,18 @@ class MicroBundle:
             for index, row in zip(indices, rows, strict=True)
         ]
 
+    def succeed(self, heirs: Mapping[int, tuple[int, FusedLane]]) -> None:
+        """Puts lanes in the places of others: by place, the index of the lane whose tensors they copy, and the lane."""
+        if not heirs:
+            return
+        order = [heirs[index][0] if index in heirs else index for index in range(len(self))]
+        self.stacked.take(order)
+        self._optimizer.take(order)
+        for index, (_, heir) in heirs.items():
+            self.lanes[index] = heir
+            self._optimizer.rebuild(index, heir.numbers.options(), heir.make_optimizer)
+        self._place()
+
     def keep(self, indices: Sequence[int]) -> None:
         """Drops all lanes but these."""
         self.stacked.take(indices)

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from hydro.tuner.task import Hyperparameters, TrainingTask
 
@@ -41,6 +41,7 @@ class LaneSchedule:
         if self._scheduler is not None:
             # No gradient, so nothing moves; torch warns of schedules whose optimizer has never stepped.
             self.optimizer.step()
+        self._first_rates = self.rates()
         self._seen = self._current()
 
     @property
@@ -99,11 +100,25 @@ class LaneSchedule:
         initial = [group.get("initial_lr") for group in self.optimizer.param_groups]
         # Functions among a schedule's attributes (SWALR keeps one) come back with the schedule that the task makes.
         kept = {name: value for name, value in self._scheduler.state_dict().items() if not callable(value)}
-        return {"scheduler": kept, "groups": self.groups(), "initial_lr": initial}
+        return {
+            "scheduler": kept,
+            "groups": self.groups(),
+            "initial_lr": initial,
+            "first_rates": self._first_rates,
+        }
 
-    def load(self, state: Any) -> None:
-        """Goes on from `state`."""
+    def load(self, state: Any, *, steps: int = 0, is_changed: bool = False) -> None:
+        """Goes on from `state`, after so many optimizer steps.
+
+        Where it `is_changed`, the state is that of other hyperparameters: the schedule is where its own hyperparameters
+        would have it after these steps. A plateau schedule keeps what it has seen, and has lowered its own learning
+        rate by the factor by which the other one was.
+        """
         if self._scheduler is None or state is None:
+            return
+        if is_changed:
+            self._follow(self._scheduler, state, steps)
+            self._seen = self._current()
             return
         self._scheduler.load_state_dict(state["scheduler"])
         for group, numbers, initial in zip(
@@ -113,6 +128,18 @@ class LaneSchedule:
             if initial is not None:
                 group["initial_lr"] = initial
         self._seen = self._current()
+
+    def _follow(self, scheduler: LRScheduler, state: Any, steps: int) -> None:
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            for _ in range(steps):
+                scheduler.step()
+            return
+        for name in ("best", "num_bad_epochs", "cooldown_counter", "last_epoch"):
+            setattr(scheduler, name, state["scheduler"][name])
+        for group, numbers, first, least in zip(
+            self.optimizer.param_groups, state["groups"], state["first_rates"], scheduler.min_lrs, strict=True
+        ):
+            group["lr"] = max(group["lr"] * (numbers["lr"] / first if first else 1.0), least)
 
 
 def _plain(value: Any) -> Any:

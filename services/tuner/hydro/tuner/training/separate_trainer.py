@@ -18,7 +18,7 @@ from hydro.tuner.training.clipping import clip_gradients
 from hydro.tuner.training.data import BatchSource, Cursor
 from hydro.tuner.training.failures import Attribution, LaneFailures
 from hydro.tuner.training.fused_kernels import use_fused_kernels
-from hydro.tuner.training.lane import LaneFailure, LaneSpec, LaneStatus, MemoryMiss
+from hydro.tuner.training.lane import LaneClone, LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.lane_random import initial_random_state, lane_randomness, usable_random_state
 from hydro.tuner.training.mixed_precision import autocast, loss_scaler
 from hydro.tuner.training.models import LaneModel, ModelLibrary
@@ -33,6 +33,7 @@ class _Lane:
 
     def __init__(self, task: PlacedTask, spec: LaneSpec, library: ModelLibrary) -> None:
         self.trial = spec.trial
+        self._own_hyperparameters = spec.hyperparameters
         self.hyperparameters = task.completed(spec.hyperparameters)
         self.step = spec.start_step
         shared = library.model_for(self.hyperparameters)
@@ -64,6 +65,14 @@ class _Lane:
         self.optimizer.param_groups[:] = groups
         return origins
 
+    def require_like(self, parent: _Lane) -> None:
+        """Raises ValueError when the parent's state is another model's or optimizer's."""
+        if type(self.optimizer) is not type(parent.optimizer):
+            raise ValueError(
+                f"{self.trial} cannot go on from {parent.trial}: with its hyperparameters the model has other "
+                "parameters, or another optimizer"
+            )
+
     def apply_numbers(self) -> None:
         """Gives the schedule's numbers to the optimizer."""
         numbers = self.schedule.groups()
@@ -85,7 +94,8 @@ class _Lane:
     def state(self) -> LaneState:
         slots = {self._names[parameter]: slots for parameter, slots in self.optimizer.state.items()}
         schedule, scale = self.schedule.state(), self.scaler.state_dict()
-        return LaneState(self.step, self.model.state_dict(), slots, self.random_state, schedule, scale)
+        model, hyperparameters = self.model.state_dict(), self._own_hyperparameters
+        return LaneState(self.step, model, slots, self.random_state, schedule, scale, hyperparameters)
 
     def _load(self, state: LaneState, spec: LaneSpec, device: torch.device) -> None:
         load_model(self.model, state.model, spec.trial)
@@ -97,7 +107,8 @@ class _Lane:
                     slots["step"] = slots["step"].to(device)
                 if slots:
                     self.optimizer.state[parameter] = slots
-        self.schedule.load(state.schedule)
+        is_changed = not state.is_trained_with(spec.hyperparameters)
+        self.schedule.load(state.schedule, steps=state.step, is_changed=is_changed)
         if state.loss_scale:
             self.scaler.load_state_dict(state.loss_scale)
         self.random_state = usable_random_state(state.rng, spec.seed, state.step, device)
@@ -220,6 +231,23 @@ class SeparateTrainer:
                 self._prepare(lane)
                 built.append(lane)
         self._lanes += built
+        self._place_lanes()
+
+    def clone(self, clones: Sequence[LaneClone]) -> None:
+        """See `BundleTrainer`."""
+        lanes = {lane.trial: lane for lane in self._lanes}
+        heirs: dict[str, _Lane | None] = {clone.trial: None for clone in clones}
+        for clone in clones:
+            parent = lanes[clone.parent]
+            state = parent.state().to_bytes()
+            spec = LaneSpec(clone.trial, clone.hyperparameters, clone.seed, state, parent.step)
+            with self._failures.attributed(clone.trial, parent.step, is_alone=len(lanes) == 1):
+                heir = _Lane(self._task, spec, self._given.models)
+                heir.require_like(parent)
+                self._prepare(heir)
+                heirs[clone.trial] = heir
+        replaced = [heirs.get(lane.trial, lane) for lane in self._lanes]
+        self._lanes = [lane for lane in replaced if lane is not None]
         self._place_lanes()
 
     def _prepare(self, lane: _Lane) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydro.tuner.training.gate import Gate
-from hydro.tuner.training.lane import CurrentTrial, LaneFailure, LaneSpec, LaneStatus, MemoryMiss
+from hydro.tuner.training.lane import CurrentTrial, LaneClone, LaneFailure, LaneSpec, LaneStatus, MemoryMiss
 from hydro.tuner.training.models import ModelLibrary
 from hydro.tuner.training.placed_task import PlacedTask
 
@@ -95,6 +95,18 @@ class BundleTrainer(Protocol):
         Raises:
             NotFusible: A fused trainer cannot run them beside its lanes; it is as it was before.
             Exception: Any that `is_out_of_memory` tells: there is no room for all of them, and it is as it was before.
+        """
+        ...
+
+    def clone(self, clones: Sequence[LaneClone]) -> None:
+        """Has lanes go on from their parents' states, all as these are now, where they stand.
+
+        A lane is then what it would be if it had been inserted with the parent's checkpoint and these hyperparameters:
+        its schedule is where they would have it by now. No parent is replaced by another lane at the same time. Lanes
+        that cannot go on so are found in `take_failures`.
+
+        Raises:
+            NotFusible: A fused trainer cannot run them side by side any more; it is as it was before.
         """
         ...
 
