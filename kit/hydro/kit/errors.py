@@ -5,6 +5,7 @@ HydroError
 ├── NotFound
 ├── AlreadyExists
 ├── FailedPrecondition   the state forbids it; `reason` says which ("LEASE_LOST", "WRONG_STATE", ...)
+├── Unauthenticated      a token that is not good, or not any more
 ├── Aborted              the resource changed meanwhile: read it again
 ├── OutOfRange
 ├── ResourceExhausted    overload: try again later
@@ -97,6 +98,13 @@ class FailedPrecondition(HydroError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     default_reason = "WRONG_STATE"
+
+
+class Unauthenticated(HydroError):
+    """The call has no token, or one that is not good, or not any more."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    default_reason = "TOKEN_REFUSED"
 
 
 class Aborted(HydroError):

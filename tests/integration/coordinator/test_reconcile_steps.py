@@ -331,7 +331,7 @@ async def test_a_trial_waits_for_a_lane_in_a_running_bundle_as_long_as_its_patie
 
     async def planned(tx):
         study, surrogate = await tx.studies.get(STUDY), await tx.surrogates.of_study(STUDY)
-        return [trial.name.number for trial in await plannable(tx, study, surrogate, patience)]
+        return [trial.name.number for trial in await plannable(tx, study, surrogate.fits, patience)]
 
     assert await storage.run(planned) == []
     clock.advance(3.0)

@@ -6,19 +6,23 @@ from hypothesis import strategies as st
 
 from hydro.api.coordinator.v1 import study_pb2
 from hydro.client import (
+    Command,
     asha,
     choice,
     constant,
     convert,
     hyperband,
     integer,
+    json_lines,
     learning_curve,
+    log_pattern,
     loguniform,
     median,
     minimize,
     no_pruning,
     patience,
     percentile,
+    prometheus,
     successive_halving,
     surrogate,
     threshold,
@@ -77,6 +81,22 @@ def test_settings_survive_the_wire(pruner):
     message.name = "projects/default/studies/digits"
     message.state = study_pb2.STUDY_STATE_SEARCHING
     assert convert.study_snapshot(message).settings == sent
+
+
+def test_a_command_survives_the_wire():
+    sources = (log_pattern(r"(?P<loss>\d+)"), json_lines("metrics.jsonl"), prometheus(step_metric="step"))
+    chosen = Command(["train", "${lr}"], environment={"A": "b"}, image="i", timeout_seconds=2, metrics=sources)
+    sent = settings(entry_point="", command=chosen)
+    message = convert.study_message(sent)
+    message.name = "projects/default/studies/digits"
+    message.state = study_pb2.STUDY_STATE_SEARCHING
+    assert not message.HasField("task")
+    assert convert.study_snapshot(message).settings == sent
+
+
+def test_an_argument_that_is_no_text_is_refused_by_name():
+    with pytest.raises(InvalidArgument, match=r"study.command.arguments\[1\]: 3 is a int; write it as text"):
+        convert.study_message(settings(entry_point="", command=Command(["train", 3])))
 
 
 @given(st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text()))

@@ -1,14 +1,18 @@
 import pytest
 
 from hydro.client import (
+    Command,
     asha,
     choice,
     hyperband,
     integer,
+    json_lines,
+    log_pattern,
     loguniform,
     minimize,
     patience,
     percentile,
+    prometheus,
     successive_halving,
     threshold,
     uniform,
@@ -104,3 +108,50 @@ def test_a_file_that_is_not_there_is_not_found(tmp_path):
 def test_what_is_not_yaml_is_refused(tmp_path):
     with pytest.raises(InvalidArgument, match="is not YAML"):
         read_study(written(tmp_path, "a: [1"))
+
+
+COMMAND = """
+id: digits
+source_path: examples
+command:
+  arguments: [python, "${hydro.source_path}/train.py", --epochs, 8]
+  environment: {SEED: 3}
+  timeout_seconds: 60
+  metrics:
+    - log_pattern: 'loss (?P<loss>[0-9.]+)'
+    - json_lines: metrics.jsonl
+    - prometheus: {step_metric: epoch}
+search_space: {lr: {loguniform: [1e-3, 1]}}
+objective: {minimize: loss}
+"""
+
+
+def test_a_command_is_read_with_its_numbers_as_text(tmp_path):
+    read = read_study(written(tmp_path, COMMAND))
+    assert read["command"] == Command(
+        ["python", "${hydro.source_path}/train.py", "--epochs", "8"],
+        environment={"SEED": "3"},
+        timeout_seconds=60,
+        metrics=[log_pattern("loss (?P<loss>[0-9.]+)"), json_lines("metrics.jsonl"), prometheus(step_metric="epoch")],
+    )
+
+
+def test_a_list_is_a_command_too(tmp_path):
+    text = "id: a\ncommand: [train, 1]\nsearch_space: {lr: {uniform: [0, 1]}}\nobjective: {minimize: loss}"
+    assert read_study(written(tmp_path, text))["command"] == Command(["train", "1"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ("command: train", "command"),
+        ("command: {arguments: train}", "command.arguments"),
+        ("command: {arguments: [train], shell: true}", "command.shell"),
+        ("command: {arguments: [train], metrics: [{regex: a}]}", "command.metrics[0]"),
+    ],
+)
+def test_a_wrong_command_is_named(tmp_path, wrong, field):
+    text = f"id: digits\n{wrong}\nsearch_space: {{lr: {{uniform: [0, 1]}}}}\nobjective: {{minimize: loss}}"
+    with pytest.raises(InvalidArgument) as caught:
+        read_study(written(tmp_path, text))
+    assert [each.field for each in caught.value.violations] == [field]

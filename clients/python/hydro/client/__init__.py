@@ -1,6 +1,15 @@
 """Hydro's Python SDK: create studies, follow them, train the target, drive the search from a loop of one's own."""
 
 from hydro.client.client import Client
+from hydro.client.commands import (
+    Command,
+    JsonLines,
+    LogPattern,
+    Prometheus,
+    json_lines,
+    log_pattern,
+    prometheus,
+)
 from hydro.client.objectives import Goal, Objective, maximize, minimize
 from hydro.client.pruning import (
     Asha,
@@ -57,6 +66,7 @@ from hydro.client.trials import Trial, TrialPruned
 __all__ = [
     "Asha",
     "Client",
+    "Command",
     "DeviceKind",
     "DeviceSnapshot",
     "DeviceState",
@@ -64,9 +74,11 @@ __all__ = [
     "EagerTransfer",
     "Goal",
     "Hyperband",
+    "JsonLines",
     "LadderRung",
     "LayerSlope",
     "LearningCurve",
+    "LogPattern",
     "Measurement",
     "Median",
     "NoPruning",
@@ -75,6 +87,7 @@ __all__ = [
     "Percentile",
     "Profile",
     "ProfilePoint",
+    "Prometheus",
     "Pruner",
     "SearchSpace",
     "Study",
@@ -101,7 +114,9 @@ __all__ = [
     "fidelity",
     "hyperband",
     "integer",
+    "json_lines",
     "learning_curve",
+    "log_pattern",
     "logint",
     "loguniform",
     "maximize",
@@ -110,6 +125,7 @@ __all__ = [
     "no_pruning",
     "patience",
     "percentile",
+    "prometheus",
     "successive_halving",
     "surrogate",
     "threshold",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hydro.client.calls import CoordinatorCalls, TunerCalls
+from hydro.client.commands import Command
 from hydro.client.names import StudyName
 from hydro.client.objectives import Objective
 from hydro.client.pruning import NoPruning, Pruner
@@ -94,6 +95,7 @@ class Client:
         search_space: SearchSpace,
         objective: Objective,
         task: str | type | None = None,
+        command: Sequence[str] | Command | None = None,
         source_path: str | None = None,
         sampler: str = "tpe",
         pruner: Pruner | None = None,
@@ -108,10 +110,11 @@ class Client:
             study_id: Lower-case letters, digits and dashes.
             search_space: Name of each hyperparameter to its domain.
             objective: `minimize(metric)` or `maximize(metric)`.
-            task: "module:Class" of a TrainingTask, or the class. None: the caller drives the study, by `Study.ask` and
-                `Study.optimize`.
-            source_path: Folder that the task's module is imported from, the same on every machine. None: where it is
-                found from here; "": it is installed.
+            task: "module:Class" of a TrainingTask, or the class. None, and no command: the caller drives the study, by
+                `Study.ask` and `Study.optimize`.
+            command: A program to run for each trial instead of a task: its arguments, or a `Command`.
+            source_path: Folder that the task's module is imported from, or the command's own, the same on every
+                machine. None: where the module is found from here, none for a command; "": it is installed.
             sampler: "tpe" or "random".
             pruner: Also says how long a trial trains. A study with a task needs one.
             surrogate: None: the target itself is tuned.
@@ -135,6 +138,7 @@ class Client:
             seed=seed,
             entry_point=entry_point,
             source_path=source_path if source_path is not None else source_path_of(entry_point),
+            command=command if command is None or isinstance(command, Command) else Command(command),
         )
         return self._study(self._coordinator.create_study(self.study_name(study_id), settings))
 

@@ -12,6 +12,7 @@ from hydro.api.coordinator.v1 import device_service_pb2, study_pb2, study_servic
 from hydro.api.tuner.v1 import surrogate_pb2
 from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2, verification_pb2
 from hydro.client import snapshots
+from hydro.client.command_convert import command_message, command_value
 from hydro.client.convert_pruning import pruner_message, pruner_of
 from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Goal, Objective
@@ -65,6 +66,8 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
     )
     if settings.entry_point:
         message.task.CopyFrom(task_pb2.Task(entry_point=settings.entry_point, source_path=settings.source_path))
+    if settings.command is not None:
+        message.command.CopyFrom(command_message(settings.command, settings.source_path))
     return message
 
 
@@ -252,7 +255,8 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
         parallelism=message.parallelism,
         seed=message.seed,
         entry_point=message.task.entry_point,
-        source_path=message.task.source_path,
+        source_path=message.task.source_path or message.command.source_path,
+        command=command_value(message.command) if message.HasField("command") else None,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from hydro.client.commands import Command
 from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Objective
 from hydro.client.pruning import Pruner
@@ -116,6 +117,7 @@ class StudySettings:
     seed: int
     entry_point: str = ""
     source_path: str = ""
+    command: Command | None = None
 
 
 @dataclass(frozen=True, slots=True)

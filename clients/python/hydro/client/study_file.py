@@ -3,7 +3,7 @@
 ::
 
     id: digits
-    task: digits:Digits
+    task: digits:Digits             # or a command: see docs/commands.md
     source_path: examples           # relative to the file; left out: the module is looked for
     search_space:
       lr: {loguniform: [1e-3, 1]}
@@ -21,6 +21,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from typing import Any
 import yaml
 
 from hydro.client.client import Client
+from hydro.client.commands import Command, MetricsSource, json_lines, log_pattern, prometheus
 from hydro.client.objectives import Objective, maximize, minimize
 from hydro.client.pruning import (
     Pruner,
@@ -59,8 +61,13 @@ _PRUNERS: Mapping[str, Callable[..., Pruner]] = {
     "threshold": threshold,
 }
 _OBJECTIVES: Mapping[str, Callable[[str], Objective]] = {"minimize": minimize, "maximize": maximize}
+_METRICS: Mapping[str, Callable[..., MetricsSource]] = {
+    "log_pattern": log_pattern,
+    "json_lines": json_lines,
+    "prometheus": prometheus,
+}
 _PLAIN = ("sampler", "trials", "parallelism", "seed")
-_KEYS = {"id", "task", "source_path", "search_space", "objective", "pruner", "surrogate", *_PLAIN}
+_KEYS = {"id", "task", "command", "source_path", "search_space", "objective", "pruner", "surrogate", *_PLAIN}
 
 
 def create_study(client: Client, file: Path) -> Study:
@@ -98,6 +105,8 @@ def read_study(file: Path) -> dict[str, Any]:
         name: _domain(name, each) for name, each in _mapping(fields["search_space"], "search_space").items()
     }
     arguments["objective"] = _one_of(_OBJECTIVES, fields["objective"], "objective", lambda make, metric: make(metric))
+    if "command" in fields:
+        arguments["command"] = _command(fields["command"])
     if "pruner" in fields:
         arguments["pruner"] = _pruner(fields["pruner"], "pruner")
     if "surrogate" in fields:
@@ -117,6 +126,37 @@ def _pruner(given: Any, field: str) -> Pruner:
 
     built: Pruner = _one_of(_PRUNERS, given, field, made)
     return built
+
+
+def _command(given: Any) -> Command:
+    """A list of arguments, or a mapping that has one."""
+    fields: dict[str, Any] = {"arguments": given} if isinstance(given, list) else dict(_mapping(given, "command"))
+    known = [each.name for each in dataclasses.fields(Command)]
+    unknown = sorted(fields.keys() - set(known))
+    if unknown:
+        advice = f"is no key of it; known: {', '.join(known)}"
+        raise InvalidArgument.of([FieldViolation(f"command.{key}", advice) for key in unknown])
+    if not isinstance(fields.get("arguments"), list):
+        advice = f"is {fields.get('arguments')!r}: give a list, the program first"
+        raise InvalidArgument.of([FieldViolation("command.arguments", advice)])
+    # YAML reads 8 as a number; to a program it is text all the same.
+    fields["arguments"] = [_text(each) for each in fields["arguments"]]
+    fields["environment"] = {
+        name: _text(each) for name, each in _mapping(fields.get("environment", {}), "command.environment").items()
+    }
+    fields["metrics"] = [
+        _one_of(_METRICS, each, f"command.metrics[{index}]", _metrics_source)
+        for index, each in enumerate(fields.get("metrics", ()))
+    ]
+    return Command(**fields)
+
+
+def _text(given: Any) -> Any:
+    return str(given) if isinstance(given, (int, float)) and not isinstance(given, bool) else given
+
+
+def _metrics_source(make: Callable[..., MetricsSource], given: Any) -> MetricsSource:
+    return make(**given) if isinstance(given, Mapping) else make(given)
 
 
 def _surrogate(fields: Mapping[str, Any]) -> SurrogateSettings:

@@ -38,6 +38,14 @@ class LaneReport:
     checkpoint: Artifact | None = None
     log: str = ""
     failure: str = ""
+    finished: bool = False
+    """It has come to its own end. `value` is its final objective; None: the last measured one."""
+    value: float | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether it wants a verdict."""
+        return self.measurement is not None or bool(self.failure) or self.finished
 
 
 _MOVES: dict[Verdict, Transition[TrialState]] = {Verdict.PAUSE: PAUSE_TRIAL, Verdict.PRUNE: PRUNE_TRIAL}
@@ -70,9 +78,11 @@ async def judge(
             verdicts[report.trial] = await _fail(tx, pruner, report, fault)
         elif report.measurement is not None:
             measured.append((report.trial, report.measurement))
+        elif report.finished:
+            verdicts[report.trial] = await _finish(tx, study, pruner, report)
     verdicts |= await _judge_measured(tx, study, bundle, pruner, measured, stands)
     await promote(tx, study, pruner)
-    asked = [report.trial for report in reports if report.measurement is not None or report.failure]
+    asked = [report.trial for report in reports if report.asks]
     return [(trial, verdicts[trial]) for trial in dict.fromkeys(asked)]
 
 
@@ -92,7 +102,7 @@ def fault_of(study: Study, measurement: Measurement | None) -> str:
             return f"metric {name!r} is {value} at step {measurement.step}"
     spec = study.spec
     # Callers may tell what else is wanted at the end.
-    wanted = (spec.objective.metric,) if spec.task is None else wanted_metrics(spec)
+    wanted = (spec.objective.metric,) if spec.is_driven else wanted_metrics(spec)
     for metric in wanted:
         if metric not in measurement.metrics:
             role = "objective" if any(metric == each.metric for each in spec.objectives) else "constrained"
@@ -136,6 +146,20 @@ async def _fail(tx: Transaction, pruner: Pruner, report: LaneReport, fault: str)
         await tx.trials.measure(study, [Measured(number, report.measurement, None, Verdict.STOP)])
     await tx.trials.move(study, [number], FAIL_TRIAL, fault)
     pruner.end(number, succeeded=False)
+    return Verdict.STOP
+
+
+async def _finish(tx: Transaction, study: Study, pruner: Pruner, report: LaneReport) -> Verdict:
+    last = (await tx.trials.get(report.trial)).measurements[-1:]
+    metrics = dict(last[0].metrics) if last else {}
+    if report.value is not None:
+        metrics[study.spec.objective.metric] = report.value
+    fault = fault_of(study, Measurement(last[0].step if last else 0, metrics))
+    if fault:
+        return await _fail(tx, pruner, report, f"at its end, {fault}")
+    await tx.trials.set_value(report.trial, metrics[study.spec.objective.metric])
+    pruner.end(report.trial.number, succeeded=True)
+    await succeed(tx, study, report.trial, metrics)
     return Verdict.STOP
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import Bundle, MemoryMiss
 from hydro.coordinator.device import Device, DeviceKind, DeviceState
+from hydro.coordinator.fitting import fits_of
 from hydro.coordinator.judgement import LaneReport, judge
 from hydro.coordinator.lease import Lease, lease_lost
 from hydro.coordinator.names import LeaseName, StudyName, TrialName
@@ -159,8 +160,8 @@ def release_requested(study: Study, bundle: Bundle, device: Device) -> bool:
 
 async def insert_trials(tx: Transaction, study: Study, bundle: Bundle, room: int, sequence: int) -> tuple[Trial, ...]:
     """Starts fitting PENDING trials in the running bundle: the most advanced first, within the study's parallelism."""
-    surrogate = await tx.surrogates.of_study(study.name)
-    if room <= 0 or surrogate is None:
+    fits = await fits_of(tx, study)
+    if room <= 0 or fits is None:
         return ()
     search = [trial for trial in await tx.trials.open(study.name) if trial.kind is TrialKind.SEARCH]
     active = sum(trial.state is TrialState.RUNNING or trial.bundle is not None for trial in search)
@@ -169,7 +170,7 @@ async def insert_trials(tx: Transaction, study: Study, bundle: Bundle, room: int
         for trial in search
         if trial.state is TrialState.PENDING
         and trial.bundle is None
-        and surrogate.fits(trial.hyperparameters, bundle.plan.structure)
+        and fits(trial.hyperparameters, bundle.plan.structure)
     ]
     chosen = sorted(fitting, key=lambda trial: -trial.steps)[: max(0, min(room, study.spec.parallelism - active))]
     joined = await tx.trials.join(study.name, [trial.name.number for trial in chosen], bundle.number, sequence)
@@ -197,7 +198,7 @@ async def _account(tx: Transaction, turn: _Round) -> None:
 
 async def _again(tx: Transaction, turn: _Round) -> ReportAnswer:
     running = {lane.name for lane in turn.lanes if lane.state is TrialState.RUNNING}
-    asking = [each for each in turn.message.reports if each.measurement or each.failure]
+    asking = [each for each in turn.message.reports if each.asks]
     keys = {each.trial: (each.trial.number, each.measurement.step if each.measurement else -1) for each in asking}
     stands = await tx.trials.standing(turn.study.name, list(keys.values()))
     verdicts = []

@@ -68,7 +68,7 @@ class Studies:
         if found:
             raise InvalidArgument.of(found)
         name = StudyName(project.project, study_id)
-        state = StudyState.SEARCHING if spec.task is None else StudyState.PREPARING
+        state = StudyState.PREPARING if spec.task is not None else StudyState.SEARCHING
 
         async def work(tx: Transaction) -> Study:
             answer = await tx.requests.answer(_CREATE, request_id)

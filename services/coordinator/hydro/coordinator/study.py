@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from hydro.coordinator.command import Command
 from hydro.coordinator.names import StudyName, SurrogateName, TrialName
 from hydro.coordinator.pruning_rules import Pruning
 from hydro.coordinator.search_space import SearchSpace
@@ -112,7 +113,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
-    """What the caller chose."""
+    """What the caller chose: a task, a command, or neither, when it trains the trials itself."""
 
     task: Task | None
     search_space: SearchSpace
@@ -129,6 +130,7 @@ class StudySpec:
     constraints: tuple[Constraint, ...] = ()
     known_points: tuple[Hyperparameters, ...] = ()
     priors: tuple[Prior, ...] = ()
+    command: Command | None = None
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -139,6 +141,11 @@ class StudySpec:
     def goals(self) -> tuple[Goal, ...]:
         """Which way is better, for each objective."""
         return tuple(each.goal for each in self.objectives)
+
+    @property
+    def is_driven(self) -> bool:
+        """Whether the caller trains the trials itself."""
+        return self.task is None and self.command is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ async def _ready(tx: Transaction, name: StudyName) -> tuple[Study, Surrogate]:
     study = await tx.studies.get(name)
     surrogate = await tx.surrogates.of_study(name)
     if study.spec.task is None:
-        raise FailedPrecondition(f"{name} has no task: its caller trains its trials")
+        why = "its trials are runs of a command" if study.spec.command else "its caller trains its trials"
+        raise FailedPrecondition(f"{name} has no task, so there is no target to train: {why}")
     if study.state not in _STATES or surrogate is None:
         raise FailedPrecondition(f"{name} is {study.state.name}: a target is trained while it searches or after")
     return study, surrogate

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from hydro.coordinator.command_validation import command_violations
 from hydro.coordinator.names import ID_PATTERN
 from hydro.coordinator.objectives import validate_objectives
 from hydro.coordinator.pruning.validation import validate_pruning
@@ -40,6 +41,7 @@ def validate_spec(spec: StudySpec) -> list[FieldViolation]:
         *(() if spec.task is None else _task_violations(spec.task)),
         *in_space,
         *validate_objectives(spec),
+        *(() if spec.command is None else command_violations(spec.command, spec.search_space)),
         *_number_violations(spec),
         *_prior_violations(spec),
         # A point cannot be held against a space that is wrong itself, nor a rule against a number of steps.
@@ -64,12 +66,18 @@ def validate_known_points(
 
 
 def _number_violations(spec: StudySpec) -> Iterator[FieldViolation]:
+    if spec.task is not None and spec.command is not None:
+        yield FieldViolation("study.command", "excludes study.task: give one of them")
     least_steps = 0 if spec.task is None else 1
     if not least_steps <= spec.max_steps <= MAX_STEPS:
         yield FieldViolation("study.max_steps", f"is {spec.max_steps}: give {least_steps} to {MAX_STEPS}")
     if not 0 < spec.surrogate_width <= 1:
         yield FieldViolation(
             "study.surrogate_width", f"is {spec.surrogate_width:g}: give the surrogate over the target, in (0, 1]"
+        )
+    elif spec.command is not None and spec.surrogate_width != 1:
+        yield FieldViolation(
+            "study.surrogate_width", f"is {spec.surrogate_width:g}, and a command has no surrogate: give 1, or a task"
         )
     if not 1 <= spec.max_trials <= MAX_TRIALS:
         yield FieldViolation("study.max_trials", f"is {spec.max_trials}: give 1 to {MAX_TRIALS}")

@@ -8,7 +8,7 @@ from hydro.coordinator.study import StudyState
 
 
 async def ask(storage: Storage, asking: Asking) -> None:
-    """Fills each study with a task up to what it may have now; the others are asked for by their callers."""
+    """Fills each study that workers train up to what it may have now; the others are asked for by their callers."""
     for study in await storage.run(lambda tx: tx.studies.in_states([StudyState.SEARCHING])):
-        if study.spec.task is not None:
+        if not study.spec.is_driven:
             await asking.ask(study.name)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from hydro.coordinator.allocation.allocate import Placement, allocate, is_idle
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import Bundle, BundleState, PlannedBundle
+from hydro.coordinator.command import Command
 from hydro.coordinator.device import Device
+from hydro.coordinator.fitting import Fits, fits_of
 from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import Study, StudyState
-from hydro.coordinator.surrogate import Surrogate
 from hydro.coordinator.trial import Trial, TrialKind, TrialState
 from hydro.coordinator.tuner import Tuner
 
@@ -35,6 +37,8 @@ async def plan(
         idle = await storage.run(idle_devices)
         if idle and study.spec.task is not None:
             await _plan_search(storage, tuner, bell, patience, study, idle)
+        elif idle and study.spec.command is not None:
+            await _plan_commands(storage, bell, patience, study, study.spec.command, idle)
 
 
 async def _idle_devices(tx: Transaction, has_worker: Callable[[Device], bool]) -> Sequence[Device]:
@@ -64,14 +68,41 @@ async def _plan_search(
     surrogate = await storage.run(lambda tx: tx.surrogates.of_study(study.name))
     if surrogate is None:
         return
-    trials = await storage.run(lambda tx: plannable(tx, study, surrogate, patience))
+    trials = await storage.run(lambda tx: plannable(tx, study, surrogate.fits, patience))
     if trials:
         misses = await storage.run(lambda tx: tx.surrogates.misses(study.name))
         bundles = await tuner.plan_bundles(surrogate, study, trials, idle, misses)
         await _place(storage, bell, allocate(bundles, idle))
 
 
-async def plannable(tx: Transaction, study: Study, surrogate: Surrogate, patience: Patience) -> Sequence[Trial]:
+async def _plan_commands(
+    storage: Storage, bell: Bell, patience: Patience, study: Study, command: Command, idle: Sequence[Device]
+) -> None:
+    async def work(tx: Transaction) -> Sequence[Trial]:
+        fits = await fits_of(tx, study)
+        return [] if fits is None else await plannable(tx, study, fits, patience)
+
+    devices = [device for device in idle if device.is_exclusive]
+    numbers = [trial.name.number for trial in await storage.run(work)]
+    if numbers and devices:
+        await _place(storage, bell, allocate(command_bundles(study, command, numbers, len(devices)), devices))
+
+
+def command_bundles(study: Study, command: Command, numbers: Sequence[int], devices: int) -> list[PlannedBundle]:
+    """Spreads trials over the devices before any gets a second one; no more on one than the command allows.
+
+    A command does not give way in a pipeline's bubbles: its segments are not measured, so that no slot fits it.
+    """
+    lanes = min(command.trials_per_device, math.ceil(len(numbers) / devices))
+    return [
+        PlannedBundle(
+            study.name, TrialKind.SEARCH, tuple(numbers[start : start + lanes]), max_lanes=command.trials_per_device
+        )
+        for start in range(0, len(numbers), lanes)
+    ]
+
+
+async def plannable(tx: Transaction, study: Study, fits: Fits, patience: Patience) -> Sequence[Trial]:
     """PENDING trials that should start now, the most advanced first, within the study's parallelism.
 
     A trial that a running bundle has room for waits for that bundle, as long as its patience lasts: else bundles would
@@ -85,7 +116,7 @@ async def plannable(tx: Transaction, study: Study, surrogate: Surrogate, patienc
     free = _free_lanes(bundles, trials)
     chosen = []
     for trial in waiting:
-        host = _host(trial, bundles, free, surrogate)
+        host = _host(trial, bundles, free, fits)
         if host is not None and not patience.is_over(trial):
             free[host] -= 1
         else:
@@ -101,9 +132,9 @@ def _free_lanes(bundles: Sequence[Bundle], trials: Sequence[Trial]) -> dict[int,
     return free
 
 
-def _host(trial: Trial, bundles: Sequence[Bundle], free: dict[int, int], surrogate: Surrogate) -> int | None:
+def _host(trial: Trial, bundles: Sequence[Bundle], free: dict[int, int], fits: Fits) -> int | None:
     for bundle in bundles:
-        if free.get(bundle.number, 0) > 0 and surrogate.fits(trial.hyperparameters, bundle.plan.structure):
+        if free.get(bundle.number, 0) > 0 and fits(trial.hyperparameters, bundle.plan.structure):
             return bundle.number
     return None
 

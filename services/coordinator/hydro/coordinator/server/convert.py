@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2
 from hydro.api.type.v1 import metric_pb2
+from hydro.coordinator.command_messages import command_message, command_of, unknown_sources
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.messages import (
     artifact_message,
@@ -60,6 +61,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
     for check in unknown_checks(message.verification):
         known = " or ".join(f"CHECK_{each.value}" for each in Check)
         violations.append(FieldViolation("study.verification.checks", f"{check} is not known here: give {known}"))
+    violations += unknown_sources(message.command)
     for index, parameter in enumerate(message.search_space.parameters):
         if parameter.WhichOneof("domain") is None:
             field = f"study.search_space.parameters[{index}]"
@@ -83,6 +85,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             constraints=tuple(map(constraint_of, message.constraints)),
             known_points=known_points(message.known_points),
             priors=_priors(message, violations),
+            command=command_of(message.command) if message.HasField("command") else None,
         ),
         violations,
     )
@@ -142,6 +145,8 @@ def study_message(study: Study) -> study_pb2.Study:
     )
     if spec.task is not None:
         message.task.CopyFrom(task_message(spec.task))
+    if spec.command is not None:
+        message.command.CopyFrom(command_message(spec.command))
     if study.end_time is not None:
         message.end_time.CopyFrom(timestamp(study.end_time))
     return message

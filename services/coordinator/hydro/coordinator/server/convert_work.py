@@ -7,6 +7,7 @@ import math
 from hydro.api.coordinator.v1 import device_service_pb2, worker_service_pb2
 from hydro.api.type.v1 import bundle_pb2
 from hydro.coordinator.bundle import MemoryMiss
+from hydro.coordinator.command_messages import command_message
 from hydro.coordinator.device import REGISTERED, Device, DeviceKind
 from hydro.coordinator.judgement import LaneReport
 from hydro.coordinator.messages import (
@@ -34,8 +35,7 @@ def lease_message(
     grant: Grant, lease_seconds: float, artifact_uri: str, checkpoint_seconds: float
 ) -> worker_service_pb2.Lease:
     """The message of a lease with its bundle's recipe."""
-    recipe = _recipe_message(grant.recipe)
-    recipe.artifact_uri = artifact_uri
+    recipe = recipe_message(grant.recipe, artifact_uri)
     recipe.checkpoint_interval_seconds = checkpoint_seconds
     return worker_service_pb2.Lease(
         name=str(grant.lease.name),
@@ -48,9 +48,12 @@ def lease_message(
     )
 
 
-def _recipe_message(recipe: Recipe) -> bundle_pb2.BundleRecipe:
+def recipe_message(recipe: Recipe, artifact_uri: str) -> bundle_pb2.BundleRecipe:
+    """The message of a bundle's recipe."""
     message = bundle_pb2.BundleRecipe(
-        task=task_message(recipe.task),
+        task=None if recipe.task is None else task_message(recipe.task),
+        command=None if recipe.command is None else command_message(recipe.command),
+        artifact_uri=artifact_uri and artifact_uri.rstrip("/") + recipe.artifact_path,
         width=recipe.width,
         execution=bundle_pb2.Execution.Value(f"EXECUTION_{recipe.execution.name}"),
         max_lanes=recipe.max_lanes,
@@ -92,6 +95,9 @@ def report_message(request: worker_service_pb2.ReportMeasurementsRequest) -> Rep
     for index, report in enumerate(request.reports):
         if not (0 <= report.steps <= MAX_STEPS and 0 <= report.measurement.step <= MAX_STEPS):
             violations.append(FieldViolation(f"reports[{index}].steps", f"is not in [0, {MAX_STEPS}]"))
+        if report.finished and (report.HasField("measurement") or report.failure):
+            said = "excludes a measurement and a failure: send them before"
+            violations.append(FieldViolation(f"reports[{index}].finished", said))
     for index, miss in enumerate(request.memory_misses):
         if miss.lanes < 1 or miss.memory_bytes < 0:
             said = f"has {miss.lanes} lanes and {miss.memory_bytes} bytes: give 1 lane or more, and 0 bytes or more"
@@ -118,6 +124,8 @@ def _lane_report(message: worker_service_pb2.LaneReport) -> LaneReport:
         checkpoint=artifact_of(message.checkpoint) if message.HasField("checkpoint") else None,
         log=message.log,
         failure=message.failure,
+        finished=message.finished,
+        value=message.value if message.HasField("value") else None,
     )
 
 

@@ -9,11 +9,13 @@ import grpc
 from google.protobuf import empty_pb2
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, study_service_pb2_grpc, trial_pb2
+from hydro.api.type.v1 import bundle_pb2
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.driven import DrivenTrials
 from hydro.coordinator.messages import measurement_of
 from hydro.coordinator.names import ProjectName, StudyName, TrialName
-from hydro.coordinator.server import convert, pages
+from hydro.coordinator.recipe import trial_recipe
+from hydro.coordinator.server import convert, convert_work, pages
 from hydro.coordinator.storage.storage import Storage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
@@ -111,6 +113,14 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         """Gives a trial with its log."""
         name = TrialName.parse(request.name)
         return convert.trial_message(await self._storage.run(lambda tx: tx.trials.get(name)))
+
+    async def GetTrialRecipe(  # noqa: N802
+        self, request: study_service_pb2.GetTrialRecipeRequest, context: Context
+    ) -> bundle_pb2.BundleRecipe:
+        """Gives what runs one trial again."""
+        name = TrialName.parse(request.name)
+        recipe = await self._storage.run(lambda tx: trial_recipe(tx, name))
+        return convert_work.recipe_message(recipe, artifact_uri="")
 
     async def ListTrials(  # noqa: N802
         self, request: study_service_pb2.ListTrialsRequest, context: Context

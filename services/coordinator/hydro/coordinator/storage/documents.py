@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, assert_never
 
+from hydro.coordinator.command import Command, JsonLinesFile, LogPattern, MetricsSource, PrometheusEndpoint
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.pruning_rules import (
     AshaPruning,
@@ -30,7 +31,7 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
-from hydro.coordinator.study import Check, Constraint, Goal, Objective, Prior, Verification
+from hydro.coordinator.study import Check, Constraint, Goal, Objective, Prior, Task, Verification
 from hydro.coordinator.trial import Artifact, Result
 
 Document = Any
@@ -201,3 +202,34 @@ def result_document(result: Result | None) -> Document:
 def result_of(document: Document) -> Result | None:
     """What a trial has come to."""
     return None if document is None else Result(tuple(document["values"]), document["violations"], document["metrics"])
+
+
+def work_document(work: Task | Command | None) -> Document:
+    """What a study's workers do, as a document: a task, a command, or nothing."""
+    match work:
+        case Command():
+            sources = [{_SOURCE_NAMES[type(each)]: asdict(each)} for each in work.metrics]
+            return {"command": asdict(work) | {"metrics": sources}}
+        case Task():
+            return asdict(work)
+        case None:
+            return None
+
+
+_SOURCES: dict[str, type[MetricsSource]] = {
+    "log_pattern": LogPattern,
+    "json_lines_file": JsonLinesFile,
+    "prometheus_endpoint": PrometheusEndpoint,
+}
+_SOURCE_NAMES = {each: name for name, each in _SOURCES.items()}
+
+
+def work_of(document: Document) -> Task | Command | None:
+    """What a study's workers do, of a document."""
+    if document is None:
+        return None
+    if "command" not in document:
+        return Task(**document)
+    content = document["command"]
+    sources = tuple(_SOURCES[kind](**each) for one in content["metrics"] for kind, each in one.items())
+    return Command(**content | {"arguments": tuple(content["arguments"]), "metrics": sources})

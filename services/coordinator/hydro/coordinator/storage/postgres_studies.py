@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from hydro.coordinator.command import Command
 from hydro.coordinator.names import StudyName, SurrogateName
 from hydro.coordinator.ownership.owner import NotOwner
 from hydro.coordinator.storage import schema
@@ -29,6 +30,8 @@ from hydro.coordinator.storage.documents import (
     search_space_of,
     verification_document,
     verification_of,
+    work_document,
+    work_of,
 )
 from hydro.coordinator.storage.postgres_coordinators import is_free
 from hydro.coordinator.storage.postgres_session import PostgresSession
@@ -81,9 +84,9 @@ class PostgresStudies:
         return _found(name, row)
 
     async def own(self, name: StudyName, owner: str) -> Study:
-        """Locks the study, and makes the coordinator its owner with a higher epoch, unless it has a task."""
+        """Locks the study, and makes the coordinator its owner with a higher epoch, if it is driven by its caller."""
         study = await self.lock(name)
-        if study.spec.task is not None:
+        if not study.spec.is_driven:
             return study
         row = await self._session.row(
             update(_STUDY)
@@ -230,7 +233,7 @@ def _found(name: StudyName, row: Row[Any] | None) -> Study:
 
 def _columns(spec: StudySpec) -> dict[str, Any]:
     return {
-        "task": None if spec.task is None else asdict(spec.task),
+        "task": work_document(spec.task or spec.command),
         "search_space": search_space_document(spec.search_space),
         "objective_metric": spec.objective.metric,
         "objective_goal": spec.objective.goal.value,
@@ -259,10 +262,12 @@ def prior_trial_of(row: Any) -> PriorTrial:
 def study_of(row: Any) -> Study:
     """The study of a row."""
     name = StudyName.parse(row.name)
+    work = work_of(row.task)
     return Study(
         name=name,
         spec=StudySpec(
-            task=None if row.task is None else Task(**row.task),
+            task=work if isinstance(work, Task) else None,
+            command=work if isinstance(work, Command) else None,
             search_space=search_space_of(row.search_space),
             objective=Objective(row.objective_metric, Goal(row.objective_goal)),
             sampler=Sampler(row.sampler),

@@ -201,6 +201,10 @@ class PostgresTrials:
             )
         return stored
 
+    async def set_value(self, name: TrialName, value: float) -> None:
+        """Stores the trial's final objective, which was not measured at a step."""
+        await self._change(name.study, [name.number], value=value)
+
     async def standing(self, study: StudyName, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], Measured]:
         """Gives the measurements that stand at these (number, step)."""
         if not keys:

@@ -13,8 +13,9 @@
     revision is seen only together with all the changes up to it.
 7.  A device has at most one live bundle, a bundle at most one active lease. Fencing tokens only grow.
 8.  Reading a resource that does not exist raises NotFound.
-9.  A study without a task, and allocation, have one owner. Another coordinator becomes it only when the owner's row has
-    expired by the database's clock or is gone. The epoch grows with it, after the transactions that hold the old one.
+9.  A study driven by its caller, and allocation, have one owner. Another coordinator becomes it only when the owner's
+    row has expired by the database's clock or is gone. The epoch grows with it, after the transactions that hold the
+    old one.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Studies(Protocol):
         """Gives the study, and keeps every other writer of it and of its trials waiting until the transaction ends."""
 
     async def own(self, name: StudyName, owner: str) -> Study:
-        """Locks the study, and makes the coordinator its owner with a higher epoch, unless it has a task.
+        """Locks the study, and makes the coordinator its owner with a higher epoch, if it is driven by its caller.
 
         Raises:
             NotOwner: another coordinator owns it, and lives.
@@ -195,6 +196,9 @@ class Trials(Protocol):
 
         Gives (number, step) of those stored: where a step has a measurement, nothing happens.
         """
+
+    async def set_value(self, name: TrialName, value: float) -> None:
+        """Stores the trial's final objective, which was not measured at a step."""
 
     async def standing(self, study: StudyName, keys: Sequence[tuple[int, int]]) -> Mapping[tuple[int, int], Measured]:
         """Gives the measurements that stand at these (number, step)."""

@@ -1,0 +1,75 @@
+"""Command trials: any program, run once for each trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class LogPattern:
+    """A regular expression that is searched for in each line of the program's log."""
+
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines:
+    """A file of JSON objects, one a line, that the program appends to; relative to the trial's directory."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    """An endpoint of the program in Prometheus' text format. Units: seconds between two looks; 0 means 5."""
+
+    path: str = "/metrics"
+    interval_seconds: float = 0.0
+    step_metric: str = ""
+
+
+MetricsSource = LogPattern | JsonLines | Prometheus
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to run for each trial, on a leased device; see docs/commands.md.
+
+    Args:
+        arguments: The program and its arguments. `${name}` becomes the trial's value of a hyperparameter, `$${` a plain
+            `${`; `${hydro.source_path}` and others are given too.
+        environment: Variables of the program. They are stored as they are: not for secrets.
+        image: Image of a container that it runs in, by `docker run`. Empty: on the machine itself.
+        timeout_seconds: A trial that takes longer fails. 0: no limit.
+        stop_grace_seconds: From the request to end to the end of everything that the program has started.
+        trials_per_device: Programs side by side on one device.
+        metrics: Where measurements come from, beside `hydro.client.trial`.
+    """
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    timeout_seconds: float = 0.0
+    stop_grace_seconds: float = 5.0
+    trials_per_device: int = 1
+    metrics: Sequence[MetricsSource] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", tuple(self.arguments))
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+
+
+def log_pattern(pattern: str) -> LogPattern:
+    """Measurements from the program's log; `hydro metrics-test` shows what an expression finds in one."""
+    return LogPattern(pattern)
+
+
+def json_lines(path: str) -> JsonLines:
+    """Measurements from a file of JSON lines in the trial's directory."""
+    return JsonLines(path)
+
+
+def prometheus(path: str = "/metrics", *, interval_seconds: float = 5.0, step_metric: str = "") -> Prometheus:
+    """Measurements from the program's own endpoint, at the port in HYDRO_METRICS_PORT."""
+    return Prometheus(path, interval_seconds, step_metric)
