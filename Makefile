@@ -7,6 +7,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DISTRIBUTIONS := protos kit services/tuner services/coordinator services/squeezer clients/python clients/worker
 STAMP := $(VENV)/setup.stamp
 SOURCES := kit/hydro services/*/hydro clients/*/hydro benchmarks
+# Tests of computations run in so many processes; those that start services, pin cores or fill the machine run alone.
+TEST_PROCESSES ?= 2
+ALONE := tests/integration/squeezer tests/end_to_end tests/containers
+TOGETHER := -n $(TEST_PROCESSES) --dist loadfile
 COMPOSE := docker compose -f deploy/compose.yaml
 
 .DEFAULT_GOAL := help
@@ -32,11 +36,13 @@ demo: setup ## Tune a real model on real data through all the services
 
 .PHONY: test
 test: check ## Check the code and run the tests (under 15 minutes)
-	$(BIN)/python -m pytest -m "not slow" --ignore tests/unit --ignore tests/rules
+	$(BIN)/python -m pytest -m "not slow" $(TOGETHER) $(addprefix --ignore ,tests/unit tests/rules $(ALONE))
+	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 
 .PHONY: test-slow
 test-slow: setup ## The proofs that take long: real engines, faults, containers (under 25 minutes)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(TOGETHER) $(addprefix --ignore ,$(ALONE))
+	$(BIN)/python -m pytest -m slow $(ALONE)
 
 .PHONY: check
 check: setup ## Format, lint, types, floors, contract, unit tests
@@ -45,7 +51,7 @@ check: setup ## Format, lint, types, floors, contract, unit tests
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
-	$(BIN)/python -m pytest -m "not slow" tests/unit tests/rules
+	$(BIN)/python -m pytest -m "not slow" $(TOGETHER) tests/unit tests/rules
 
 .PHONY: format
 format: setup ## Format the code

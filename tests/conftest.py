@@ -18,6 +18,10 @@ from typing import Any
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is there: as many processes as cores, each with one thread, children too.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Without it, gRPC's threads disturb the children that tests start.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 

@@ -85,10 +85,10 @@ def trials(count: int) -> list[Trial]:
 
 
 async def ready_surrogate(client: TunerClient, asked: Study) -> Surrogate:
-    surrogate = await client.create_surrogate(SurrogateName("p", "s"), asked.spec, "/out")
-    while surrogate.state.name == "BUILDING":
-        surrogate = await client.create_surrogate(SurrogateName("p", "s"), asked.spec, "/out")
-    return surrogate
+    name = SurrogateName("p", "s")
+    await client.create_surrogate(name, asked.spec, "/out")
+    await client.until_built(name)
+    return await client.create_surrogate(name, asked.spec, "/out")
 
 
 def read_by_a_worker(plan: coordinator_bundle.PlannedBundle, asked: Study) -> WorkerRecipe:
@@ -143,9 +143,8 @@ async def test_a_bundle_runs_with_the_threads_that_its_profile_was_measured_with
     asked, name = study(100), SurrogateName("p", "s")
     await client.create_surrogate(name, asked.spec, "/out", threads=3)
     # A device with fewer threads has come meanwhile: it is the same surrogate all the same.
+    await client.until_built(name)
     surrogate = await client.create_surrogate(name, asked.spec, "/out", threads=2)
-    while surrogate.state.name == "BUILDING":
-        surrogate = await client.create_surrogate(name, asked.spec, "/out", threads=2)
     assert [request.threads for request in builder.requests] == [3]
     (plan,) = await client.plan_bundles(surrogate, asked, trials(8), [DEVICE], {})
     assert read_by_a_worker(plan, asked).threads == PROFILE.threads == 3

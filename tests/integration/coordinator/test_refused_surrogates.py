@@ -5,7 +5,7 @@ import pytest
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.names import StudyName, SurrogateName
 from hydro.coordinator.pruning_rules import AshaPruning
-from hydro.coordinator.reconcile.prepare import prepare, surrogate_name
+from hydro.coordinator.reconcile.prepare import Preparation, surrogate_name
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.study import Check, Goal, Objective, Sampler, StudySpec, StudyState, Task, Verification
@@ -45,7 +45,7 @@ async def storage(database_url):
 async def refused(storage, answer):
     study = await storage.run(lambda tx: tx.studies.insert(STUDY, SPEC, StudyState.PREPARING))
     tuner = RefusingTuner(answer(study))
-    await prepare(storage, tuner, Bell(), "file:///out")
+    await Preparation(storage, tuner, Bell(), "file:///out").prepare()
     assert tuner.asked[0].verification == SPEC.verification
     return await storage.run(lambda tx: tx.studies.get(STUDY))
 

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +72,14 @@ def leave_a_grandchild():
 globals()[request.entry_point]()
 """
 
+AHEAD = """
+import os, sys
+from hydro.tuner.building.request import BuildResult
+open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
+sys.stdin.read()
+print(BuildResult(report=str(os.getpid())).to_json())
+"""
+
 PARENT = """
 import asyncio, sys
 from hydro.tuner.building.limits import BuildLimits
@@ -118,6 +129,40 @@ async def gone(process: int) -> bool:
 
 async def test_the_childs_result_comes_back(builder):
     assert await builder().build(asking_for("answer")) == BuildResult(width=0.5, report="built")
+
+
+@pytest.fixture
+async def ahead(tmp_path: Path) -> AsyncIterator[tuple[ProcessBuilder, int]]:
+    """A builder, and the process that it has started ahead of any request."""
+    path, started = tmp_path / "ahead.py", tmp_path / "ids"
+    path.write_text(AHEAD)
+    builder = ProcessBuilder(BuildLimits(), command=[sys.executable, str(path), str(started)])
+    builder.keep_spare()
+    (process,) = await written(started)
+    yield builder, process
+    await builder.close()
+    assert await gone(process)
+
+
+async def test_a_child_that_was_started_ahead_takes_the_next_request(ahead):
+    builder, process = ahead
+    assert (await builder.build(asking_for("answer"))).report == str(process)
+    # Until the next one is started ahead, a build starts its own.
+    assert (await builder.build(asking_for("answer"))).report not in ("", str(process))
+
+
+async def test_a_child_that_died_ahead_of_its_request_is_replaced(ahead):
+    builder, process = ahead
+    os.kill(process, signal.SIGKILL)
+    assert await gone(process)
+    await asyncio.sleep(0.2)
+    assert (await builder.build(asking_for("answer"))).report not in ("", str(process))
+
+
+async def test_a_child_that_was_started_ahead_with_other_threads_is_replaced(ahead):
+    builder, process = ahead
+    request = replace(asking_for("answer"), threads=2)
+    assert (await builder.build(request)).report not in ("", str(process))
 
 
 async def test_a_crash_is_a_failure_with_the_last_lines(builder):

@@ -31,7 +31,7 @@ from hydro.coordinator.reconcile.finish import finish
 from hydro.coordinator.reconcile.loop import Step, reconcile
 from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.reconcile.plan import plan
-from hydro.coordinator.reconcile.prepare import prepare
+from hydro.coordinator.reconcile.prepare import Preparation
 from hydro.coordinator.reconcile.slots import follow_slots
 from hydro.coordinator.reconcile.warm import Warming
 from hydro.coordinator.reporting import Reporting
@@ -152,7 +152,7 @@ class Coordinator:
         return {
             "expire": partial(expire, storage, self.leasing),
             "dissolve": partial(dissolve, storage, bell, lease_seconds, max(60.0, 4 * lease_seconds)),
-            "prepare": partial(prepare, storage, self.tuner, bell, self.settings.artifact_uri),
+            "prepare": Preparation(storage, self.tuner, bell, self.settings.artifact_uri).prepare,
             "warm": Warming(storage, self.executor, backoff).warm,
             "ask": partial(ask, storage, self.asking),
             "plan": partial(plan, storage, self.tuner, bell, patience, has_worker),

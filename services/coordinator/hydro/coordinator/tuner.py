@@ -27,6 +27,10 @@ class Tuner(Protocol):
         """
         ...
 
+    async def until_built(self, name: SurrogateName) -> None:
+        """Returns once the surrogate is built, or never will be, or the tuner does not know it any more."""
+        ...
+
     async def plan_bundles(
         self,
         surrogate: Surrogate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -22,7 +23,7 @@ from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.study import Study, StudySpec
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind
-from hydro.kit.errors import InvalidArgument
+from hydro.kit.errors import InvalidArgument, NotFound
 from hydro.kit.values import value_messages, values_of
 
 _STATES = {
@@ -70,6 +71,13 @@ class TunerClient:
             timeout=DEADLINE_SECONDS,
         )
         return surrogate_of(message)
+
+    async def until_built(self, name: SurrogateName) -> None:
+        """Returns once the surrogate is built, or never will be, or the tuner does not know it any more."""
+        with contextlib.suppress(NotFound):
+            async for surrogate in self._stub.WatchSurrogate(tuner_service_pb2.WatchSurrogateRequest(name=str(name))):
+                if surrogate.state != surrogate_pb2.SURROGATE_STATE_BUILDING:
+                    return
 
     async def plan_bundles(
         self,

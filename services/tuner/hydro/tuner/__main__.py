@@ -15,16 +15,19 @@ from hydro.tuner.settings import TunerSettings
 
 async def run(settings: TunerSettings) -> None:
     """Serves until SIGTERM; builds in progress end with the process."""
-    cache = SurrogateCache(ProcessBuilder(settings.build_limits, concurrent_builds=settings.concurrent_builds))
+    builder = ProcessBuilder(settings.build_limits, concurrent_builds=settings.concurrent_builds)
+    cache = SurrogateCache(builder)
 
     def register(server: grpc.aio.Server) -> None:
         tuner_service_pb2_grpc.add_TunerServiceServicer_to_server(TunerServicer(cache), server)
 
     name = tuner_service_pb2.DESCRIPTOR.services_by_name["TunerService"].full_name
+    builder.keep_spare()
     try:
         await serve(settings, register, service_names=[name])
     finally:
         await cache.close()
+        await builder.close()
 
 
 def main() -> None:

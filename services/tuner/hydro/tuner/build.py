@@ -23,10 +23,16 @@ def main() -> None:
     keep_freed_memory()
     results = os.dup(1)
     os.dup2(2, 1)
-    request = BuildRequest.from_json(sys.stdin.read())
 
-    # Late, so that the process is bound to its parent before the seconds that torch takes.
+    # Late, so that the process is bound to its parent before the seconds that torch takes; and before it waits for its
+    # request, so that one that was started ahead has them behind it.
     from hydro.tuner.building.surrogate_build import build
+
+    text = sys.stdin.read()
+    if not text:
+        # It was started ahead and is not needed any more.
+        return
+    request = BuildRequest.from_json(text)
 
     with os.fdopen(results, "w") as stream:
 

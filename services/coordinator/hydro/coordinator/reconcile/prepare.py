@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -12,7 +14,7 @@ from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import FAIL_STUDY, START_SEARCH, Study, StudyState
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 from hydro.coordinator.tuner import Tuner
-from hydro.kit.errors import InvalidArgument
+from hydro.kit.errors import InvalidArgument, Unavailable
 
 
 def surrogate_name(study: Study) -> SurrogateName:
@@ -20,19 +22,41 @@ def surrogate_name(study: Study) -> SurrogateName:
     return SurrogateName(study.name.project, f"{study.name.study[:54]}-{study.uid[:8]}")
 
 
-async def prepare(storage: Storage, tuner: Tuner, bell: Bell, artifact_uri: str) -> None:
+class Preparation:
     """Asks the tuner for the surrogate of each PREPARING study, and stores what has become of it.
 
     To create is to ask how it stands: the tuner gives the surrogate that there is, or starts again what was lost.
     """
-    for study in await storage.run(lambda tx: tx.studies.in_states([StudyState.PREPARING])):
-        threads = least_threads(await storage.run(lambda tx: tx.devices.all()))
+
+    def __init__(self, storage: Storage, tuner: Tuner, bell: Bell, artifact_uri: str) -> None:
+        self._storage = storage
+        self._tuner = tuner
+        self._bell = bell
+        self._artifact_uri = artifact_uri
+        self._watched: dict[SurrogateName, asyncio.Task[None]] = {}
+
+    async def prepare(self) -> None:
+        """One step of the loop."""
+        for study in await self._storage.run(lambda tx: tx.studies.in_states([StudyState.PREPARING])):
+            threads = least_threads(await self._storage.run(lambda tx: tx.devices.all()))
+            name = surrogate_name(study)
+            try:
+                surrogate = await self._tuner.create_surrogate(name, study.spec, self._artifact_uri, threads)
+            except InvalidArgument as error:
+                surrogate = Surrogate(name, SurrogateState.FAILED, error.message)
+            if surrogate.state is SurrogateState.BUILDING and name not in self._watched:
+                self._watched[name] = asyncio.create_task(self._follow(name))
+            if await self._storage.run(partial(_store, study=study, surrogate=surrogate)):
+                self._bell.ring()
+
+    async def _follow(self, name: SurrogateName) -> None:
+        """Rings when the surrogate is built. When the tuner is gone meanwhile, the loop's next round finds out."""
         try:
-            surrogate = await tuner.create_surrogate(surrogate_name(study), study.spec, artifact_uri, threads)
-        except InvalidArgument as error:
-            surrogate = Surrogate(surrogate_name(study), SurrogateState.FAILED, error.message)
-        if await storage.run(partial(_store, study=study, surrogate=surrogate)):
-            bell.ring()
+            with contextlib.suppress(Unavailable):
+                await self._tuner.until_built(name)
+                self._bell.ring()
+        finally:
+            del self._watched[name]
 
 
 def least_threads(devices: Sequence[Device]) -> int:

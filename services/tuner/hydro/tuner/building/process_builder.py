@@ -7,7 +7,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -22,11 +22,20 @@ BUILD_COMMAND = (sys.executable, "-m", "hydro.tuner.build")
 LAST_LINES = 20
 """Lines of the child's output that a failure quotes."""
 
+SPARE_DELAY_SECONDS = 120.0
+"""So long after a build began the next child starts ahead of its request."""
+
 _LOOK_SECONDS = 0.1
 
 # The user's code runs in the child: it gets what Python, torch and storage need, and no setting of the service.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _ENVIRONMENT_PREFIXES = ("LC_", "XDG_", "CUDA_", "NVIDIA_", "TORCH", "HF_", "AWS_", "GOOGLE_")
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    process: asyncio.subprocess.Process
+    threads: int
 
 
 class ProcessBuilder:
@@ -44,22 +53,63 @@ class ProcessBuilder:
         self._command = command
         # Builds side by side would measure each other in their profiles.
         self._places = asyncio.Semaphore(concurrent_builds)
+        self._spare: _Child | None = None
+        self._next_spare: asyncio.Task[None] | None = None
+        self._spare_threads = build_threads(limits.threads, 0)
+
+    def keep_spare(self, after_seconds: float = 0.0) -> None:
+        """Starts a child that waits for the next request: importing torch takes seconds, and it has done that by then.
+
+        A build that takes it is followed by another one some time later: what was built is about to be trained, maybe
+        on this machine.
+        """
+        self._next_spare = asyncio.create_task(self._prepare_spare(after_seconds))
+
+    async def close(self) -> None:
+        """Ends the child that waits."""
+        if self._next_spare is not None:
+            self._next_spare.cancel()
+            await asyncio.wait([self._next_spare])
+        if self._spare is not None:
+            await _end(self._spare.process)
+            self._spare = None
 
     async def build(self, request: BuildRequest) -> BuildResult:
         """Builds one surrogate; waits for a place first."""
         request = request if self._limits.compiles else replace(request, max_steps=0)
         async with self._places:
-            return await self._build_in_child(request)
+            child = await self._child_for(request)
+            return await self._build_in_child(child.process, request)
 
-    async def _build_in_child(self, request: BuildRequest) -> BuildResult:
-        child = await asyncio.create_subprocess_exec(
+    async def _child_for(self, request: BuildRequest) -> _Child:
+        """The one that waits, if it is alive and has the threads that are wanted; else a new one."""
+        threads = self._spare_threads = build_threads(self._limits.threads, request.threads)
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return await self._start(threads)
+        self.keep_spare(SPARE_DELAY_SECONDS)
+        if spare.threads == threads and spare.process.returncode is None:
+            return spare
+        await _end(spare.process)
+        return await self._start(threads)
+
+    async def _prepare_spare(self, after_seconds: float) -> None:
+        await asyncio.sleep(after_seconds)
+        async with self._places:
+            self._spare = await self._start(self._spare_threads)
+
+    async def _start(self, threads: int) -> _Child:
+        process = await asyncio.create_subprocess_exec(
             *(*self._command, str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=child_environment(os.environ, build_threads(self._limits.threads, request.threads)),
+            env=child_environment(os.environ, threads),
             start_new_session=True,
         )
+        return _Child(process, threads)
+
+    async def _build_in_child(self, child: asyncio.subprocess.Process, request: BuildRequest) -> BuildResult:
         last_lines: deque[str] = deque(maxlen=LAST_LINES)
         _log.info("build started", entry_point=request.entry_point, width=request.width, process=child.pid)
         try:
