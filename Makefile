@@ -27,7 +27,7 @@ $(STAMP): constraints.txt development.txt $(addsuffix /pyproject.toml,$(DISTRIBU
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 	$(PIP) torch==2.13.0
-	$(PIP) -r development.txt $(addprefix -e ,$(DISTRIBUTIONS))
+	DS_BUILD_OPS=0 $(PIP) -r development.txt $(addprefix -e ,$(DISTRIBUTIONS))
 	touch $@
 
 .PHONY: demo

@@ -51,10 +51,12 @@ def bubble_share(stages: int, microbatches: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StageMemory:
-    """The run's own memory on the GPU, now and at most so far."""
+    """The run's own memory on the GPU, now and at most so far; and the GPU's, where the hook can see it."""
 
     reserved_bytes: int = 0
     peak_reserved_bytes: int = 0
+    total_bytes: int = 0
+    free_bytes: int = 0
 
     @property
     def growth_bytes(self) -> int:

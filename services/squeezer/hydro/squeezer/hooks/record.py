@@ -18,32 +18,44 @@ import torch.distributed
 from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
+from hydro.squeezer.hooks.events import Activity
+from hydro.squeezer.hooks.torch_pipelining import TorchPipelining
+from hydro.squeezer.pipeline import StageMemory
+
 _WIDTH: Final = 192
 _SAMPLES: Final = 64
 _WARM_UP: Final = 2
+_KEYS: Final = {Activity.FORWARD: "forward_seconds", Activity.BACKWARD: "backward_seconds"}
 
 
-class OperationTimer:
-    """Takes the times of a stage's operations, in place of the stage's own methods."""
+class ProcessorTimes:
+    """Takes the processor times of a stage's forwards and backwards: a `StageEvents`."""
 
-    def __init__(self, stage: Any) -> None:
-        self.seconds: dict[str, list[float]] = {"forward_seconds": [], "backward_seconds": []}
-        stage.forward_one_chunk = self._timed(stage.forward_one_chunk, "forward_seconds")
-        stage.backward_one_chunk = self._timed(stage.backward_one_chunk, "backward_seconds")
+    def __init__(self) -> None:
+        self.steps: list[dict[str, list[float]]] = []
+        self._began = 0.0
 
-    def take(self) -> dict[str, list[float]]:
-        """Gives the times since the last call."""
-        taken, self.seconds = self.seconds, {key: [] for key in self.seconds}
-        return taken
+    def step_begin(self, step: int) -> None:
+        """Begins a step."""
+        self.steps.append({key: [] for key in _KEYS.values()})
 
-    def _timed(self, operation: Callable[..., Any], key: str) -> Callable[..., Any]:
-        def run(*arguments: Any, **keywords: Any) -> Any:
-            start = time.process_time()
-            result = operation(*arguments, **keywords)
-            self.seconds[key].append(round(time.process_time() - start, 6))
-            return result
+    def step_end(self, step: int) -> None:
+        """Does nothing."""
 
-        return run
+    def begin(self, activity: Activity, schedule_index: int) -> None:
+        """Notes the time."""
+        self._began = time.process_time()
+
+    def end(self, activity: Activity, schedule_index: int) -> None:
+        """Keeps the time of an operation."""
+        if activity in _KEYS:
+            self.steps[-1][_KEYS[activity]].append(round(time.process_time() - self._began, 6))
+
+    def memory(self, measure: Callable[[], StageMemory]) -> None:
+        """Does nothing."""
+
+    def schedule_changed(self) -> None:
+        """Does nothing."""
 
 
 def record(microbatches: int, steps: int, layers: int) -> list[Any]:
@@ -53,16 +65,15 @@ def record(microbatches: int, steps: int, layers: int) -> list[Any]:
         *(nn.Sequential(nn.LayerNorm(_WIDTH), nn.Linear(_WIDTH, _WIDTH), nn.GELU()) for _ in range(layers))
     )
     stage = PipelineStage(model, rank, stages, torch.device("cpu"))
-    timer = OperationTimer(stage)
     schedule = Schedule1F1B(stage, microbatches, loss_fn=nn.MSELoss())
-    taken = []
+    times = ProcessorTimes()
+    TorchPipelining(schedule).shadow(times)
     for _ in range(_WARM_UP + steps):
         samples = torch.randn(microbatches * _SAMPLES, _WIDTH)
         inputs = (samples,) if rank == 0 else ()
         schedule.step(*inputs, target=torch.zeros_like(samples) if rank == stages - 1 else None)
-        taken.append(timer.take())
     gathered: list[Any] = [None] * stages
-    torch.distributed.all_gather_object(gathered, taken[_WARM_UP:])
+    torch.distributed.all_gather_object(gathered, times.steps[_WARM_UP:])
     return gathered
 
 

@@ -30,16 +30,19 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Final, Protocol, TextIO
 
 import torch
 
-from hydro.squeezer.hooks.events import SilentEvents, StageEvents
+from hydro.squeezer.hooks.events import Activity, StageEvents
 from hydro.squeezer.hooks.peers import DurationNs, Meeting, Peers
 from hydro.squeezer.hooks.recorded_schedule import RecordedSchedule
 from hydro.squeezer.hooks.stage_compute import StageCompute
+from hydro.squeezer.hooks.stage_hook import StageHook
 from hydro.squeezer.hooks.stage_reporter import StageDescription, StageReporter
 from hydro.squeezer.pipeline import Operation, OperationKind
+
+_ACTIVITIES: Final = {OperationKind.FORWARD: Activity.FORWARD, OperationKind.BACKWARD: Activity.BACKWARD}
 
 
 @dataclass(slots=True)
@@ -132,7 +135,7 @@ class Replay:
         peers = self._meet(step, record.begin_ns)
         for index, operation in enumerate(peers.order):
             self._wait(index, peers, operation, record)
-            self._compute.run(operation)
+            self._run(index, operation)
             peers.finished(operation, time.monotonic_ns())
             if index == 0:
                 self._sink.flush()
@@ -144,12 +147,18 @@ class Replay:
         self._events.step_end(step)
         return record
 
+    def _run(self, index: int, operation: Operation) -> None:
+        activity = _ACTIVITIES[operation.kind]
+        self._events.begin(activity, index)
+        self._compute.run(operation)
+        self._events.end(activity, index)
+
     def _wait(self, index: int, peers: Meeting, operation: Operation | None, record: ReplayedStep) -> None:
         begin_ns = time.monotonic_ns()
-        self._events.wait_begin(index)
+        self._events.begin(Activity.WAIT, index)
         peers.wait(operation)
         end_ns = time.monotonic_ns()
-        self._events.wait_end(index)
+        self._events.end(Activity.WAIT, index)
         record.bubbles.append((index, begin_ns, end_ns))
         record.bubble_seconds += (end_ns - begin_ns) / 1e9
 
@@ -190,7 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
         def meet(step: int, begin_ns: int) -> Peers:
             return Peers(options.stages, options.stage, options.microbatches, begin_ns, durations(step))
 
-        replay = Replay(meet, compute, reporter or SilentEvents(), StepLog(output, reporter))
+        hook = StageHook([reporter] if reporter is not None else [])
+        replay = Replay(meet, compute, hook, StepLog(output, reporter))
         steps = range(options.steps) if options.steps is not None else itertools.count()
         replay.run(steps, stopped.is_set)
     if reporter is not None:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import time
+from typing import Final
 
 from hydro.squeezer.events import EventKind, EventWriter
+from hydro.squeezer.hooks.events import BUBBLES, Activity, StageEventKind
+from hydro.squeezer.pipeline import StageMemory
+
+_OF_BUBBLES: Final = {StageEventKind.BEGIN: EventKind.WAIT_BEGIN, StageEventKind.END: EventKind.WAIT_END}
+_OF_STEPS: Final = {
+    StageEventKind.STEP_BEGIN: EventKind.STEP_BEGIN,
+    StageEventKind.STEP_END: EventKind.STEP_END,
+    StageEventKind.SCHEDULE_CHANGED: EventKind.SCHEDULE_CHANGED,
+}
 
 
 class RingEvents:
-    """Stamps each event and writes it; see `StageEvents` for the laws."""
+    """Writes what the squeezer needs, steps and bubbles: a `StageListener`."""
 
     def __init__(self, ring: EventWriter) -> None:
         self._ring = ring
-        self._step = 0
 
-    def step_begin(self, step: int) -> None:
-        """A step of the pipeline run begins."""
-        self._step = step
-        self._ring.write(EventKind.STEP_BEGIN, time.monotonic_ns(), step=step)
+    def take(
+        self, kind: StageEventKind, stamp_ns: int, activity: Activity | None, schedule_index: int, step: int
+    ) -> None:
+        """Writes an event of a step or a bubble; what the stage computes is none of the squeezer's business."""
+        if kind is StageEventKind.BEGIN or kind is StageEventKind.END:
+            if activity in BUBBLES:
+                self._ring.write(_OF_BUBBLES[kind], stamp_ns, schedule_index, step)
+        else:
+            self._ring.write(_OF_STEPS[kind], stamp_ns, step=step)
 
-    def step_end(self, step: int) -> None:
-        """The step has ended, optimizer included."""
-        self._ring.write(EventKind.STEP_END, time.monotonic_ns(), step=step)
-
-    def wait_begin(self, schedule_index: int) -> None:
-        """A bubble begins before the operation of this index."""
-        self._ring.write(EventKind.WAIT_BEGIN, time.monotonic_ns(), schedule_index, self._step)
-
-    def wait_end(self, schedule_index: int) -> None:
-        """The wait is over."""
-        self._ring.write(EventKind.WAIT_END, time.monotonic_ns(), schedule_index, self._step)
-
-    def schedule_changed(self) -> None:
-        """Another schedule, other microbatches or other shapes from now on."""
-        self._ring.write(EventKind.SCHEDULE_CHANGED, time.monotonic_ns())
+    def take_memory(self, memory: StageMemory) -> None:
+        """Does nothing: the ring has no memory in it."""

@@ -16,6 +16,7 @@ from hydro.kit.channel import open_sync_channel
 from hydro.kit.errors import HydroError
 from hydro.squeezer.events import EventWriter
 from hydro.squeezer.hooks.ring_events import RingEvents
+from hydro.squeezer.pipeline import StageMemory
 
 _log = structlog.get_logger()
 _BEAT_SECONDS: Final = 0.5
@@ -34,7 +35,7 @@ class StageDescription:
 
 
 class StageReporter(RingEvents):
-    """Events of one stage, for the squeezer at an address.
+    """Events of one stage, for the squeezer at an address: a `StageListener`.
 
     The run never waits for the squeezer: events go to a bounded ring, and a squeezer that is not there, dies or comes
     back is met by the thread alone, which registers the stage again each time.
@@ -53,9 +54,14 @@ class StageReporter(RingEvents):
         self._address = squeezer_address
         name = f"{description.pipeline_run}-{description.stage}.{secrets.token_hex(4)}.events"
         super().__init__(EventWriter.create(gate_directory / name))
+        self._memory = StageMemory()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._report, name="stage-reporter", daemon=True)
         self._thread.start()
+
+    def take_memory(self, memory: StageMemory) -> None:
+        """Keeps the memory for the next heartbeat."""
+        self._memory = memory
 
     @property
     def gates_opened(self) -> int:
@@ -99,6 +105,8 @@ class StageReporter(RingEvents):
                 microbatches=self._description.microbatches,
                 schedule=self._description.schedule,
                 event_page=self._ring.path.name,
+                reserved_bytes=self._memory.reserved_bytes,
+                peak_reserved_bytes=self._memory.peak_reserved_bytes,
                 cpu_cores=self._description.cpu_cores,
             )
             if self._closed.wait(_BEAT_SECONDS):
