@@ -2,6 +2,10 @@
 
 The digits are seen through fresh noise at every step, so that no run memorizes its thousand images: the loss stays that
 of a hard problem, and a relative regret means something.
+
+Under SGD readouts start at zero, at every width and in both arms, as TP-V recommends (appendix D.2): all gradients of
+other layers go through the readout, and how its drawn values compare with what it learns depends on the width. Under
+AdamW, which divides the gradients' size out, they are drawn as torch does.
 """
 
 from __future__ import annotations
@@ -91,7 +95,7 @@ class NoisyDigits(TrainingTask):
 
 
 class PerceptronDigits(NoisyDigits):
-    """Two hidden layers, He's initial values and a readout that starts at zero, as TP-V recommends."""
+    """Two hidden layers and He's initial values."""
 
     def model(self, hp: Hyperparameters) -> nn.Module:
         """64 inputs, two hidden layers of `width`."""
@@ -100,9 +104,7 @@ class PerceptronDigits(NoisyDigits):
         for layer in (first, second):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-        nn.init.zeros_(readout.weight)
-        nn.init.zeros_(readout.bias)
-        return nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), readout)
+        return from_zero(nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), readout), readout)
 
 
 class ConvolutionDigits(NoisyDigits):
@@ -112,7 +114,8 @@ class ConvolutionDigits(NoisyDigits):
 
     def model(self, hp: Hyperparameters) -> nn.Module:
         """`width` channels in the widest stage."""
-        return example("digits:Digits").model({"channels": hp["width"]})
+        model = example("digits:Digits").model({"channels": hp["width"]})
+        return from_zero(model, list(model.children())[-1])
 
 
 class TransformerDigits(NoisyDigits):
@@ -178,6 +181,13 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value)
         projected_NLD: Tensor = self.projection(mixed.transpose(1, 2).reshape(samples, length, width))
         return projected_NLD
+
+
+def from_zero(model: nn.Module, readout: nn.Module) -> nn.Module:
+    """The model, its readout's parameters set to zero."""
+    for parameter in readout.parameters():
+        nn.init.zeros_(parameter)
+    return model
 
 
 def _noisy(chosen: Tensor, noise: float, generator: torch.Generator) -> Batch:

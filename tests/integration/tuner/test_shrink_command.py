@@ -12,6 +12,8 @@ FACTORIES = """
 import torch
 from torch import nn
 
+from hydro.tuner.task import TrainingTask
+
 
 def perceptron():
     return nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
@@ -29,6 +31,24 @@ class TwoInputs(nn.Module):
 
     def forward(self, symbols, rows):
         return self.head(self.symbol(symbols).mean(1) + self.rows(rows))
+
+
+class Clipped(TrainingTask):
+    defaults = {"lr": 0.1}
+    gradient_clip_norm = 1.0
+
+    def model(self, hp):
+        return perceptron()
+
+    def train_batches(self, hp, seed, start_step):
+        while True:
+            yield torch.ones(4, 6)
+
+    def loss(self, model, batch, hp):
+        return model(batch).square().mean()
+
+    def optimizer(self, model, hp):
+        return torch.optim.SGD(model.parameters(), lr=hp["lr"])
 """
 
 
@@ -57,6 +77,22 @@ def test_a_function_of_the_width_gives_the_shapes(capsys):
 def test_several_inputs_of_several_types_are_taken(capsys):
     shrink("shrink_factories:TwoInputs", "1/4", ["4x16:int64", "4x6"])
     assert "input 4x16:int64, 4x6:float32" in capsys.readouterr().out
+
+
+def test_a_task_is_shrunk_as_in_a_study_with_its_own_optimizer(capsys):
+    shrink("shrink_factories:Clipped", "1/8")
+    printed = capsys.readouterr().out
+    assert "factors of SGD" in printed
+    assert re.search(r"4\.weight +3x64 +3x8 +multiplied readout ", printed)
+    shrink("shrink_factories:Clipped", "1/8", None, "AdamW")
+    assert "factors of AdamW" in capsys.readouterr().out
+
+
+def test_a_library_that_wants_another_torch_is_told_in_one_line(tmp_path):
+    (tmp_path / "other_torch.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")\n')
+    with pytest.raises(InvalidArgument, match="install the build of torchvision that goes with it") as told:
+        shrink("other_torch:model", "1/8")
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(

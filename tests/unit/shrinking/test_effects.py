@@ -55,6 +55,27 @@ def test_coupled_decay_is_found_at_values_that_only_together_have_it():
         require_rules(Task(), nn.Linear(3, 3), DEFAULTS, VALUES)
 
 
+class Picky(Task):
+    """Takes a decay only beside its default rate, and no other momentum."""
+
+    def optimizer(self, model, hp):
+        if (hp["wd"] and hp["lr"] != DEFAULTS["lr"]) or hp["b"] != DEFAULTS["b"]:
+            raise ValueError("these do not go together")
+        return super().optimizer(model, hp)
+
+
+def test_a_task_that_refuses_all_combinations_is_checked_at_each_value_alone():
+    with pytest.raises(CoupledWeightDecay):
+        require_rules(Picky(), nn.Linear(3, 3), DEFAULTS | {"kind": "adam"}, {"lr": (0.01, 0.3), "wd": (0.1, 0.2)})
+
+
+def test_a_hyperparameter_whose_values_are_all_refused_is_a_warning():
+    model = nn.Linear(3, 3)
+    assert require_rules(Task(), model, DEFAULTS, VALUES | {"wd": (0.0,)}) == ()
+    (warning,) = require_rules(Picky(), model, DEFAULTS, {"lr": (0.01, 0.3), "b": (0.5, 0.99)})
+    assert warning.startswith("b: the task's optimizer refuses each of the values that were tried, 0.5, 0.99")
+
+
 def test_an_optimizer_is_told_by_family_and_options():
     facts = optimizer_facts(torch.optim.NAdam([nn.Parameter(torch.ones(1))], decoupled_weight_decay=True))
     assert facts.family == "AdamW"

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydro.tuner.shrinking.dimensions import Dimensions
+from hydro.tuner.shrinking.given_sizes import fit_sizes
 from hydro.tuner.shrinking.sizes import WidthTooSmall, solve
 
 
@@ -34,6 +35,15 @@ def test_a_concatenation_is_as_large_as_its_parts_together():
     both = dimensions.total([left, right])
     sizes = solve(dimensions, {"left": (left,), "right": (right,), "next": (both,)}, 1 / 8)
     assert (sizes.of(left), sizes.of(right), sizes.of(both)) == (3, 4, 7)
+
+
+def test_a_concatenation_inside_a_head_keeps_its_size_where_the_number_of_heads_gives_the_shape():
+    dimensions = Dimensions()
+    heads, turned, plain = dimensions.new(16), dimensions.new(5), dimensions.new(3)
+    inside = dimensions.total([turned, plain])
+    for tensors in ({"heads": (heads,), "query": (heads + inside,)}, {"query": (heads + inside,)}):
+        sizes = fit_sizes(dimensions, tensors, {"heads": (8,), "query": (64,)})
+        assert [sizes.of(dim) for dim in (heads, turned, plain)] == [8, 5, 3]
 
 
 def test_ratios_are_the_true_ones_after_rounding():

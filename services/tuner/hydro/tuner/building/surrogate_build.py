@@ -122,16 +122,16 @@ def _shrink(
         if width == 1:
             _require_traceable(task, hyperparameters)
             return _Shrinking(width=1.0, report=("The target itself is tuned: nothing is shrunk.",))
-        require_rules(task, rehearsal.model, hyperparameters, request.values)
+        untried = require_rules(task, rehearsal.model, hyperparameters, request.values)
         shrunk = build_surrogate(task, hyperparameters, width, seed=0)
         verified = verify(task, hyperparameters, shrunk, request)
     except NotTraceable as error:
         warning = f"{error}; it runs unshrunk and unfused"
         return _Shrinking(width=1.0, warnings=(warning,), is_traceable=False)
     facts = optimizer_facts(rehearsal.optimizer)
-    report = ShrinkReport(shrunk.solution, type(rehearsal.optimizer), facts.options)
+    report = ShrinkReport(shrunk.solution, facts.type, facts.options)
     known = caveats(task, shrunk.parametrization, report.optimizer_type, facts.options, request.max_steps)
-    warnings = tuple(dict.fromkeys([*report.warnings, *verified.warnings, *known]))
+    warnings = tuple(dict.fromkeys([*report.warnings, *verified.warnings, *known, *untried]))
     texts = (str(report), *verified.report)
     return _Shrinking(width, shrunk, warnings, texts, verified, optimizer_family=facts.family)
 

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.tuner.task import TrainingTask
 
+_MISSING_OPERATOR = re.compile(r"operator (?P<library>\w+)::\w+ does not exist")
+"""What torch says of a library whose compiled operators were not loaded, since they want another torch."""
+
 _INPUT = re.compile(r"(?P<shape>\d+(x\d+)*)(:(?P<dtype>[a-z]+\d*))?(<(?P<below>\d+))?")
 
 
@@ -32,6 +35,8 @@ class ModelSource:
     """The inputs, as they were given or found."""
     at_width: Callable[[float], nn.Module] | None = None
     """Gives one at a width in (0, 1], where the factory is a function of the width."""
+    task: TrainingTask | None = None
+    """Whose model it is, where the name is that of a task."""
 
 
 def load_source(name: str, inputs: Sequence[str]) -> ModelSource:
@@ -103,6 +108,14 @@ def _import(name: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise _wrong("factory", f"{name!r}: {error}") from error
+    except RuntimeError as error:
+        if (missing := _MISSING_OPERATOR.search(str(error))) is None:
+            raise
+        description = (
+            f"{name!r}: {error}: the installed {missing['library']} was built for another torch than"
+            f" {torch.__version__}; install the build of {missing['library']} that goes with it, from where torch is"
+        )
+        raise _wrong("factory", description) from error
     if not callable(getattr(module, factory, None)):
         raise _wrong("factory", f"{name!r}: module {module_name} has no function or class {factory!r}")
     return getattr(module, factory)
@@ -131,7 +144,8 @@ def _of_task(task: TrainingTask) -> ModelSource:
     for count in range(len(inputs), 0, -1):
         if _accepts(model, inputs[:count]):
             taken = inputs[:count]
-            return ModelSource(lambda: task.model(hyperparameters), taken, ", ".join(_describe(each) for each in taken))
+            described = ", ".join(_describe(each) for each in taken)
+            return ModelSource(lambda: task.model(hyperparameters), taken, described, task=task)
     raise _wrong(
         "factory", f"the model of {type(task).__name__} takes no part of its batch: give a factory and --input"
     )

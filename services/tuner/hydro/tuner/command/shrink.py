@@ -9,9 +9,12 @@ import torch
 import typer
 
 from hydro.kit.errors import FieldViolation, InvalidArgument
-from hydro.tuner.command.model_source import load_source
+from hydro.tuner.command.model_source import ModelSource, load_source
+from hydro.tuner.shrinking.effects import OptimizerFacts, optimizer_facts
 from hydro.tuner.shrinking.report import ShrinkReport
+from hydro.tuner.shrinking.shrink import ShrunkModel
 from hydro.tuner.shrinking.shrink import shrink as shrink_model
+from hydro.tuner.shrinking.surrogate import build_surrogate
 
 
 def shrink(
@@ -23,14 +26,34 @@ def shrink(
     input: Annotated[
         list[str] | None, typer.Option(help='Shape of each input: "1x3x224x224", "4x16:int64<50257" for integers.')
     ] = None,
-    optimizer: Annotated[str, typer.Option(help="Whose factors the table shows: a class of torch.optim.")] = "AdamW",
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose factors the table shows: a class of torch.optim. By default a task's own, else AdamW."
+        ),
+    ] = None,
 ) -> None:
     """Shrink a model: print every tensor's shapes, class and factors, and what keeps its size and why."""
-    ratio, optimizer_type = _ratio(width), _optimizer(optimizer)
+    ratio, given = _ratio(width), _optimizer(optimizer) if optimizer else None
     source = load_source(factory, input or [])
-    shrunk = shrink_model(source.at_width or source.make(), source.inputs, ratio)
+    own = _facts(source, given)
+    shrunk = _shrunk(source, ratio)
     typer.echo(f"{factory} at width {width}, input {source.description}\n")
-    typer.echo(str(ShrinkReport(shrunk.solution, optimizer_type)))
+    typer.echo(str(ShrinkReport(shrunk.solution, own.type, own.options)))
+
+
+def _facts(source: ModelSource, given: type[torch.optim.Optimizer] | None) -> OptimizerFacts:
+    """Of the optimizer that was asked for, or of the task's own."""
+    if source.task is None or given is not None:
+        return OptimizerFacts(given or torch.optim.AdamW)
+    return optimizer_facts(source.task.optimizer(source.make(), source.task.defaults))
+
+
+def _shrunk(source: ModelSource, width: float) -> ShrunkModel:
+    """As a study would have it, where there is a task: with its own inputs, clipping and narrow models."""
+    if source.task is not None:
+        return build_surrogate(source.task, source.task.defaults, width)
+    return shrink_model(source.at_width or source.make(), source.inputs, width)
 
 
 def _ratio(text: str) -> float:

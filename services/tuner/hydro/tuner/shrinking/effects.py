@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Any
 
@@ -51,33 +51,48 @@ def find_effects(
 
 def require_rules(
     task: TrainingTask, model: nn.Module, hyperparameters: Hyperparameters, values: Mapping[str, Sequence[Value]]
-) -> None:
+) -> tuple[str, ...]:
     """Refuses a task whose optimizer has no rule, or a weight decay without one, at any values of the search space.
+
+    Gives warnings: the hyperparameters of which no value could be tried, since the task's optimizer refuses each.
 
     Raises:
         UnknownOptimizer: the table has no row for it.
         CoupledWeightDecay: weight decay inside a gradient whose scale is then normalized away.
     """
     read = _reads(hyperparameters, lambda watched: task.optimizer(model, watched))
-    for optimizer in _optimizers(task, model, hyperparameters, {name: values[name] for name in values if name in read}):
-        for group in optimizer.param_groups:
-            row = table()[TRAINED[0], family_of(type(optimizer), group)]
-            decay = float(group.get("weight_decay", 0.0))
-            if row.weight_decay is None and decay != 0:
-                raise coupled_weight_decay(type(optimizer), decay)
-
-
-def _optimizers(
-    task: TrainingTask, model: nn.Module, hyperparameters: Hyperparameters, values: Mapping[str, Sequence[Value]]
-) -> Iterator[Optimizer]:
-    """The task's own, then one for each combination of values that the task accepts."""
-    yield task.optimizer(model, hyperparameters)
-    for combination in islice(product(*values.values()), _COMBINATIONS):
+    tried = {name: values[name] for name in values if name in read}
+    accepted: set[str] = set()
+    _require_rule(task.optimizer(model, hyperparameters))
+    for changed in _changes(tried):
         try:
-            optimizer = task.optimizer(model, {**hyperparameters, **dict(zip(values, combination, strict=True))})
+            optimizer = task.optimizer(model, {**hyperparameters, **changed})
         except Exception:  # noqa: BLE001, S112 - ends of ranges that conditions keep apart may not go together
             continue
-        yield optimizer
+        accepted |= changed.keys()
+        _require_rule(optimizer)
+    return tuple(
+        f"{name}: the task's optimizer refuses each of the values that were tried, {', '.join(map(str, values[name]))}:"
+        " whether its rules hold is known for the task's defaults alone"
+        for name in tried
+        if name not in accepted
+    )
+
+
+def _changes(values: Mapping[str, Sequence[Value]]) -> Iterator[dict[str, Value]]:
+    """Each value beside the defaults of the others, then combinations: either may be refused where the other is not."""
+    for name, alone in values.items():
+        yield from ({name: value} for value in alone)
+    for combination in islice(product(*values.values()), _COMBINATIONS):
+        yield dict(zip(values, combination, strict=True))
+
+
+def _require_rule(optimizer: Optimizer) -> None:
+    for group in optimizer.param_groups:
+        row = table()[TRAINED[0], family_of(type(optimizer), group)]
+        decay = float(group.get("weight_decay", 0.0))
+        if row.weight_decay is None and decay != 0:
+            raise coupled_weight_decay(type(optimizer), decay)
 
 
 def _reads(hyperparameters: Hyperparameters, run: Any) -> set[str]:
@@ -127,14 +142,19 @@ def _is_same(one: Any, value: Value) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OptimizerFacts:
-    """The task's optimizer, as far as transfer asks."""
+    """An optimizer, as far as transfer asks."""
 
-    family: str
-    options: Mapping[str, Any]
+    type: type[Optimizer]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the first parameter group."""
+
+    @property
+    def family(self) -> str:
+        """Its name in the table."""
+        return family_of(self.type, self.options).value
 
 
 def optimizer_facts(optimizer: Optimizer) -> OptimizerFacts:
-    """The family's name, and the options of the first parameter group."""
+    """Its type, and the options of the first parameter group."""
     group = optimizer.param_groups[0]
-    options = {name: value for name, value in group.items() if name != "params"}
-    return OptimizerFacts(family_of(type(optimizer), group).value, options)
+    return OptimizerFacts(type(optimizer), {name: value for name, value in group.items() if name != "params"})

@@ -48,11 +48,16 @@ def fit_sizes(dimensions: Dimensions, tensors: Mapping[str, Dims], shapes: Shape
 
 
 def _learn(dimensions: Dimensions, name: str, axis: int, dim: Dim, size: int, known: dict[int, int]) -> None:
-    _learn_parts(dimensions, dim, size, known)
-    _learn_factors(dimensions, dim, size, known)
-    if Sizes(dimensions, known).of(dim) != size:
-        reason = "; ".join(dimensions.pins(dim)) or "it is bound to others that change otherwise"
-        raise SizesDisagree(name, axis, dimensions.size(dim), size, reason)
+    """Factors before the sums beside them, as heads shrink before what is inside; or else the other way round."""
+    for steps in ((_learn_factors, _learn_parts), (_learn_parts, _learn_factors)):
+        tried = dict(known)
+        for step in steps:
+            step(dimensions, dim, size, tried)
+        if Sizes(dimensions, tried).of(dim) == size:
+            known.update(tried)
+            return
+    reason = "; ".join(dimensions.pins(dim)) or "it is bound to others that change otherwise"
+    raise SizesDisagree(name, axis, dimensions.size(dim), size, reason)
 
 
 def _difficulty(dimensions: Dimensions, dim: Dim, known: Mapping[int, int]) -> tuple[int, int]:
@@ -81,11 +86,11 @@ def _unknown_parts(dimensions: Dimensions, dim: Dim, known: Mapping[int, int]) -
 
 
 def _learn_parts(dimensions: Dimensions, dim: Dim, size: int, known: dict[int, int]) -> None:
-    """All but the last part go with the whole; the last is what makes the sum right."""
+    """All but the last part shrink by what the known factors beside the sum leave; the last makes the sum right."""
     unknown = _unknown_parts(dimensions, dim, known)
+    ratio = size / Sizes(dimensions, known).of(dim)
     for atom in unknown:
-        before = dimensions.size((atom,))
-        known[atom] = max(1, round(before * size / dimensions.size(dim)))
+        known[atom] = max(1, round(dimensions.size((atom,)) * ratio))
     if unknown:
         candidates = range(1, dimensions.size((unknown[-1],)) + 1)
         right = (each for each in candidates if Sizes(dimensions, {**known, unknown[-1]: each}).of(dim) == size)
