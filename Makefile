@@ -9,7 +9,7 @@ STAMP := $(VENV)/setup.stamp
 SOURCES := kit/hydro services/*/hydro clients/*/hydro benchmarks
 # Tests of computations run in so many processes; those that start services, pin cores or fill the machine run alone.
 TEST_PROCESSES ?= 2
-ALONE := tests/integration/squeezer tests/end_to_end tests/containers
+ALONE := tests/integration/squeezer $(filter-out tests/end_to_end/driven tests/end_to_end/tasks tests/end_to_end/__pycache__,$(wildcard tests/end_to_end/*)) tests/containers
 TOGETHER := -n $(TEST_PROCESSES) --dist loadfile
 COMPOSE := docker compose -f deploy/compose.yaml
 

@@ -1,7 +1,8 @@
 """What the benchmarks share: turns, medians and intervals."""
 
+from benchmarks.fusion.cells import is_settled
 from benchmarks.fusion.summary import empty_summary, summarize
-from benchmarks.rounds import interleave, interval, ratio
+from benchmarks.rounds import Interval, interleave, interval, ratio
 
 
 def test_variants_take_turns_and_every_other_round_goes_backwards():
@@ -36,3 +37,8 @@ def test_a_slow_round_cancels_from_the_ratio():
 def test_the_summary_takes_the_worst_row_and_leaves_null_what_no_row_tells():
     rows = [{"what": "optimizer", "fused_over_separate": {"median": value}} for value in (0.5, 0.9, 0.7)]
     assert summarize(rows) == {**empty_summary(), "optimizer_step_vs_separate": 0.9}
+
+
+def test_a_cell_is_timed_until_its_interval_lies_on_one_side_of_nearly_best():
+    assert is_settled(Interval(1.0, 0.96, 1.2)) and is_settled(Interval(0.9, 0.8, 0.94))
+    assert not is_settled(Interval(0.93, 0.8, 1.1)) and not is_settled(Interval(0.97, 0.94, 1.0))
