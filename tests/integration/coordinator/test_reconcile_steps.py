@@ -23,6 +23,7 @@ from hydro.coordinator.reconcile.expire import dissolve, expire
 from hydro.coordinator.reconcile.finish import finish
 from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.reconcile.plan import plan, plannable
+from hydro.coordinator.reconcile.reclaim import IDLE_SECONDS, Reclaiming
 from hydro.coordinator.reconcile.slots import follow_slots
 from hydro.coordinator.reconcile.warm import WARM_WORKERS, Warming
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
@@ -300,6 +301,26 @@ async def test_exclusive_devices_are_filled_before_slots(storage, clock):
     for device in (SLOT, CPU):
         await storage.run(partial(put, device=device))
     await plan(storage, OneBundlePerTrial(), Bell(), Patience(clock, 1.0), lambda device: True)
+    (bundle,) = await storage.run(lambda tx: tx.bundles.live())
+    assert bundle.device == CPU.name
+
+
+async def test_a_bundle_leaves_its_slot_when_an_exclusive_device_stays_idle(storage, leasing, clock):
+    await storage.run(partial(add_study, trials=1))
+    await storage.run(lambda tx: allocate(tx, SLOT, 0))
+    grant = await leasing.acquire(SLOT.name, "worker", "request", 0.0)
+    await storage.run(partial(put, device=CPU))
+    reclaiming = Reclaiming(storage, leasing, clock, lambda device: True)
+    await reclaiming.step()
+    clock.advance(IDLE_SECONDS - 1)
+    await reclaiming.step()
+    assert not (await leasing.renew(grant.lease.name, grant.lease.fencing_token)).release_requested
+    clock.advance(1.0)
+    await reclaiming.step()
+    assert (await leasing.renew(grant.lease.name, grant.lease.fencing_token)).release_requested
+    await leasing.release(grant.lease.name, grant.lease.fencing_token)
+    assert await states(storage) == [TrialState.PENDING]
+    await plan(storage, OneBundlePerTrial(), Bell(), Patience(clock, 0.0), lambda device: True)
     (bundle,) = await storage.run(lambda tx: tx.bundles.live())
     assert bundle.device == CPU.name
 

@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from hydro.squeezer.gate import GateLost, WorkerGate
+from hydro.squeezer.gate import GateLost
+from hydro.squeezer.worker_gate import WorkerGate
 
 SEGMENT_NS = 500_000
 LOST = 3

@@ -245,6 +245,33 @@ def test_on_a_slot_only_the_time_inside_segments_counts(fake: Any, run_worker: A
     assert gate.segments >= 8 * 4
 
 
+def test_a_worker_that_waits_at_a_closed_gate_stops_when_it_is_told(
+    fake: Any, run_worker: Any, lane: Any, tmp_path: Path, stopping: threading.Event
+) -> None:
+    gate = _open_gate(tmp_path)
+    done = threading.Event()
+
+    def close_in_the_middle_of_a_step() -> None:
+        while not done.wait(0.001):
+            gate.beat()
+            if gate.segments >= 9:
+                gate.close()
+            if not gate.is_open and gate.acknowledged % 2 == 0 and gate.acknowledged:
+                stopping.set()
+
+    heart = threading.Thread(target=close_in_the_middle_of_a_step)
+    heart.start()
+    fake.offer(lane(0), gate="claim.gate", measured_steps=[100_000, 200_000])
+    run_worker()
+    done.set()
+    heart.join()
+    (kept,) = [report for each in fake.rounds for report in each.reports]
+    assert _state(kept.checkpoint, kept.steps).step == kept.steps > 0
+    assert not kept.HasField("measurement")
+    (released,) = fake.released
+    assert released.failure == ""
+
+
 def test_a_slot_that_goes_ends_the_lease_without_blame(fake: Any, run_worker: Any, lane: Any, tmp_path: Path) -> None:
     gate = _open_gate(tmp_path)
     fake.on_round = gate.revoke

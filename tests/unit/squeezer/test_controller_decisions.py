@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hydro.squeezer.controller import Controller, ControllerSettings, Grant, WorkerProgress
 
 BUBBLE_NS = 20_000_000
@@ -100,3 +102,23 @@ def test_totals_tell_bubble_open_and_step_time() -> None:
     assert totals.bubble_ns == 6 * BUBBLE_NS
     assert totals.open_ns == BUBBLE_NS - guard_ns
     assert run.controller.duty_cycle == BUBBLE_NS / (BUBBLE_NS + COMPUTE_NS)
+
+
+def test_clock_that_goes_backwards_leaves_no_trace() -> None:
+    run = observed()
+    totals, forecast_ns = replace(run.controller.totals), run.controller.forecast.forecast_ns(0)
+    for _ in range(10):
+        run.controller.step_begin(run.now_ns)
+        run.controller.bubble_begin(0, run.now_ns, claimed=False)
+        run.controller.bubble_end(0, run.now_ns - 3_600_000_000_000)
+        run.controller.step_end(run.now_ns - 3_600_000_000_000, run.progress)
+    assert run.controller.totals == totals
+    assert run.controller.forecast.forecast_ns(0) == forecast_ns
+
+
+def test_clock_that_jumps_ahead_does_not_lengthen_the_forecast() -> None:
+    run = observed()
+    forecast_ns = run.controller.forecast.forecast_ns(0)
+    run.controller.bubble_begin(0, run.now_ns, claimed=False)
+    run.controller.bubble_end(0, run.now_ns + 3_600_000_000_000)
+    assert run.controller.forecast.forecast_ns(0) == forecast_ns

@@ -9,8 +9,9 @@ import pytest
 
 from hydro.squeezer.device_lock import revoke_leftover_gates
 from hydro.squeezer.events import EventKind, EventWriter, StageWait
-from hydro.squeezer.gate import ControllerGate, GateLost, SegmentDoesNotFit, WorkerGate
+from hydro.squeezer.gate import ControllerGate, GateLost, Interrupted, SegmentDoesNotFit
 from hydro.squeezer.shared_page import HEADER_WORDS, SharedPage, boot_number
+from hydro.squeezer.worker_gate import WorkerGate
 
 SECOND_NS = 1_000_000_000
 MAGIC, VERSION, BOOT = range(3)
@@ -245,6 +246,86 @@ def test_segment_that_finds_no_bubble_for_too_long_is_told(controller: Controlle
     with pytest.raises(SegmentDoesNotFit, match="no bubble"), worker.segment("forward"):
         pytest.fail("the block must not run")
     worker.detach()
+
+
+def test_worker_that_waits_at_a_closed_gate_can_be_interrupted(controller: ControllerGate) -> None:
+    interrupted = threading.Event()
+    worker = WorkerGate.attach(controller.path, is_interrupted=interrupted.is_set)
+    outcome: list[str] = []
+
+    def work() -> None:
+        try:
+            with worker.segment("forward"):
+                outcome.append("ran")
+        except Interrupted:
+            outcome.append("interrupted")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    interrupted.set()
+    thread.join()
+    worker.detach()
+    assert outcome == ["interrupted"]
+    assert controller.is_quiet
+
+
+def test_segment_that_pauses_runs_on_in_the_next_bubble(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
+    passed: list[str] = []
+
+    def work() -> None:
+        with worker.segment("forward"):
+            time.sleep(0.001)
+            passed.append("first part")
+            stage.write(EventKind.WAIT_END, time.monotonic_ns())
+            worker.pause()
+            passed.append("second part")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(timeout=0.05)
+    assert passed == ["first part"]
+    assert controller.is_quiet
+    open_for(controller, stage, 60)
+    thread.join()
+    assert passed == ["first part", "second part"]
+    assert controller.segments == 2
+
+
+def test_pause_right_after_a_part_began_is_not_taken(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hydro.squeezer.worker_gate._SHORTEST_PART_NS", SECOND_NS)
+    open_for(controller, stage, 60)
+    with worker.segment("forward"):
+        worker.pause()
+    worker.pause()
+    assert controller.segments == 1
+
+
+def test_slot_that_goes_at_a_pause_leaves_the_gate_quiet(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
+    with pytest.raises(GateLost), worker.segment("backward"):
+        time.sleep(0.001)
+        controller.revoke()
+        worker.pause()
+    assert controller.is_quiet
+
+
+@pytest.mark.parametrize("garbage", [0xFFFF_FFFF_FFFF_FFFF, 0xDEAD_BEEF])
+def test_page_that_is_overwritten_in_use_lets_nothing_run(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate, garbage: int
+) -> None:
+    open_for(controller, stage, 60)
+    page = words_of(controller)
+    for word in range(HEADER_WORDS, len(page.words)):
+        page.words[word] = garbage
+    with pytest.raises(GateLost), worker.segment("forward"):
+        pytest.fail("the block must not run")
 
 
 def test_controller_sees_who_has_the_page(controller: ControllerGate) -> None:

@@ -9,11 +9,13 @@ import pytest
 from hydro.kit.clock import ManualClock
 from hydro.kit.errors import Aborted, FailedPrecondition, NotFound
 from hydro.squeezer.events import EventKind, EventWriter
+from hydro.squeezer.gate import STATUS, GateLost, PageStatus
 from hydro.squeezer.gpu.simulated_gpu import SimulatedGpu
 from hydro.squeezer.pipeline import Stage, StageMemory
 from hydro.squeezer.slot import Claim, SlotName
 from hydro.squeezer.squeezer import Squeezer, SqueezerSettings
 from hydro.squeezer.statistics import summarize
+from hydro.squeezer.worker_gate import WorkerGate
 
 GIB = 1 << 30
 BUBBLE_NS, STEP_NS = 20_000_000, 50_000_000
@@ -157,3 +159,73 @@ async def test_statistics_add_up(suite: Suite) -> None:
     assert statistics.blank_step_seconds == pytest.approx(STEP_NS / 1e9)
     assert statistics.bubble_seconds == pytest.approx(6 * BUBBLE_NS / 1e9)
     assert statistics.slowdown == 0.0
+
+
+async def test_memory_that_falls_under_the_headroom_in_mid_bubble_evicts_the_worker(suite: Suite) -> None:
+    suite.squeezer.attach(suite.stage)
+    await suite.make_steps(5)
+    suite.squeezer.look()
+    worker = WorkerGate.attach(suite.ring.path.with_name(suite.squeezer.claim(NAME, Claim("leases/a", 1))))
+    suite.gpu.hold(1, 15 * GIB)
+    suite.squeezer.look()
+    assert worker._words[STATUS] == PageStatus.LIVE
+    suite.gpu.hold(1, 15 * GIB + 600 * 2**20)
+    suite.squeezer.look()
+    with pytest.raises(GateLost), worker.segment("forward"):
+        pytest.fail("the block must not run")
+    worker.detach()
+    assert suite.squeezer.offers() == ()
+    with pytest.raises(NotFound, match="memory"):
+        suite.squeezer.claim(NAME, Claim("leases/b", 2))
+    suite.gpu.hold(1, 4 * GIB)
+    suite.squeezer.look()
+    assert [offer.memory_bytes for offer in suite.squeezer.offers()] == [11 * GIB]
+    suite.squeezer.claim(NAME, Claim("leases/b", 2))
+
+
+async def test_evicted_worker_that_keeps_its_memory_is_killed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[str] = []
+    monkeypatch.setattr("hydro.squeezer.squeezer.kill_worker", lambda gate: killed.append(gate.path.name))
+    suite.squeezer.attach(suite.stage)
+    await suite.make_steps(5)
+    suite.squeezer.look()
+    gate = suite.squeezer.claim(NAME, Claim("leases/a", 1))
+    suite.gpu.hold(1, 16 * GIB)
+    suite.squeezer.look()
+    suite.clock.advance(1.0)
+    suite.squeezer.look()
+    assert killed == []
+    suite.clock.advance(2.0)
+    suite.squeezer.look()
+    suite.squeezer.look()
+    assert killed == [gate]
+
+
+async def test_run_that_comes_back_with_other_stages_is_observed_anew(suite: Suite) -> None:
+    suite.squeezer.attach(suite.stage)
+    await suite.make_steps(5)
+    suite.squeezer.look()
+    gate = suite.squeezer.claim(NAME, Claim("leases/a", 1))
+    resharded = EventWriter.create(suite.ring.path.with_name("resharded.events"))
+    suite.squeezer.attach(Stage("run", 1, 8, 16, "1F1B", resharded.path.name))
+    assert not suite.ring.path.with_name(gate).exists()
+    suite.squeezer.look()
+    assert suite.squeezer.offers() == ()
+    suite.ring = resharded
+    await suite.make_steps(5)
+    suite.squeezer.look()
+    assert [offer.name for offer in suite.squeezer.offers()] == [NAME]
+    suite.squeezer.claim(NAME, Claim("leases/b", 1))
+
+
+async def test_slight_change_of_memory_is_no_news(suite: Suite) -> None:
+    suite.squeezer.attach(suite.stage)
+    await suite.make_steps(5)
+    suite.squeezer.look()
+    first = suite.squeezer.offers()
+    suite.gpu.hold(1, GIB)
+    suite.squeezer.look()
+    assert suite.squeezer.offers() is first
+    suite.gpu.hold(1, 8 * GIB)
+    suite.squeezer.look()
+    assert suite.squeezer.offers()[0].memory_bytes == 7 * GIB

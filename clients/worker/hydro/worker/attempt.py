@@ -12,6 +12,7 @@ import structlog
 
 from hydro.kit.artifacts import ArtifactStore, StoredArtifact
 from hydro.kit.errors import HydroError
+from hydro.squeezer.gate import Interrupted
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.execution import Execution
@@ -79,11 +80,19 @@ class Attempt:
         """
         with redirect_stdout(self._logs):
             self._begin()
-            while self._has_lanes():
-                if self._keeper.release_requested or self._is_stopping():
+            try:
+                self._train()
+            except Interrupted:
+                # In the middle of a step; lanes that are not whole go on from their last checkpoints.
+                if self._running.undoes_steps:
                     self._save_all()
-                    return
-                self._advance_within_memory()
+
+    def _train(self) -> None:
+        while self._has_lanes():
+            if self._keeper.release_requested or self._is_stopping():
+                self._save_all()
+                return
+            self._advance_within_memory()
 
     @property
     def _running(self) -> BundleTrainer:
@@ -276,7 +285,10 @@ class Attempt:
         return stored
 
     def _save_all(self) -> None:
-        """Stores and reports every lane as it is."""
+        """Stores and reports every lane as it is, but those that are due to be measured.
+
+        A lane that begins at a measured step counts as measured there; these go on from their checkpoint before it.
+        """
         news = [
             LaneNews(
                 status.trial,
@@ -285,6 +297,7 @@ class Attempt:
                 log=self._logs.take(status.trial),
             )
             for status in self._running.lanes
+            if self._steps_left(status.trial, status.step)
         ]
         self._watch_memory()
         self._tell(news)

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import structlog
 import torch
 
-from hydro.squeezer.gate import WorkerGate
+from hydro.squeezer.worker_gate import WorkerGate
 from hydro.tuner.training.gate import Gate, OpenGate
 from hydro.worker.priority import idle_priority
 from hydro.worker.settings import WorkerSettings
@@ -82,17 +82,25 @@ class ExclusiveDevice:
 
 
 class Slot:
-    """Ours in bubbles alone.
+    """Ours in bubbles alone. `is_interrupted` says whether to stop waiting for one.
 
     Raises:
         GateLost: The gate's page is gone, or its controller is.
     """
 
-    def __init__(self, settings: WorkerSettings, gate: str, device: torch.device) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        gate: str,
+        device: torch.device,
+        is_interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
         if settings.gate_directory is None:
             raise ValueError("HYDRO_GATE_DIRECTORY is not set: a worker on a slot needs the folder of its gate page")
         synchronize = torch.cuda.synchronize if device.type == "cuda" else None
-        self._gate = WorkerGate.attach(settings.gate_directory / gate, synchronize=synchronize)
+        self._gate = WorkerGate.attach(
+            settings.gate_directory / gate, synchronize=synchronize, is_interrupted=is_interrupted
+        )
         self.gate: Gate = self._gate
         self._counted = self._gate.used_seconds
 

@@ -14,6 +14,7 @@ import torch
 
 from hydro.kit.errors import DeadlineExceeded, HydroError, NotFound, Unavailable
 from hydro.squeezer.gate import GateLost
+from hydro.tuner.training.out_of_memory import free_unused
 from hydro.worker.attempt import Attempt
 from hydro.worker.bundle import BundleBuilder, MemoryLessons
 from hydro.worker.coordinator import Coordinator
@@ -106,10 +107,12 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - the task's code may raise anything
                 failure = f"{type(error).__name__}: {error}\n{traceback.format_exc()[-_FAILURE_CHARACTERS:]}"
             log.info("bundle ends", failure=failure or None)
+            # This process may live on for long: what it does not use is the device's again.
+            free_unused(self._device)
             self._release(grant, keeper, failure, failure_reason)
 
     def _train(self, grant: Grant, keeper: LeaseKeeper) -> None:
-        workplace: Workplace = Slot(self._settings, grant.gate, self._device) if grant.gate else ExclusiveDevice()
+        workplace = self._workplace(grant, keeper)
         reporter = Reporter(self._coordinator.reports(grant), keeper, workplace.worked_seconds)
         if self._device.type == "cpu":
             use_threads(grant.recipe.threads, self._threads)
@@ -119,6 +122,13 @@ class Worker:
         finally:
             reporter.close()
             workplace.leave()
+
+    def _workplace(self, grant: Grant, keeper: LeaseKeeper) -> Workplace:
+        if not grant.gate:
+            return ExclusiveDevice()
+        return Slot(
+            self._settings, grant.gate, self._device, lambda: self._stopping.is_set() or keeper.release_requested
+        )
 
     def _release(self, grant: Grant, keeper: LeaseKeeper, failure: str, failure_reason: str) -> None:
         try:

@@ -32,6 +32,7 @@ from hydro.coordinator.reconcile.loop import Step, reconcile
 from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.reconcile.plan import plan
 from hydro.coordinator.reconcile.prepare import Preparation
+from hydro.coordinator.reconcile.reclaim import Reclaiming
 from hydro.coordinator.reconcile.slots import follow_slots
 from hydro.coordinator.reconcile.warm import Warming
 from hydro.coordinator.reporting import Reporting
@@ -156,6 +157,7 @@ class Coordinator:
             "warm": Warming(storage, self.executor, backoff).warm,
             "ask": partial(ask, storage, self.asking),
             "plan": partial(plan, storage, self.tuner, bell, patience, has_worker),
+            "reclaim": Reclaiming(storage, self.leasing, clock, has_worker).step,
             "execute": partial(execute, storage, self.executor, self.leasing, backoff),
             "finish": partial(finish, storage, self.pruners, bell),
         }

@@ -56,6 +56,7 @@ class Leasing:
         self._squeezers = {squeezer.source: squeezer for squeezer in squeezers}
         self.lease_seconds = lease_seconds
         self._waiting: Counter[DeviceName] = Counter()
+        self._reclaimed: set[LeaseName] = set()
 
     async def acquire(self, device: DeviceName, worker: str, request_id: str, wait_seconds: float) -> Grant | None:
         """Gives the bundle that is allocated to the device; waits for one. None: none came.
@@ -88,6 +89,12 @@ class Leasing:
             # Looks again from time to time: another process may have allocated.
             await self._bell.wait(ticket, min(left, 1.0))
 
+    def reclaim(self, name: LeaseName) -> bool:
+        """Has the worker asked, when it renews the lease, to checkpoint its lanes and release; False: it was before."""
+        is_new = name not in self._reclaimed
+        self._reclaimed.add(name)
+        return is_new
+
     async def renew(self, name: LeaseName, fencing_token: int) -> Renewal:
         """Puts off the expiry. Raises FailedPrecondition (LEASE_LOST)."""
         return await self._storage.run(lambda tx: self._renew(tx, name, fencing_token))
@@ -99,6 +106,7 @@ class Leasing:
             FailedPrecondition: LEASE_LOST, when it has expired.
         """
         lease = await self._storage.run(lambda tx: self._release(tx, name, fencing_token, failure, failure_reason))
+        self._reclaimed.discard(name)
         if lease is not None:
             await self._release_slot(lease)
         self._bell.ring()
@@ -107,6 +115,7 @@ class Leasing:
         """Ends leases whose time is over, or whose worker is dead."""
         for lease in leases:
             if await self._storage.run(partial(_expire, lease=lease)):
+                self._reclaimed.discard(lease.name)
                 _log.warning("lease expired", lease=str(lease.name), device=str(lease.device), worker=lease.worker)
                 await self._release_slot(lease)
                 self._bell.ring()
@@ -160,7 +169,7 @@ class Leasing:
         bundle = await tx.bundles.get(lease.bundle)
         study = await tx.studies.get(bundle.plan.study)
         device = await tx.devices.get(lease.device)
-        return Renewal(lease, release_requested(study, bundle, device))
+        return Renewal(lease, name in self._reclaimed or release_requested(study, bundle, device))
 
     async def _release(
         self, tx: Transaction, name: LeaseName, fencing_token: int, failure: str, failure_reason: str

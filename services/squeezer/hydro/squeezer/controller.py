@@ -104,6 +104,10 @@ class Controller:
             return
         step_ns = now_ns - self._step_begin_ns
         self._step_begin_ns = None
+        if step_ns <= 0:
+            # A clock that goes backwards says nothing.
+            self._progress = progress
+            return
         self.totals.steps += 1
         if progress == self._progress:
             self._count_blank(step_ns)
@@ -125,8 +129,8 @@ class Controller:
         """The bubble has ended."""
         begun, self._bubble = self._bubble, None
         granted, self._granted = self._granted, None
-        if begun is None or begun[0] != schedule_index:
-            # Its beginning was dropped: there is no duration.
+        if begun is None or begun[0] != schedule_index or now_ns < begun[1]:
+            # Its beginning was dropped, or the clock went backwards: there is no duration.
             return
         began_ns = begun[1]
         self.forecast.observe(schedule_index, now_ns - began_ns)

@@ -116,6 +116,8 @@ class Gatekeeper(threading.Thread):
                 self._look_after_worker()
 
     def _take(self, event: Event) -> None:
+        # A stamp from the future would open the gate for as long.
+        event = replace(event, stamp_ns=min(event.stamp_ns, time.monotonic_ns()))
         match event.kind:
             case EventKind.WAIT_BEGIN:
                 self._bubble_begins(event)
@@ -191,8 +193,7 @@ class Gatekeeper(threading.Thread):
         if gate.is_quiet or not gate.worker_has_page():
             return True
         if time.monotonic_ns() - retired.since_ns > self._watchdog.kill_seconds * 1e9:
-            _log.warning("worker killed", gate=gate.path.name, pid=gate.worker_pid)
-            _kill(gate.worker_pid)
+            kill_worker(gate)
             return True
         return False
 
@@ -220,8 +221,12 @@ class _RetiredGate:
     since_ns: int
 
 
-def _kill(pid: int) -> None:
+def kill_worker(gate: ControllerGate) -> None:
+    """Ends the process behind a gate, if it is still that process."""
+    if not gate.worker_has_page():
+        return
+    _log.warning("worker killed", gate=gate.path.name, pid=gate.worker_pid)
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(gate.worker_pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        _log.warning("worker could not be killed", pid=pid)
+        _log.warning("worker could not be killed", pid=gate.worker_pid)

@@ -17,8 +17,8 @@ from hydro.kit.errors import Aborted, FailedPrecondition, NotFound, Unavailable
 from hydro.squeezer.controller import ControllerSettings
 from hydro.squeezer.events import EventReader
 from hydro.squeezer.gate import SUFFIX, ControllerGate
-from hydro.squeezer.gatekeeper import Gatekeeper, GateReport, WatchdogSettings
-from hydro.squeezer.gpu.gpu import Gpu, GpuUnavailable, trial_memory_bytes
+from hydro.squeezer.gatekeeper import Gatekeeper, GateReport, WatchdogSettings, kill_worker
+from hydro.squeezer.gpu.gpu import Gpu, GpuUnavailable, is_low, trial_memory_bytes
 from hydro.squeezer.pipeline import Stage, StageMemory
 from hydro.squeezer.shared_page import PageRejected
 from hydro.squeezer.slot import Claim, Slot, SlotName, SlotState
@@ -57,10 +57,17 @@ class SlotOffer:
 
     def differs_notably(self, other: SlotOffer) -> bool:
         """Watchers should hear of it: figures drift by a little at every step."""
-        if replace(self, duty_cycle=0.0, bubble_seconds=0.0) != replace(other, duty_cycle=0.0, bubble_seconds=0.0):
+        if self._without_figures() != other._without_figures():
             return True
-        pairs = ((self.duty_cycle, other.duty_cycle), (self.bubble_seconds, other.bubble_seconds))
+        pairs = (
+            (self.duty_cycle, other.duty_cycle),
+            (self.bubble_seconds, other.bubble_seconds),
+            (self.memory_bytes, other.memory_bytes),
+        )
         return any(abs(new - old) > _NOTABLE_CHANGE * max(new, old) for new, old in pairs)
+
+    def _without_figures(self) -> SlotOffer:
+        return replace(self, duty_cycle=0.0, bubble_seconds=0.0, memory_bytes=0)
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +80,14 @@ class AttachedStage:
     heard: float
     memory_bytes: int
     gate: ControllerGate | None = None
+    leaving: tuple[ControllerGate, float] | None = None
+    """Gate of a worker that had to leave its memory, and since when."""
+
+    @property
+    def is_on_offer(self) -> bool:
+        """Others may see the slot; without memory nothing fits it."""
+        has_memory = self.slot.state is SlotState.OFFERED and self.memory_bytes > 0
+        return has_memory or self.slot.state is SlotState.CLAIMED
 
 
 class Squeezer:
@@ -158,6 +173,8 @@ class Squeezer:
         """
         attached = self._find(name)
         slot = attached.slot.claimed(claim)
+        if not attached.is_on_offer:
+            raise NotFound(f"slot {name} has no memory for trials now: watch the slots and claim one that there is")
         if slot is not attached.slot or attached.gate is None:
             file_name = f"{self._identifier}.{name.identifier}.{claim.fencing_token}.{secrets.token_hex(4)}{SUFFIX}"
             gate = ControllerGate.create(self._gate_directory / file_name, attached.stage.event_page)
@@ -212,6 +229,7 @@ class Squeezer:
                 attached.slot = attached.slot.offered()
             if attached.slot.state is SlotState.OFFERED:
                 attached.memory_bytes = self._memory_bytes(attached)
+            self._keep_memory_free(attached)
         self._publish()
 
     def _observe(self, stage: Stage, reader: EventReader) -> AttachedStage:
@@ -248,12 +266,30 @@ class Squeezer:
             _log.warning("GPU memory unknown", error=str(error))
             return attached.memory_bytes
 
+    def _keep_memory_free(self, attached: AttachedStage) -> None:
+        """Has a worker leave when the run is about to need what it holds, and kills one that does not."""
+        if not self._memory_is_low(attached):
+            attached.leaving = None
+        elif attached.gate is not None:
+            _log.warning("worker evicted: memory is low", gate=attached.gate.path.name)
+            attached.leaving = attached.gate, self._clock.monotonic()
+            attached.slot, attached.gate = attached.slot.freed(), None
+            attached.gatekeeper.install(None)
+            attached.memory_bytes = 0
+        elif attached.leaving is not None:
+            gate, since = attached.leaving
+            if self._clock.monotonic() - since > self._settings.watchdog.kill_seconds:
+                attached.leaving = None
+                kill_worker(gate)
+
+    def _memory_is_low(self, attached: AttachedStage) -> bool:
+        try:
+            return is_low(self._gpu.memory(), attached.stage.memory.growth_bytes)
+        except GpuUnavailable:
+            return False
+
     def _publish(self) -> None:
-        new = tuple(
-            self._offer(each)
-            for each in self._stages.values()
-            if each.slot.state in (SlotState.OFFERED, SlotState.CLAIMED)
-        )
+        new = tuple(self._offer(each) for each in self._stages.values() if each.is_on_offer)
         old = {each.name: each for each in self._offers}
         if old.keys() == {each.name for each in new} and not any(each.differs_notably(old[each.name]) for each in new):
             return

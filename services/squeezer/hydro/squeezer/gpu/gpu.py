@@ -59,10 +59,16 @@ class Gpu(Protocol):
         """
 
 
-def trial_memory_bytes(memory: GpuMemory, growth_bytes: int) -> int:
-    """Gives what trials may use: free now, less what the pipeline run will take again, less headroom.
+def headroom_bytes(memory: GpuMemory) -> int:
+    """Gives what stays free of trials: the larger of 1 GiB and 5 % of the total."""
+    return max(_SMALLEST_HEADROOM_BYTES, int(memory.total_bytes * _HEADROOM_SHARE))
 
-    Headroom is the larger of 1 GiB and 5 % of the total.
-    """
-    headroom_bytes = max(_SMALLEST_HEADROOM_BYTES, int(memory.total_bytes * _HEADROOM_SHARE))
-    return max(0, memory.free_bytes - growth_bytes - headroom_bytes)
+
+def trial_memory_bytes(memory: GpuMemory, growth_bytes: int) -> int:
+    """Gives what trials may use: free now, less what the pipeline run will take again, less headroom."""
+    return max(0, memory.free_bytes - growth_bytes - headroom_bytes(memory))
+
+
+def is_low(memory: GpuMemory, growth_bytes: int) -> bool:
+    """Whether half of the headroom is gone, what the pipeline run will take again included: trials have to leave."""
+    return memory.free_bytes - growth_bytes < headroom_bytes(memory) // 2

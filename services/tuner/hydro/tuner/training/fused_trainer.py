@@ -103,6 +103,11 @@ class FusedTrainer:
         """Gives another trainer without lanes, whose programs need not be traced again."""
         return FusedTrainer(self._given, self._micro_lanes, programs=self._programs)
 
+    @property
+    def undoes_steps(self) -> bool:
+        """See `BundleTrainer`."""
+        return True
+
     def run_at_most(self, lanes: int) -> None:
         """See `BundleTrainer`."""
         self._micro_lanes = min(self._micro_lanes or lanes, lanes)

@@ -145,6 +145,11 @@ class SeparateTrainer:
         """None: one that does not fit beside others asks for fewer lanes, and one that does not fit by itself fails."""
         return ()
 
+    @property
+    def undoes_steps(self) -> bool:
+        """See `BundleTrainer`."""
+        return False
+
     def run_at_most(self, lanes: int) -> None:
         """See `BundleTrainer`."""
 

@@ -61,6 +61,11 @@ class BundleTrainer(Protocol):
         """The lanes at once that ran out of memory here, in order; since then fewer of them run at once."""
         ...
 
+    @property
+    def undoes_steps(self) -> bool:
+        """Whether a step that raises leaves every lane whole: as before the step, or as after it."""
+        ...
+
     def run_at_most(self, lanes: int) -> None:
         """Has at most so many lanes run at once from the next step on; what runs them one by one does so anyway."""
         ...

@@ -1,0 +1,1 @@
+"""What the squeezer takes from a pipeline run, and what trials get for it."""

@@ -1,0 +1,293 @@
+"""The worker's end of the gate: waits for a bubble in which the next piece of work fits, and runs it there."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hydro.squeezer.events import StageWait
+from hydro.squeezer.gate import (
+    ACK,
+    CONTROLLER_BEAT,
+    DEADLINE,
+    LATE,
+    LONGEST,
+    MAGIC,
+    RING_NAME,
+    RING_NAME_WORDS,
+    RUNNING,
+    SEGMENTS,
+    SEQUENCE,
+    STATUS,
+    USED,
+    WAIT,
+    WORD_COUNT,
+    WORKER_BEAT,
+    WORKER_PID,
+    GateLost,
+    Interrupted,
+    PageStatus,
+    SegmentDoesNotFit,
+)
+from hydro.squeezer.segment import SegmentDurations
+from hydro.squeezer.shared_page import PageRejected, SharedPage
+
+_POLL_NS: Final = 200_000_000
+_BEAT_SECONDS: Final = 0.5
+_SHORTEST_PART_NS: Final = 200_000
+"""A pause sooner after the one before costs more than it is worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Leave to run a segment.
+
+    Units: nanoseconds of the monotonic clock.
+    """
+
+    sequence: int
+    """Number of the opening."""
+    wait: int
+    """Number of the stage's wait."""
+    started_ns: int
+    deadline_ns: int
+
+
+@dataclass(slots=True)
+class _Part:
+    """What runs: a segment, or its part after one of its pauses."""
+
+    segment: str
+    begun_after: int
+    """Pauses before it."""
+    admission: Admission
+    passed: int = 0
+    """Pauses so far, those included that were too soon to take."""
+
+    @property
+    def name(self) -> str:
+        """Parts that begin at the same place take about equally long."""
+        return f"{self.segment}/{self.begun_after}" if self.begun_after else self.segment
+
+
+class WorkerGate:
+    """The worker's end: `with gate.segment("forward"): ...` runs the block inside a bubble.
+
+    Args:
+        page: the mapped page; use `attach`.
+        stage: the stage in whose bubbles the worker runs.
+        heartbeat_timeout_seconds: the controller counts as gone after this silence.
+        patience_seconds: a segment that finds no bubble for so long does not fit.
+        synchronize: waits until what a segment launched has ended; on a GPU, the device's synchronize.
+        is_interrupted: the worker is to stop; asked while it waits for a bubble.
+    """
+
+    def __init__(
+        self,
+        page: SharedPage,
+        stage: StageWait,
+        *,
+        heartbeat_timeout_seconds: float = 3.0,
+        patience_seconds: float = 60.0,
+        synchronize: Callable[[], None] | None = None,
+        is_interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._page = page
+        self._words = page.words
+        self._stage = stage
+        self._timeout_ns = int(heartbeat_timeout_seconds * 1e9)
+        self._patience_ns = int(patience_seconds * 1e9)
+        self._synchronize = synchronize or (lambda: None)
+        self._is_interrupted = is_interrupted
+        self._durations = SegmentDurations()
+        self._detached = threading.Event()
+        self.latest_admission: Admission | None = None
+        self._running: _Part | None = None
+        self._check_alive()
+        self._words[WORKER_PID] = os.getpid()
+        self._beat()
+        self._heart = threading.Thread(target=self._keep_beating, name="gate-heartbeat", daemon=True)
+        self._heart.start()
+
+    @classmethod
+    def attach(
+        cls,
+        path: Path | str,
+        *,
+        heartbeat_timeout_seconds: float = 3.0,
+        patience_seconds: float = 60.0,
+        synchronize: Callable[[], None] | None = None,
+        is_interrupted: Callable[[], bool] = lambda: False,
+    ) -> WorkerGate:
+        """Attaches to the gate that a claim gave.
+
+        Raises:
+            GateLost: the page is missing, damaged, revoked, or left over from an earlier life of the controller.
+        """
+        try:
+            page = SharedPage.attach(Path(path), magic=MAGIC, word_count=WORD_COUNT)
+            stage = StageWait.attach(page.path.with_name(page.read_text(RING_NAME, RING_NAME_WORDS)))
+        except PageRejected as error:
+            raise GateLost(str(error)) from error
+        return cls(
+            page,
+            stage,
+            heartbeat_timeout_seconds=heartbeat_timeout_seconds,
+            patience_seconds=patience_seconds,
+            synchronize=synchronize,
+            is_interrupted=is_interrupted,
+        )
+
+    @contextmanager
+    def segment(self, name: str) -> Iterator[None]:
+        """Waits for a bubble in which the segment fits, and runs the block in it.
+
+        Raises:
+            GateLost: the slot has gone; nothing of the block has run.
+            SegmentDoesNotFit: such segments are longer than the slot's longest bubble.
+            Interrupted: the worker is to stop.
+        """
+        self._running = _Part(name, 0, self._admit(name))
+        try:
+            yield
+            self._synchronize()
+        finally:
+            self._finish()
+
+    @contextmanager
+    def bubble(self, name: str, needed_ns: int) -> Iterator[Admission]:
+        """Waits for a bubble with so much time left, for a block that ends by itself before the deadline.
+
+        Raises:
+            GateLost, SegmentDoesNotFit, Interrupted: as `segment`.
+        """
+        admission = self._admit(name, needed_ns)
+        self._running = _Part(name, 0, admission)
+        try:
+            yield admission
+        finally:
+            self._finish()
+
+    def is_within(self, admission: Admission) -> bool:
+        """The bubble that an admission was for goes on."""
+        return self._stage.number == admission.wait and self._words[STATUS] == PageStatus.LIVE
+
+    def pause(self) -> None:
+        """Ends a part of the segment that runs, and waits for a bubble in which the next part fits.
+
+        For places between two modules, where the rest of a forward or a backward can as well run in a later bubble.
+        Parts are told apart by how many pauses came before, so they have to come in the same order each time.
+
+        Raises:
+            GateLost, SegmentDoesNotFit, Interrupted: as `segment`; what has run of the block is in vain.
+        """
+        part = self._running
+        if part is None or time.monotonic_ns() - part.admission.started_ns < _SHORTEST_PART_NS:
+            if part is not None:
+                part.passed += 1
+            return
+        self._synchronize()
+        self._finish()
+        following = part.passed + 1
+        self._running = _Part(part.segment, following, self._admit(f"{part.segment}/{following}"), following)
+
+    @property
+    def used_seconds(self) -> float:
+        """Seconds that segments ran."""
+        return self._words[USED] / 1e9
+
+    def detach(self) -> None:
+        """Stops the heartbeat. The controller counts the worker as gone."""
+        self._detached.set()
+        self._heart.join()
+        self._words[WORKER_BEAT] = 0
+
+    def _admit(self, name: str, needed_ns: int | None = None) -> Admission:
+        """Waits until the segment may start; how long it needs is known from earlier ones, or given."""
+        words = self._words
+        skipped = 0
+        began_ns = time.monotonic_ns()
+        while True:
+            self._check_alive()
+            if self._is_interrupted():
+                raise Interrupted(f"the worker was told to stop while segment {name!r} waited for a bubble")
+            sequence = words[SEQUENCE]
+            if sequence % 2 and (admission := self._admission(name, sequence, needed_ns)) is not None:
+                words[RUNNING] = sequence
+                # The bubble may have ended between the look and the mark.
+                if words[SEQUENCE] == sequence and self._stage.number == admission.wait:
+                    self.latest_admission = admission
+                    return admission
+                words[RUNNING] = 0
+                continue
+            words[ACK] = sequence
+            if time.monotonic_ns() - began_ns > self._patience_ns:
+                raise SegmentDoesNotFit(
+                    f"no bubble had room for segment {name!r} in {self._patience_ns / 1e9:.0f} s: "
+                    "run this bundle elsewhere, or with fewer lanes"
+                )
+            if needed_ns is None and sequence % 2 and sequence != skipped:
+                skipped = sequence
+                self._skip(name)
+            self._page.wait(SEQUENCE, sequence, _POLL_NS)
+
+    def _admission(self, name: str, sequence: int, needed_ns: int | None) -> Admission | None:
+        words = self._words
+        now_ns, deadline_ns, wait = time.monotonic_ns(), words[DEADLINE], words[WAIT]
+        if needed_ns is None:
+            needed_ns = self._durations.needed_ns(name, words[LONGEST])
+        if wait != self._stage.number or now_ns + needed_ns > deadline_ns:
+            return None
+        return Admission(sequence, wait, now_ns, deadline_ns)
+
+    def _skip(self, name: str) -> None:
+        longest_ns = self._words[LONGEST]
+        typical_ns = self._durations.typical_ns(name)
+        if typical_ns is not None and typical_ns > longest_ns:
+            raise SegmentDoesNotFit(
+                f"segment {name!r} takes {typical_ns / 1e6:.1f} ms, the slot's longest bubble is "
+                f"{longest_ns / 1e6:.1f} ms: run this bundle on an exclusive device, or with fewer lanes"
+            )
+        self._durations.forgive(name, longest_ns)
+
+    def _finish(self) -> None:
+        """Accounts for the part that runs; none does when a later part was not let in."""
+        part, self._running = self._running, None
+        if part is None:
+            return
+        words, admission = self._words, part.admission
+        ended_ns = time.monotonic_ns()
+        duration_ns = ended_ns - admission.started_ns
+        self._durations.add(part.name, duration_ns)
+        words[USED] += duration_ns
+        words[SEGMENTS] += 1
+        if self._stage.number != admission.wait:
+            words[LATE] += min(duration_ns, max(0, ended_ns - self._stage.ended_ns))
+        words[RUNNING] = 0
+
+    def _check_alive(self) -> None:
+        words = self._words
+        if words[STATUS] != PageStatus.LIVE:
+            raise GateLost(
+                f"the claim of gate {self._page.path.name} has ended: released, taken over, or the slot has gone"
+            )
+        silence_ns = time.monotonic_ns() - words[CONTROLLER_BEAT]
+        if silence_ns > self._timeout_ns:
+            raise GateLost(
+                f"the controller of gate {self._page.path.name} has been silent for {silence_ns / 1e9:.1f} s: "
+                "it is gone, or the page is left over from an earlier life"
+            )
+
+    def _beat(self) -> None:
+        self._words[WORKER_BEAT] = time.monotonic_ns()
+
+    def _keep_beating(self) -> None:
+        # A claim that has ended needs no heartbeat, even if nobody detaches.
+        while not self._detached.wait(_BEAT_SECONDS) and self._words[STATUS] == PageStatus.LIVE:
+            self._beat()
