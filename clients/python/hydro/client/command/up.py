@@ -25,19 +25,20 @@ _COLOURS = {
 def up(
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Listen on any free ports, not 7400-7402.")] = False,
 ) -> None:
-    """Start Postgres, the coordinator, the tuner and a squeezer, and keep them running until Ctrl-C.
+    """Start Postgres, the coordinator, the tuner and the squeezers (HYDRO_SQUEEZERS), and keep them until Ctrl-C.
 
     Data, logs and the database are in HYDRO_DATA_DIRECTORY; with HYDRO_DATABASE_URL, that database is used instead.
     """
-    addresses = Addresses.free() if free_ports else Addresses.standard()
-    run_suite(SuiteSettings(), addresses, on_ready=_show, listener=_tell)
+    settings = SuiteSettings()
+    addresses = (Addresses.free if free_ports else Addresses.standard)(settings.squeezers)
+    run_suite(settings, addresses, on_ready=_show, listener=_tell)
 
 
 def _show(plan: SuitePlan) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("coordinator", f"[bold]{plan.addresses.coordinator}[/]", "Client(...) and --address")
     table.add_row("tuner", plan.addresses.tuner)
-    table.add_row("squeezer", plan.addresses.squeezer, "for pipeline runs")
+    table.add_row("squeezer", ", ".join(plan.addresses.squeezers), "HYDRO_SQUEEZER_ADDRESSES of pipeline runs")
     table.add_row("database", "HYDRO_DATABASE_URL" if plan.postgres is None else "Postgres, started here")
     table.add_row("data", str(plan.data_directory))
     table.add_row("logs", str(plan.logs))

@@ -22,7 +22,7 @@ def _announce(plan: SuitePlan) -> None:
     told = {
         "coordinator": addresses.coordinator,
         "tuner": addresses.tuner,
-        "squeezer": addresses.squeezer,
+        "squeezers": addresses.squeezers,
         "gate_directory": str(plan.gate_directory),
     }
     sys.stdout.write(json.dumps(told) + "\n")
@@ -41,7 +41,7 @@ def main() -> None:
     try:
         run_suite(
             settings,
-            Addresses.free(),
+            Addresses.free(settings.squeezers),
             on_ready=_announce,
             listener=listen,
             until_stdin_closes=True,

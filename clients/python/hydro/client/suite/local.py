@@ -27,7 +27,8 @@ class LocalSuite:
 
     coordinator_address: str
     tuner_address: str
-    squeezer_address: str
+    squeezer_addresses: tuple[str, ...]
+    """One for each GPU."""
     data_directory: Path
     gate_directory: Path
     process: subprocess.Popen[str]
@@ -64,11 +65,16 @@ class LocalSuite:
         return cls(
             coordinator_address=told["coordinator"],
             tuner_address=told["tuner"],
-            squeezer_address=told["squeezer"],
+            squeezer_addresses=tuple(told["squeezers"]),
             data_directory=data,
             gate_directory=Path(told["gate_directory"]),
             process=process,
         )
+
+    @property
+    def squeezer_address(self) -> str:
+        """The first GPU's squeezer."""
+        return self.squeezer_addresses[0]
 
     def log(self, service: str) -> str:
         """The end of a service's log."""

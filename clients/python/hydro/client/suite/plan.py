@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from hydro.client.suite.settings import SuiteSettings
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it is made for this user alone
 _DATABASE_VARIABLE = "HYDRO_DATABASE_URL"
 _DEVICES_VARIABLE = "HYDRO_COORDINATOR_DEVICES"
+_SQUEEZER_DEVICE_VARIABLE = "HYDRO_SQUEEZER_DEVICE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +75,29 @@ def children(plan: SuitePlan, environment: Mapping[str, str]) -> list[ChildSpec]
     `environment` is the caller's: what the services are told in it holds, but for where they are.
     """
     database = [plan.postgres.spec(plan.logs / "postgres.log")] if plan.postgres is not None else []
-    return [*database, _tuner(plan, environment), _squeezer(plan, environment), _coordinator(plan, environment)]
+    squeezers = [_squeezer(plan, environment, number) for number in range(len(plan.addresses.squeezers))]
+    return [*database, _tuner(plan, environment), *squeezers, _coordinator(plan, environment)]
 
 
 def _tuner(plan: SuitePlan, environment: Mapping[str, str]) -> ChildSpec:
     return _service("tuner", plan.addresses.tuner, plan, environment, {})
 
 
-def _squeezer(plan: SuitePlan, environment: Mapping[str, str]) -> ChildSpec:
-    return _service("squeezer", plan.addresses.squeezer, plan, environment, {})
+def _squeezer(plan: SuitePlan, environment: Mapping[str, str], number: int) -> ChildSpec:
+    """The squeezer of a GPU; where there are several, their devices' names end in the GPU's number."""
+    if len(plan.addresses.squeezers) == 1:
+        return _service("squeezer", plan.addresses.squeezer, plan, environment, {})
+    device = environment.get(_SQUEEZER_DEVICE_VARIABLE, "devices/local-gpu")
+    own = {_SQUEEZER_DEVICE_VARIABLE: f"{device}-{number}", "HYDRO_SQUEEZER_GPU_INDEX": str(number)}
+    made = _service("squeezer", plan.addresses.squeezers[number], plan, environment, own)
+    return replace(made, name=f"squeezer-{number}", log_path=plan.logs / f"squeezer-{number}.log")
 
 
 def _coordinator(plan: SuitePlan, environment: Mapping[str, str]) -> ChildSpec:
     extra = {
         _DATABASE_VARIABLE: plan.database_url,
         "HYDRO_COORDINATOR_TUNER_ADDRESS": plan.addresses.tuner,
-        "HYDRO_COORDINATOR_SQUEEZER_ADDRESSES": plan.addresses.squeezer,
+        "HYDRO_COORDINATOR_SQUEEZER_ADDRESSES": ",".join(plan.addresses.squeezers),
         "HYDRO_COORDINATOR_ARTIFACT_URI": plan.artifacts.as_uri(),
         "HYDRO_COORDINATOR_LOG_DIRECTORY": str(plan.logs / "workers"),
         _DEVICES_VARIABLE: environment.get(_DEVICES_VARIABLE, local_devices()),

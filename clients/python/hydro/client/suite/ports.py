@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
@@ -16,17 +17,28 @@ class Addresses:
 
     coordinator: str
     tuner: str
-    squeezer: str
+    squeezers: tuple[str, ...]
+    """One for each GPU."""
 
     @classmethod
-    def standard(cls) -> Self:
+    def standard(cls, squeezers: int = 1) -> Self:
         """The ports that clients look at when they are told nothing."""
-        return cls(f"{HOST}:7400", f"{HOST}:7401", f"{HOST}:7402")
+        return cls._of(range(7400, 7402 + squeezers))
 
     @classmethod
-    def free(cls) -> Self:
+    def free(cls, squeezers: int = 1) -> Self:
         """Ports that nothing listens on now."""
-        return cls(*(f"{HOST}:{port}" for port in free_ports(3)))
+        return cls._of(free_ports(2 + squeezers))
+
+    @property
+    def squeezer(self) -> str:
+        """The first GPU's."""
+        return self.squeezers[0]
+
+    @classmethod
+    def _of(cls, ports: Sequence[int]) -> Self:
+        coordinator, tuner, *squeezers = (f"{HOST}:{port}" for port in ports)
+        return cls(coordinator, tuner, tuple(squeezers))
 
 
 def free_ports(count: int) -> list[int]:

