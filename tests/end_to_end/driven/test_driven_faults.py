@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 
 import asyncpg
 import grpc
@@ -9,6 +10,7 @@ import pytest
 
 from hydro.api.coordinator.v1 import study_service_pb2 as calls
 from hydro.api.coordinator.v1.study_service_pb2_grpc import StudyServiceStub
+from hydro.client import Client, minimize, uniform
 
 from .tcp_proxy import DOWN, UP
 
@@ -23,6 +25,25 @@ async def test_a_coordinator_killed_again_and_again_loses_nothing(running_suite,
             await asyncio.sleep(1)
 
     await driven(running_suite.address, fault, trials=60)
+
+
+async def test_known_points_are_used_once_though_the_coordinator_is_killed_between_them(running_suite):
+    points = [{"x": (number + 1) / 100} for number in range(20)]
+    with Client(running_suite.address) as client:
+        study = await asyncio.to_thread(
+            client.create_study, "points-kill", search_space={"x": uniform(0, 1)}, objective=minimize("loss"),
+            known_points=points[:10], trials=24, sampler="tpe",
+        )  # fmt: skip
+        running = asyncio.create_task(asyncio.to_thread(study.optimize, lambda trial: time.sleep(0.05) or 0.5, jobs=3))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(running_suite.kill, "hydro.coordinator")
+        await asyncio.to_thread(study.enqueue, *points[10:])
+        await asyncio.to_thread(running_suite.kill, "hydro.coordinator")
+        await running
+        trials = study.trials
+    assert len(trials) == 24
+    used = {each.snapshot.known_point: each.hyperparameters for each in trials if each.snapshot.known_point is not None}
+    assert used == dict(enumerate(points))
 
 
 async def test_a_coordinator_that_stands_still_for_a_while_loses_nothing(running_suite, driven):

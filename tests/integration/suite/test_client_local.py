@@ -1,34 +1,11 @@
 """A suite of one's own: a real Postgres and real services, started and stopped by the client."""
 
-import os
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from hydro.client import Client, StudyState, TrialPruned, TrialState, asha, choice, minimize, uniform
+from hydro.client import StudyState, TrialPruned, TrialState, asha, choice, minimize, uniform
 from hydro.kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 
 SPACE = {"x": uniform(-2, 2), "kind": choice(["even", "odd"])}
-
-
-@pytest.fixture(scope="module")
-def temporary():
-    """Where the suite keeps its data: a folder to look into when it has stopped."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
-
-
-@pytest.fixture(scope="module")
-def client(temporary):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(temporary))
-        patch.setitem(os.environ, "HYDRO_COORDINATOR_DEVICES", "")
-        connected = Client.local()
-    yield connected
-    connected.close()
-    assert list(temporary.iterdir()) == []
 
 
 def square(trial):

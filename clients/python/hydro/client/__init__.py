@@ -10,7 +10,17 @@ from hydro.client.commands import (
     log_pattern,
     prometheus,
 )
-from hydro.client.objectives import Goal, Objective, maximize, minimize
+from hydro.client.objectives import (
+    Constraint,
+    Goal,
+    Objective,
+    Prior,
+    at_least,
+    at_most,
+    maximize,
+    minimize,
+    prior,
+)
 from hydro.client.pruning import (
     Asha,
     Hyperband,
@@ -67,6 +77,7 @@ __all__ = [
     "Asha",
     "Client",
     "Command",
+    "Constraint",
     "DeviceKind",
     "DeviceSnapshot",
     "DeviceState",
@@ -85,6 +96,7 @@ __all__ = [
     "Objective",
     "Patience",
     "Percentile",
+    "Prior",
     "Profile",
     "ProfilePoint",
     "Prometheus",
@@ -109,6 +121,8 @@ __all__ = [
     "TrialSnapshot",
     "TrialState",
     "asha",
+    "at_least",
+    "at_most",
     "choice",
     "constant",
     "fidelity",
@@ -125,6 +139,7 @@ __all__ = [
     "no_pruning",
     "patience",
     "percentile",
+    "prior",
     "prometheus",
     "successive_halving",
     "surrogate",

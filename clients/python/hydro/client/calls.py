@@ -17,6 +17,7 @@ from hydro.api.coordinator.v1 import (
 )
 from hydro.api.tuner.v1 import tuner_service_pb2, tuner_service_pb2_grpc
 from hydro.client import convert
+from hydro.client.driving import TrialStreams
 from hydro.client.names import StudyName, TrialName
 from hydro.client.snapshots import (
     DeviceKind,
@@ -43,10 +44,16 @@ class CoordinatorCalls:
         self._channel: grpc.Channel = open_sync_channel(address)
         self._studies = study_service_pb2_grpc.StudyServiceStub(self._channel)
         self._devices = device_service_pb2_grpc.DeviceServiceStub(self._channel)
+        self._driving = TrialStreams(self._studies.DriveTrials)
 
     def close(self) -> None:
         """Closes the connection."""
+        self._driving.close()
         self._channel.close()
+
+    def leave(self) -> None:
+        """This thread drives no trial any more."""
+        self._driving.leave()
 
     def create_study(self, name: StudyName, settings: StudySettings) -> StudySnapshot:
         """CreateStudy."""
@@ -119,20 +126,29 @@ class CoordinatorCalls:
         for page in _pages(self._studies.ListTrials, request):
             yield from (convert.trial_snapshot(each) for each in page.trials)
 
+    def enqueue_trials(self, name: StudyName, points: Sequence[Mapping[str, Scalar]]) -> StudySnapshot:
+        """EnqueueTrials."""
+        request = study_service_pb2.EnqueueTrialsRequest(
+            name=str(name), known_points=convert.known_points_message(points, "known_points"), request_id=_request_id()
+        )
+        return convert.study_snapshot(self._studies.EnqueueTrials(request))
+
     def suggest_trials(self, name: StudyName, count: int) -> list[TrialSnapshot]:
         """SuggestTrials: fewer than asked for at the study's limits."""
         request = study_service_pb2.SuggestTrialsRequest(parent=str(name), count=count, request_id=_request_id())
-        return [convert.trial_snapshot(each) for each in self._studies.SuggestTrials(request).trials]
+        answer = self._driving.exchange(study_service_pb2.DriveTrialsRequest(suggest=request))
+        return [convert.trial_snapshot(each) for each in answer.suggested.trials]
 
     def report_measurement(self, name: TrialName, step: int, metrics: Mapping[str, float]) -> bool:
         """ReportMeasurement: whether the trial should stop."""
         measurement = convert.measurement_message(step, metrics)
         request = study_service_pb2.ReportMeasurementRequest(name=str(name), measurement=measurement)
-        return self._studies.ReportMeasurement(request).should_stop
+        answer = self._driving.exchange(study_service_pb2.DriveTrialsRequest(report=request))
+        return answer.reported.should_stop
 
-    def complete_trial(self, name: TrialName, value: float) -> TrialSnapshot:
-        """CompleteTrial with the final objective."""
-        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), value=value))
+    def complete_trial(self, name: TrialName, value: float, metrics: Mapping[str, float]) -> TrialSnapshot:
+        """CompleteTrial with the final objective, and with further metrics."""
+        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), value=value, metrics=metrics))
 
     def fail_trial(self, name: TrialName, failure: str) -> TrialSnapshot:
         """CompleteTrial with a failure."""
@@ -159,7 +175,8 @@ class CoordinatorCalls:
         return convert.device_snapshot(self._devices.DrainDevice(device_service_pb2.DrainDeviceRequest(name=name)))
 
     def _complete(self, request: study_service_pb2.CompleteTrialRequest) -> TrialSnapshot:
-        return convert.trial_snapshot(self._studies.CompleteTrial(request))
+        answer = self._driving.exchange(study_service_pb2.DriveTrialsRequest(complete=request))
+        return convert.trial_snapshot(answer.completed)
 
 
 class TunerCalls:

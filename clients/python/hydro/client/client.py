@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from hydro.client.calls import CoordinatorCalls, TunerCalls
 from hydro.client.commands import Command
 from hydro.client.names import StudyName
-from hydro.client.objectives import Objective
+from hydro.client.objectives import Constraint, Objective, Prior
 from hydro.client.pruning import NoPruning, Pruner
 from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot
-from hydro.client.spaces import SearchSpace
+from hydro.client.spaces import Scalar, SearchSpace
 from hydro.client.study import Study
 from hydro.client.surrogates import SurrogateSettings
 from hydro.client.task_source import entry_point_of, source_path_of
@@ -93,7 +94,10 @@ class Client:
         study_id: str,
         *,
         search_space: SearchSpace,
-        objective: Objective,
+        objective: Objective | Sequence[Objective],
+        constraints: Sequence[Constraint] = (),
+        known_points: Sequence[Mapping[str, Scalar]] = (),
+        prior: Sequence[Prior] = (),
         task: str | type | None = None,
         command: Sequence[str] | Command | None = None,
         source_path: str | None = None,
@@ -109,7 +113,10 @@ class Client:
         Args:
             study_id: Lower-case letters, digits and dashes.
             search_space: Name of each hyperparameter to its domain.
-            objective: `minimize(metric)` or `maximize(metric)`.
+            objective: `minimize(metric)` or `maximize(metric)`; several of them in a list.
+            constraints: `at_most(metric, limit)` or `at_least(metric, limit)`: trials that keep them are better.
+            known_points: Hyperparameters to try first, each exactly once.
+            prior: `prior("projects/default/studies/x", weight=0.5)`: studies whose trials the search begins with.
             task: "module:Class" of a TrainingTask, or the class. None, and no command: the caller drives the study, by
                 `Study.ask` and `Study.optimize`.
             command: A program to run for each trial instead of a task: its arguments, or a `Command`.
@@ -127,9 +134,17 @@ class Client:
             AlreadyExists: the id is taken.
         """
         entry_point = entry_point_of(task) if task is not None else ""
+        first, *further = [objective] if isinstance(objective, Objective) else objective
         settings = StudySettings(
             search_space=search_space,
-            objective=objective,
+            objective=first,
+            further_objectives=tuple(further),
+            constraints=tuple(constraints),
+            known_points=tuple(known_points),
+            # A name that is none is for the service to refuse, with its field.
+            priors=tuple(
+                each if "/" in each.study else replace(each, study=str(self.study_name(each.study))) for each in prior
+            ),
             sampler=sampler,
             pruner=_pruner(pruner, entry_point),
             surrogate=surrogate or SurrogateSettings(1.0),

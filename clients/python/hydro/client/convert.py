@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.message import Message
@@ -13,9 +13,10 @@ from hydro.api.tuner.v1 import surrogate_pb2
 from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2, verification_pb2
 from hydro.client import snapshots
 from hydro.client.command_convert import command_message, command_value
+from hydro.client.convert_objectives import constraint_message, constraint_value, objective_message, objective_value
 from hydro.client.convert_pruning import pruner_message, pruner_of
 from hydro.client.names import StudyName, TrialName
-from hydro.client.objectives import Goal, Objective
+from hydro.client.objectives import Prior
 from hydro.client.spaces import (
     CategoricalDomain,
     Condition,
@@ -40,7 +41,6 @@ from hydro.kit.values import value_message, value_of, values_of
 
 _SAMPLERS = {"random": study_pb2.SAMPLER_RANDOM, "tpe": study_pb2.SAMPLER_TPE}
 _SAMPLER_NAMES = {number: name for name, number in _SAMPLERS.items()}
-_GOALS = {Goal.MINIMIZE: metric_pb2.GOAL_MINIMIZE, Goal.MAXIMIZE: metric_pb2.GOAL_MAXIMIZE}
 
 
 # From values to messages.
@@ -54,7 +54,11 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
     """
     message = study_pb2.Study(
         search_space=search_space_message(settings.search_space),
-        objective=metric_pb2.Objective(metric=settings.objective.metric, goal=_GOALS[settings.objective.goal]),
+        objective=objective_message(settings.objective),
+        further_objectives=map(objective_message, settings.further_objectives),
+        constraints=map(constraint_message, settings.constraints),
+        known_points=known_points_message(settings.known_points, "study.known_points"),
+        priors=[study_pb2.Prior(study=each.study, weight=each.weight) for each in settings.priors],
         sampler=_sampler(settings.sampler),
         pruner=pruner_message(settings.pruner),
         max_steps=settings.pruner.max_steps,
@@ -80,6 +84,14 @@ def _verification_message(settings: SurrogateSettings) -> verification_pb2.Verif
     return verification_pb2.Verification(
         checks=[known[each] for each in settings.verify], accept_failed_checks=settings.accept_failed_checks
     )
+
+
+def known_points_message(points: Iterable[Mapping[str, Scalar]], field: str) -> list[study_pb2.KnownPoint]:
+    """Hyperparameters to try."""
+    return [
+        study_pb2.KnownPoint(hyperparameters=checked_values_message(each, f"{field}[{index}].hyperparameters"))
+        for index, each in enumerate(points)
+    ]
 
 
 def search_space_message(space: Mapping[str, Domain]) -> search_space_pb2.SearchSpace:
@@ -166,6 +178,7 @@ def study_snapshot(message: study_pb2.Study) -> snapshots.StudySnapshot:
         statistics=_statistics(message.statistics),
         create_time=_time(message, "create_time", message.create_time),
         end_time=_time(message, "end_time", message.end_time),
+        best_trials=tuple(map(TrialName.parse, message.best_trials)),
     )
 
 
@@ -186,6 +199,10 @@ def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
         create_time=_time(message, "create_time", message.create_time),
         end_time=_time(message, "end_time", message.end_time),
         log=message.log,
+        values=tuple(message.values),
+        metrics=dict(message.metrics),
+        feasible=message.feasible if message.HasField("feasible") else None,
+        known_point=message.known_point if message.HasField("known_point") else None,
     )
 
 
@@ -247,7 +264,7 @@ def _slope(message: surrogate_pb2.LayerSlope) -> LayerSlope:
 def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
     return snapshots.StudySettings(
         search_space={each.name: _domain(each) for each in message.search_space.parameters},
-        objective=_objective(message.objective),
+        objective=objective_value(message.objective),
         sampler=_SAMPLER_NAMES.get(message.sampler, ""),
         pruner=pruner_of(message.pruner, message.max_steps),
         surrogate=_surrogate_settings(message),
@@ -257,6 +274,10 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
         entry_point=message.task.entry_point,
         source_path=message.task.source_path or message.command.source_path,
         command=command_value(message.command) if message.HasField("command") else None,
+        further_objectives=tuple(map(objective_value, message.further_objectives)),
+        constraints=tuple(map(constraint_value, message.constraints)),
+        known_points=tuple(values_of(each.hyperparameters) for each in message.known_points),
+        priors=tuple(Prior(each.study, each.weight) for each in message.priors),
     )
 
 
@@ -264,11 +285,6 @@ def _surrogate_settings(message: study_pb2.Study) -> SurrogateSettings:
     wanted = message.verification
     checks = tuple(_short(verification_pb2.Check.Name(each), "CHECK_").lower() for each in wanted.checks)
     return SurrogateSettings(message.surrogate_width, checks, wanted.accept_failed_checks)
-
-
-def _objective(message: metric_pb2.Objective) -> Objective:
-    maximizes = message.goal == metric_pb2.GOAL_MAXIMIZE
-    return Objective(message.metric, Goal.MAXIMIZE if maximizes else Goal.MINIMIZE)
 
 
 def _domain(message: search_space_pb2.Parameter) -> Domain:

@@ -11,16 +11,24 @@ from hydro.client.snapshots import TrialSnapshot
 
 
 def dataframe(trials: Sequence[TrialSnapshot]) -> pd.DataFrame:
-    """One row a trial; columns `hyperparameters_NAME` and `metrics_NAME`, the metrics at the last measured step."""
+    """One row a trial; columns `hyperparameters_NAME` and `metrics_NAME`, the metrics at its end.
+
+    A study of several objectives has them as `values_INDEX`, one with constraints has `feasible`.
+    """
     return pd.DataFrame([_row(each) for each in trials])
 
 
 def _row(trial: TrialSnapshot) -> dict[str, Any]:
-    metrics = trial.measurements[-1].metrics if trial.measurements else {}
+    last = trial.measurements[-1].metrics if trial.measurements else {}
+    metrics = {**last, **trial.metrics}
+    several = dict(enumerate(trial.values)) if len(trial.values) > 1 else {}
+    feasible = {} if trial.feasible is None else {"feasible": trial.feasible}
     return {
         "number": trial.name.number,
         "state": trial.state.name,
         "value": trial.value,
+        **{f"values_{index}": value for index, value in several.items()},
+        **feasible,
         "steps": trial.steps,
         "seed": trial.seed,
         "device_seconds": trial.device_seconds,

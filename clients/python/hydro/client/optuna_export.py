@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +11,13 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hydro.client.objectives import Goal
-from hydro.client.snapshots import StudySnapshot, TrialSnapshot, TrialState
+from hydro.client.snapshots import StudySettings, StudySnapshot, TrialSnapshot, TrialState
 from hydro.client.spaces import CategoricalDomain, Domain, FloatDomain, IntDomain
 
-# A paused trial was left at a rung: in Optuna's words, pruned. Open trials have no counterpart and are left out.
+# A paused trial was left at a rung: in Optuna's words, pruned.
 _STATES = {
+    TrialState.PENDING: optuna.trial.TrialState.WAITING,
+    TrialState.RUNNING: optuna.trial.TrialState.RUNNING,
     TrialState.SUCCEEDED: optuna.trial.TrialState.COMPLETE,
     TrialState.PRUNED: optuna.trial.TrialState.PRUNED,
     TrialState.PAUSED: optuna.trial.TrialState.PRUNED,
@@ -24,37 +27,57 @@ _STATES = {
 
 
 def optuna_study(study: StudySnapshot, trials: Sequence[TrialSnapshot], storage: str | None) -> optuna.Study:
-    """The study with those of its trials that run no more; what is no parameter is in their user attributes."""
+    """The study with its trials: objectives, constraints, the parameters that are active, intermediate values, states.
+
+    What is no parameter is in the trials' user attributes.
+    """
     settings = study.settings
     exported = optuna.create_study(
         study_name=study.name.study,
-        direction="maximize" if settings.objective.goal is Goal.MAXIMIZE else "minimize",
+        directions=["maximize" if each.goal is Goal.MAXIMIZE else "minimize" for each in settings.objectives],
         storage=storage,
     )
-    for trial in trials:
-        if trial.state in _STATES:
-            exported.add_trial(_frozen(trial, settings.search_space, settings.objective.metric))
+    with warnings.catch_warnings():  # names of metrics have been called experimental since 2023
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        exported.set_metric_names([each.metric for each in settings.objectives])
+    exported.add_trials([_frozen(trial, settings) for trial in trials])
     return exported
 
 
-def _frozen(trial: TrialSnapshot, space: Mapping[str, Domain], metric: str) -> optuna.trial.FrozenTrial:
+def _frozen(trial: TrialSnapshot, settings: StudySettings) -> optuna.trial.FrozenTrial:
     distributions = {
         name: found
-        for name, domain in space.items()
+        for name, domain in settings.search_space.items()
         if name in trial.hyperparameters and (found := _distribution(domain)) is not None
     }
+    metric = settings.objective.metric
     intermediate = {each.step: each.metrics[metric] for each in trial.measurements if metric in each.metrics}
-    completes = trial.state is TrialState.SUCCEEDED
+    state = _STATES[trial.state]
     frozen = optuna.trial.create_trial(
-        state=_STATES[trial.state],
-        value=trial.value if completes else None,
+        state=state,
+        values=trial.values if trial.state is TrialState.SUCCEEDED else None,
         params={name: trial.hyperparameters[name] for name in distributions},
         distributions=distributions,
         intermediate_values=intermediate,
         user_attrs=_attributes(trial, set(distributions)),
+        constraints=_violations(trial, settings),
     )
-    frozen.datetime_start, frozen.datetime_complete = _naive(trial.create_time), _naive(trial.end_time)
+    if state is not optuna.trial.TrialState.WAITING:
+        frozen.datetime_start = _naive(trial.create_time)
+    if state.is_finished():
+        frozen.datetime_complete = _naive(trial.end_time)
     return frozen
+
+
+def _violations(trial: TrialSnapshot, settings: StudySettings) -> dict[str, float]:
+    """How far each constrained metric that is known is beyond its bounds, as Optuna wants it."""
+    if not _STATES[trial.state].is_finished():
+        return {}
+    last = trial.measurements[-1].metrics if trial.measurements else {}
+    metrics = {**last, **trial.metrics}
+    return {
+        each.metric: each.violation(metrics[each.metric]) for each in settings.constraints if each.metric in metrics
+    }
 
 
 def _distribution(domain: Domain) -> BaseDistribution | None:
@@ -70,7 +93,16 @@ def _distribution(domain: Domain) -> BaseDistribution | None:
 
 def _attributes(trial: TrialSnapshot, searched: set[str]) -> dict[str, Any]:
     fixed = {name: value for name, value in trial.hyperparameters.items() if name not in searched}
-    return {"steps": trial.steps, "seed": trial.seed, "device_seconds": trial.device_seconds, **fixed}
+    ended = {f"metric {name}": value for name, value in trial.metrics.items()}
+    reason = {"state_reason": trial.state_reason} if trial.state_reason else {}
+    return {
+        "steps": trial.steps,
+        "seed": trial.seed,
+        "device_seconds": trial.device_seconds,
+        **reason,
+        **ended,
+        **fixed,
+    }
 
 
 def _naive(moment: datetime | None) -> datetime:

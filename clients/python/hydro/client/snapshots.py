@@ -9,7 +9,7 @@ from enum import Enum
 
 from hydro.client.commands import Command
 from hydro.client.names import StudyName, TrialName
-from hydro.client.objectives import Objective
+from hydro.client.objectives import Constraint, Objective, Prior
 from hydro.client.pruning import Pruner
 from hydro.client.spaces import Domain, Scalar
 from hydro.client.surrogates import SurrogateSettings
@@ -118,6 +118,15 @@ class StudySettings:
     entry_point: str = ""
     source_path: str = ""
     command: Command | None = None
+    further_objectives: tuple[Objective, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    known_points: tuple[Mapping[str, Scalar], ...] = ()
+    priors: tuple[Prior, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All of them, in order."""
+        return (self.objective, *self.further_objectives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +144,17 @@ class StudySnapshot:
     statistics: StudyStatistics
     create_time: datetime | None
     end_time: datetime | None
+    best_trials: tuple[TrialName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSnapshot:
-    """A trial at one moment."""
+    """A trial at one moment.
+
+    `values` are the objectives of one that has succeeded; `metrics` what was measured at its end, where that is more
+    than one objective; `feasible` says whether it keeps the constraints, where there are any; `known_point` is the
+    index of the known point that it was made for.
+    """
 
     name: TrialName
     kind: TrialKind
@@ -155,6 +170,10 @@ class TrialSnapshot:
     create_time: datetime | None
     end_time: datetime | None
     log: str
+    values: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    feasible: bool | None = None
+    known_point: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from hydro.client.callbacks import TrialCallback, follow_trials
 from hydro.client.calls import CoordinatorCalls, TunerCalls
 from hydro.client.names import StudyName
-from hydro.client.objectives import Goal, Objective
+from hydro.client.objectives import Objective
+from hydro.client.own_loop import ObjectiveFunction, OwnLoop, StudyTrials
 from hydro.client.retuning import candidates, retuned_names
 from hydro.client.snapshots import StudyChange, StudySettings, StudySnapshot, StudyState, StudyStatistics, TrialKind
 from hydro.client.spaces import Scalar
 from hydro.client.surrogates import Surrogate, Transfer
 from hydro.client.target import Target
-from hydro.client.target_checks import EagerTransfer, neighbours, target_search, values_of_targets
-from hydro.client.trials import Trial, TrialPruned
+from hydro.client.target_checks import EagerTransfer, best_target, neighbours, target_search, values_of_targets
+from hydro.client.trials import Trial
 from hydro.client.watching import watch
 from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, FieldViolation, InvalidArgument, NotFound, OutOfRange
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-
-ObjectiveFunction = Callable[[Trial], float]
-_FULL_SECONDS = 0.5
 
 
 class Study:
@@ -35,6 +34,7 @@ class Study:
         self._settings = snapshot.settings
         self._coordinator = coordinator
         self._tuner = tuner
+        self._open_trials = StudyTrials(snapshot.name, snapshot.settings, coordinator)
 
     def __repr__(self) -> str:
         return f"<Study {self._name}>"
@@ -51,7 +51,7 @@ class Study:
 
     @property
     def objective(self) -> Objective:
-        """What it optimizes."""
+        """What it optimizes, the first of several."""
         return self._settings.objective
 
     @property
@@ -73,13 +73,13 @@ class Study:
     def trials(self) -> list[Trial]:
         """All search trials so far, by number."""
         found = self._coordinator.list_trials(self._name, TrialKind.SEARCH)
-        return [Trial(each, self.objective, self._coordinator) for each in found]
+        return [Trial(each, self._settings.objectives, self._coordinator) for each in found]
 
     @property
     def targets(self) -> list[Target]:
         """All trainings of the target so far."""
         found = self._coordinator.list_trials(self._name, TrialKind.TARGET)
-        return [Target(Trial(each, self.objective, self._coordinator)) for each in found]
+        return [Target(Trial(each, self._settings.objectives, self._coordinator)) for each in found]
 
     @property
     def best_trial(self) -> Trial:
@@ -91,7 +91,13 @@ class Study:
         best = self.snapshot().best_trial
         if best is None:
             raise NotFound(f"{self._name} has no best trial yet: no trial has been measured to the end")
-        return Trial(self._coordinator.get_trial(best), self.objective, self._coordinator)
+        return Trial(self._coordinator.get_trial(best), self._settings.objectives, self._coordinator)
+
+    @property
+    def best_trials(self) -> list[Trial]:
+        """The search trials that no other one is better than in every objective: with one objective, the best alone."""
+        found = (self._coordinator.get_trial(each) for each in self.snapshot().best_trials)
+        return [Trial(each, self._settings.objectives, self._coordinator) for each in found]
 
     @property
     def surrogate(self) -> Surrogate:
@@ -111,7 +117,9 @@ class Study:
         Raises:
             NotFound: there is none of that number.
         """
-        return Trial(self._coordinator.get_trial(self._name.trial(number)), self.objective, self._coordinator)
+        return Trial(
+            self._coordinator.get_trial(self._name.trial(number)), self._settings.objectives, self._coordinator
+        )
 
     def snapshot(self) -> StudySnapshot:
         """Everything about it at this moment, as a value."""
@@ -208,7 +216,7 @@ class Study:
             self._name, hyperparameters or {}, target_hyperparameters or {}, defaults, seed
         )
         transfers = () if defaults else self._transfers()
-        target = Target(Trial(snapshot, self.objective, self._coordinator), transfers)
+        target = Target(Trial(snapshot, self._settings.objectives, self._coordinator), transfers)
         if wait:
             target.wait()
         return target
@@ -275,7 +283,7 @@ class Study:
             raise FailedPrecondition(f"everything in the search space of {self._name} transfers: use train_target")
         drawn = candidates(space, names, trials, self._settings.seed if seed is None else seed)
         targets = [self.train_target(target_hyperparameters=each, wait=False) for each in drawn]
-        return self._best_target(targets)
+        return best_target(targets, self.objective.goal)
 
     def _transfers(self) -> tuple[Transfer, ...]:
         try:
@@ -284,19 +292,6 @@ class Study:
             # The tuner keeps no surrogates over a restart; the target trains all the same.
             return ()
 
-    def _best_target(self, targets: Sequence[Target]) -> Target:
-        values: dict[Target, float] = {}
-        failures = []
-        for target in targets:
-            try:
-                values[target] = target.value
-            except FailedPrecondition as error:
-                failures.append(str(error))
-        if not values:
-            raise FailedPrecondition("; ".join(failures))
-        best = max if self.objective.goal is Goal.MAXIMIZE else min
-        return best(values, key=values.__getitem__)
-
     def ask(self) -> Trial:
         """A new trial, for a loop that trains it itself.
 
@@ -304,34 +299,75 @@ class Study:
             OutOfRange: the study gives no further trial: all of them were given, or `parallelism` of them are open.
             FailedPrecondition: the study trains its trials itself, is paused or has ended.
         """
-        trials = self._suggest(1)
-        if not trials:
+        trial = self._open_trials.suggest()
+        if trial is None:
             raise OutOfRange(
                 f"{self._name} gives no further trial now: it has {self._settings.max_trials} in all, and "
                 f"{self._settings.parallelism} may be open at once; tell the open ones first"
             )
-        return trials[0]
+        return trial
 
-    def optimize(self, objective: ObjectiveFunction, *, trials: int | None = None) -> None:
-        """Calls `objective(trial)` for one trial after the other and tells the values it returns.
+    def enqueue(self, *points: Mapping[str, Scalar]) -> None:
+        """Tries these hyperparameters next, each exactly once and in this order, before anything is suggested.
 
-        An objective that raises TrialPruned ends its trial as pruned; another exception fails the trial and is raised.
+        Args:
+            points: As in the search space. What one leaves out is drawn at random; a parameter of which another one
+                depends must be given with it.
+
+        Raises:
+            InvalidArgument: names each value that no trial can have; or the study has fewer trials left.
+            FailedPrecondition: the study has ended.
+        """
+        self._coordinator.enqueue_trials(self._name, points)
+
+    def optimize(
+        self,
+        objective: ObjectiveFunction,
+        *,
+        trials: int | None = None,
+        jobs: int = 1,
+        repeats: int = 1,
+        catch: tuple[type[Exception], ...] = (),
+        callbacks: Sequence[TrialCallback] = (),
+    ) -> None:
+        """Calls `objective(trial)` for one trial after the other and tells what it returns.
+
+        It returns the objective; a tuple of several in the study's order; or metrics by name. One that raises
+        TrialPruned ends its trial as pruned; another exception fails the trial and, unless it is one of `catch`, ends
+        the loop. Ctrl-C fails the trial that runs; the study goes on with the next call.
 
         Args:
             objective: Trains with `trial.hyperparameters`; may call `trial.report`.
             trials: Most trials to run. None: as many as the study has left.
+            jobs: Threads that run a trial each.
+            repeats: Calls for each trial, with `trial.repeat` and a `trial.seed` of its own; the mean is told.
+            catch: Exceptions that fail their trial alone.
+            callbacks: Called with the study and each trial that has ended, as those of `hydro.client.callbacks`.
         """
-        done = 0
-        while trials is None or done < trials:
-            suggested = self._suggest(1)
-            if not suggested:
-                if not self._others_are_open():
-                    return
-                # Other loops hold all trials that may be open at once.
-                time.sleep(_FULL_SECONDS)
-                continue
-            _run(objective, suggested[0])
-            done += 1
+        OwnLoop(
+            self._open_trials,
+            objective,
+            trials=trials,
+            repeats=repeats,
+            catch=catch,
+            callbacks=[partial(_call, each, self) for each in callbacks],
+        ).run(jobs)
+
+    def log_to(self, *callbacks: TrialCallback) -> None:
+        """Calls them with each search trial that has ended, whoever trains it, until the study ends."""
+        follow_trials(self, callbacks)
+
+    def importance(self) -> dict[str, float]:
+        """Share of each hyperparameter in how the (first) objective varies, largest first; they add up to 1.
+
+        Needs optuna and scikit-learn (`pip install "hydro-client[optuna]"`).
+
+        Raises:
+            FailedPrecondition: fewer than two trials have succeeded.
+        """
+        from hydro.client.importance import importance
+
+        return importance(self.to_optuna(), self._settings.objectives)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each search trial. Needs pandas (`pip install "hydro-client[dataframe]"`)."""
@@ -351,23 +387,6 @@ class Study:
 
         return optuna_study(self.snapshot(), [each.snapshot for each in self.trials], storage)
 
-    def _suggest(self, count: int) -> list[Trial]:
-        suggested = self._coordinator.suggest_trials(self._name, count)
-        return [Trial(each, self.objective, self._coordinator) for each in suggested]
 
-    def _others_are_open(self) -> bool:
-        snapshot = self.snapshot()
-        given = sum(snapshot.statistics.trials_by_state.values())
-        return not snapshot.state.has_ended and given < self._settings.max_trials
-
-
-def _run(objective: ObjectiveFunction, trial: Trial) -> None:
-    try:
-        value = objective(trial)
-    except TrialPruned:
-        trial.prune()
-    except BaseException as error:
-        trial.fail(f"{type(error).__name__}: {error}")
-        raise
-    else:
-        trial.tell(value)
+def _call(callback: TrialCallback, study: Study, trial: Trial) -> None:
+    callback(study, trial)

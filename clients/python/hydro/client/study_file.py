@@ -10,7 +10,10 @@
       momentum: {uniform: [0.5, 0.99], when: {optimizer: [sgd]}}
       batch_size: {choice: [64, 128]}
       dropout: {uniform: [0, 0.5], transfer: false}
-    objective: {minimize: validation_loss}
+    objective: {minimize: validation_loss}      # or a list of several
+    constraints: {memory_bytes: {max: 8e9}}      # left out: none
+    known_points: [{lr: 0.1, momentum: 0.9}]     # tried first
+    prior: {before: 0.5}                         # studies to begin with, and how much they count
     sampler: tpe
     pruner: {asha: {min_steps: 50, max_steps: 800, eta: 4}}
     surrogate: {width: 0.125, verify: [ladder]}
@@ -22,7 +25,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,7 @@ import yaml
 
 from hydro.client.client import Client
 from hydro.client.commands import Command, MetricsSource, json_lines, log_pattern, prometheus
-from hydro.client.objectives import Objective, maximize, minimize
+from hydro.client.objectives import Constraint, Objective, Prior, maximize, minimize
 from hydro.client.pruning import (
     Pruner,
     asha,
@@ -44,7 +47,7 @@ from hydro.client.pruning import (
     successive_halving,
     threshold,
 )
-from hydro.client.spaces import Domain, choice, constant, integer, logint, loguniform, uniform
+from hydro.client.spaces import Domain, Scalar, choice, constant, integer, logint, loguniform, uniform
 from hydro.client.study import Study
 from hydro.client.surrogates import SurrogateSettings, surrogate
 from hydro.kit.errors import FieldViolation, InvalidArgument, NotFound
@@ -67,7 +70,10 @@ _METRICS: Mapping[str, Callable[..., MetricsSource]] = {
     "prometheus": prometheus,
 }
 _PLAIN = ("sampler", "trials", "parallelism", "seed")
-_KEYS = {"id", "task", "command", "source_path", "search_space", "objective", "pruner", "surrogate", *_PLAIN}
+_KEYS = {
+    "id", "task", "command", "source_path", "search_space", "objective", "constraints", "known_points", "prior",
+    "pruner", "surrogate", *_PLAIN,
+}  # fmt: skip
 
 
 def create_study(client: Client, file: Path) -> Study:
@@ -104,7 +110,7 @@ def read_study(file: Path) -> dict[str, Any]:
     arguments["search_space"] = {
         name: _domain(name, each) for name, each in _mapping(fields["search_space"], "search_space").items()
     }
-    arguments["objective"] = _one_of(_OBJECTIVES, fields["objective"], "objective", lambda make, metric: make(metric))
+    arguments |= _objectives(fields)
     if "command" in fields:
         arguments["command"] = _command(fields["command"])
     if "pruner" in fields:
@@ -157,6 +163,56 @@ def _text(given: Any) -> Any:
 
 def _metrics_source(make: Callable[..., MetricsSource], given: Any) -> MetricsSource:
     return make(**given) if isinstance(given, Mapping) else make(given)
+
+
+def _objectives(fields: Mapping[str, Any]) -> dict[str, Any]:
+    given = fields["objective"]
+    objectives = [
+        _one_of(_OBJECTIVES, each, "objective", lambda make, metric: make(metric))
+        for each in (given if isinstance(given, list) else [given])
+    ]
+    arguments: dict[str, Any] = {"objective": objectives if isinstance(given, list) else objectives[0]}
+    if "constraints" in fields:
+        bounds = _mapping(fields["constraints"], "constraints")
+        arguments["constraints"] = [_constraint(metric, each) for metric, each in bounds.items()]
+    if "known_points" in fields:
+        arguments["known_points"] = [_mapping(each, "known_points") for each in fields["known_points"]]
+    if "prior" in fields:
+        weights = _mapping(fields["prior"], "prior")
+        arguments["prior"] = [Prior(study, float(weight)) for study, weight in weights.items()]
+    return arguments
+
+
+def _constraint(metric: str, given: Any) -> Constraint:
+    field = f"constraints.{metric}"
+    bounds = _mapping(given, field)
+    if not bounds or bounds.keys() - {"min", "max"}:
+        raise InvalidArgument.of([FieldViolation(field, f"is {given!r}: give min, max, or both")])
+    return Constraint(metric, **{name: float(value) for name, value in bounds.items()})
+
+
+def read_values(given: Sequence[str]) -> dict[str, Scalar]:
+    """Hyperparameters from name=value, each value as YAML reads it.
+
+    Raises:
+        InvalidArgument: one is not of that form.
+    """
+    values: dict[str, Scalar] = {}
+    for each in given:
+        name, separator, value = each.partition("=")
+        if not separator or not name:
+            raise InvalidArgument.of([FieldViolation(each, "is not of the form name=value")])
+        read = yaml.safe_load(value)
+        # YAML reads 1e-3, without a point, as text.
+        values[name] = _as_number(read) if isinstance(read, str) else read
+    return values
+
+
+def _as_number(text: str) -> Scalar:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _surrogate(fields: Mapping[str, Any]) -> SurrogateSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hydro.client.objectives import Goal, Objective
@@ -125,3 +125,22 @@ def _searched(space: Mapping[str, Domain], best: Mapping[str, Scalar], name: str
             [FieldViolation("hyperparameter", f"is {name!r}: name a number above zero that was searched, as lr")]
         )
     return domain
+
+
+def best_target(targets: Sequence[Target], goal: Goal) -> Target:
+    """The target with the best objective, once all are trained.
+
+    Raises:
+        FailedPrecondition: every training failed.
+    """
+    values: dict[Target, float] = {}
+    failures = []
+    for target in targets:
+        try:
+            values[target] = target.value
+        except FailedPrecondition as error:
+            failures.append(str(error))
+    if not values:
+        raise FailedPrecondition("; ".join(failures))
+    best = max if goal is Goal.MAXIMIZE else min
+    return best(values, key=values.__getitem__)

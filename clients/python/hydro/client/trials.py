@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hydro.client.calls import CoordinatorCalls
 from hydro.client.names import TrialName
 from hydro.client.objectives import Objective
 from hydro.client.snapshots import Measurement, TrialKind, TrialSnapshot, TrialState
 from hydro.client.spaces import Scalar
+from hydro.client.telling import Told, metrics_of
 
 
 class TrialPruned(Exception):
@@ -22,10 +23,12 @@ class Trial:
     `prune`, or `fail`.
     """
 
-    def __init__(self, snapshot: TrialSnapshot, objective: Objective, coordinator: CoordinatorCalls) -> None:
+    def __init__(self, snapshot: TrialSnapshot, objectives: Sequence[Objective], coordinator: CoordinatorCalls) -> None:
         self._snapshot = snapshot
-        self._objective = objective
+        self._objectives = tuple(objectives)
         self._coordinator = coordinator
+        self.repeat = 0
+        """Which repeat of the trial runs: `Study.optimize` counts them from 0."""
 
     def __repr__(self) -> str:
         return f"<Trial {self.number} {self.state.name} value={self.value} {dict(self.hyperparameters)}>"
@@ -34,6 +37,11 @@ class Trial:
     def snapshot(self) -> TrialSnapshot:
         """All that was read, as a value."""
         return self._snapshot
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What its study optimizes."""
+        return self._objectives
 
     @property
     def name(self) -> TrialName:
@@ -72,8 +80,24 @@ class Trial:
 
     @property
     def value(self) -> float | None:
-        """The objective at the last measured step; None before the first."""
+        """The (first) objective at the last measured step; None before the first."""
         return self._snapshot.value
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The objectives at its end, in the study's order; empty until it has succeeded."""
+        return self._snapshot.values
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What was measured at its end: of the last measurement, and what was told with the objectives."""
+        last = dict(self.measurements[-1].metrics) if self.measurements else {}
+        return {**last, **self._snapshot.metrics}
+
+    @property
+    def feasible(self) -> bool | None:
+        """Whether it keeps the constraints; None until it has succeeded, and where there are none."""
+        return self._snapshot.feasible
 
     @property
     def steps(self) -> int:
@@ -82,8 +106,8 @@ class Trial:
 
     @property
     def seed(self) -> int:
-        """Seed of its initial values and of its random numbers."""
-        return self._snapshot.seed
+        """Seed of its initial values and of its random numbers; each repeat has its own."""
+        return self._snapshot.seed + self.repeat
 
     @property
     def device_seconds(self) -> float:
@@ -103,6 +127,8 @@ class Trial:
     def report(self, step: int, value: float | Mapping[str, float]) -> bool:
         """Reports the objective (or several metrics by name, the objective among them) after `step` optimizer steps.
 
+        Of a trial that is repeated, the first repeat's reports are its measurements; those of the others are not kept.
+
         Returns:
             True if the pruner advises to stop: end the trial with `prune`.
 
@@ -110,16 +136,25 @@ class Trial:
             AlreadyExists: another value was reported for this step before; the first stands.
             FailedPrecondition: the trial has ended, or its study trains it itself.
         """
-        metrics = value if isinstance(value, Mapping) else {self._objective.metric: float(value)}
+        metrics = value if isinstance(value, Mapping) else {self._objectives[0].metric: float(value)}
+        if self.repeat:
+            return False
         return self._coordinator.report_measurement(self.name, step, metrics)
 
-    def tell(self, value: float) -> None:
+    def tell(self, value: Told) -> None:
         """Ends the trial with its final objective. The same again is no error.
 
+        Args:
+            value: The objective; several of them in the study's order; or metrics by name, constrained ones and any
+                others among them. What is left out is taken from the last measurement, but for objectives.
+
         Raises:
+            InvalidArgument: an objective or a constrained metric is missing.
             FailedPrecondition: it has ended otherwise.
         """
-        self._snapshot = self._coordinator.complete_trial(self.name, float(value))
+        metrics = metrics_of(value, self._objectives)
+        first = metrics.pop(self._objectives[0].metric)
+        self._snapshot = self._coordinator.complete_trial(self.name, first, metrics)
 
     def prune(self) -> None:
         """Ends the trial as pruned.

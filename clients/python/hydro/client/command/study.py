@@ -18,7 +18,7 @@ from hydro.client.command.options import (
 )
 from hydro.client.command.output import coloured, pairs, print_json, print_table, say, short
 from hydro.client.snapshots import StudySnapshot, StudyState, TrialSnapshot
-from hydro.client.study_file import create_study
+from hydro.client.study_file import create_study, read_values
 
 app = typer.Typer(help="Create, list, show, follow and end studies.", no_args_is_help=True)
 
@@ -68,9 +68,10 @@ def show(
     say(f"devices  {statistics.device_seconds:.1f} s")
     for warning in snapshot.warnings:
         say(f"[yellow]warning[/]  {warning}")
-    if snapshot.best_trial is not None:
-        best = study.best_trial
-        say(f"best     trial {best.number}: {snapshot.settings.objective.metric} {short(best.value)}")
+    for best in study.best_trials:
+        names = (each.metric for each in snapshot.settings.objectives)
+        beyond = "  [red]beyond a constraint[/]" if best.feasible is False else ""
+        say(f"best     trial {best.number}: {pairs(dict(zip(names, best.values, strict=False)))}{beyond}")
         say(f"         {pairs(best.hyperparameters)}")
 
 
@@ -84,6 +85,31 @@ def trials(
         print_json(found)
         return
     print_table(("trial", "state", "steps", "value", "hyperparameters"), [_trial_row(each) for each in found])
+
+
+@app.command()
+def importance(
+    study_id: StudyId, as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
+) -> None:
+    """Show how much each hyperparameter matters for the objective."""
+    found = connect(address, project).get_study(study_id).importance()
+    if as_json:
+        print_json(found)
+        return
+    print_table(("hyperparameter", "share"), [(name, f"{share:.1%}") for name, share in found.items()])
+
+
+@app.command()
+def enqueue(
+    study_id: StudyId,
+    values: Annotated[list[str], typer.Argument(help="name=value, as many as are known.", show_default=False)],
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
+) -> None:
+    """Try these hyperparameters next; what is left out is drawn at random."""
+    point = read_values(values)
+    connect(address, project).get_study(study_id).enqueue(point)
+    say(f"enqueued [bold]{study_id}[/]  {pairs(point)}")
 
 
 @app.command()
