@@ -23,11 +23,9 @@ from hydro.tuner.training.trainer import BundleTrainer
 from hydro.worker.bundle import BundleBuilder
 from hydro.worker.device import Workplace
 from hydro.worker.lane_log import LaneLogs
-from hydro.worker.lease import LeaseKeeper
 from hydro.worker.memory_watch import MemoryWatch
 from hydro.worker.recipe import Grant, Lane
-from hydro.worker.reporter import Reporter
-from hydro.worker.round import LaneNews, Verdict
+from hydro.worker.round import Keeper, LaneNews, Reports, Verdict
 
 
 class Attempt:
@@ -40,8 +38,8 @@ class Attempt:
     def __init__(
         self,
         grant: Grant,
-        keeper: LeaseKeeper,
-        reporter: Reporter,
+        keeper: Keeper,
+        reporter: Reports,
         workplace: Workplace,
         builder: BundleBuilder,
         is_stopping: Callable[[], bool],

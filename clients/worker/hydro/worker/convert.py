@@ -7,6 +7,7 @@ from dataclasses import asdict
 from hydro.api.coordinator.v1 import device_service_pb2 as device_pb
 from hydro.api.coordinator.v1 import worker_service_pb2 as worker_pb
 from hydro.api.type.v1 import bundle_pb2, metric_pb2, task_pb2
+from hydro.client.command_convert import command_value
 from hydro.kit.artifacts import StoredArtifact
 from hydro.kit.values import values_of
 from hydro.tuner.training.execution import Execution
@@ -55,7 +56,7 @@ def to_recipe(message: bundle_pb2.BundleRecipe) -> Recipe:
     """Reads a bundle's recipe."""
     return Recipe(
         entry_point=message.task.entry_point,
-        source_path=message.task.source_path,
+        source_path=message.task.source_path or message.command.source_path,
         fingerprint=message.task.fingerprint,
         width=message.width,
         surrogate=to_artifact(message.surrogate) if message.HasField("surrogate") else None,
@@ -70,6 +71,7 @@ def to_recipe(message: bundle_pb2.BundleRecipe) -> Recipe:
         objective=message.objective.metric,
         artifact_uri=message.artifact_uri,
         checkpoint_interval_seconds=message.checkpoint_interval_seconds,
+        command=command_value(message.command) if message.HasField("command") else None,
     )
 
 
@@ -114,6 +116,9 @@ def from_round(grant: Grant, spoken: Round) -> worker_pb.ReportMeasurementsReque
 
 def _from_news(news: LaneNews) -> worker_pb.LaneReport:
     message = worker_pb.LaneReport(trial=news.trial, steps=news.steps, log=news.log, failure=news.failure)
+    message.finished = news.finished
+    if news.value is not None:
+        message.value = news.value
     if news.metrics is not None:
         message.measurement.CopyFrom(metric_pb2.Measurement(step=news.steps, metrics=news.metrics))
     if news.checkpoint is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hydro.client.commands import Command
 from hydro.kit.artifacts import StoredArtifact, read_artifact
 from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.lane import LaneSpec
@@ -33,7 +34,7 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that is needed to train a bundle."""
+    """Everything that is needed to train a bundle, of a task or of a command."""
 
     entry_point: str
     source_path: str
@@ -55,6 +56,7 @@ class Recipe:
     """What it is planned to hold at most; 0: not known."""
     threads: int = 0
     """Of one op that its plan was made for; 0: those that the device gives."""
+    command: Command | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from hydro.kit.artifacts import StoredArtifact
 from hydro.tuner.training.lane import MemoryMiss
@@ -31,6 +32,9 @@ class LaneNews:
     """Holds exactly `steps` steps."""
     log: str = ""
     failure: str = ""
+    finished: bool = False
+    """A command's own end. `value` is then its final objective; None: the last measured one."""
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +58,26 @@ class Answer:
     verdicts: Mapping[str, Verdict]
     insertions: tuple[Lane, ...]
     release_requested: bool
+
+
+class Keeper(Protocol):
+    """What there is to know of a lease while its bundle trains."""
+
+    @property
+    def release_requested(self) -> bool:
+        """Whether the coordinator wants it back."""
+        ...
+
+    def ensure(self) -> None:
+        """Returns while it lives; raises LeaseLost."""
+        ...
+
+
+class Reports(Protocol):
+    """Tells the coordinator, and gives its answer."""
+
+    def report(
+        self, news: Sequence[LaneNews], free_lanes: int, fusion_count: int, misses: Sequence[MemoryMiss] = ()
+    ) -> Answer:
+        """See `hydro.worker.reporter.Reporter`."""
+        ...

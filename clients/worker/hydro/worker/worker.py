@@ -12,11 +12,13 @@ import uuid
 import structlog
 import torch
 
+from hydro.client.commands import Command
 from hydro.kit.errors import DeadlineExceeded, HydroError, NotFound, Unavailable
 from hydro.squeezer.gate import GateLost
 from hydro.tuner.training.out_of_memory import free_unused
 from hydro.worker.attempt import Attempt
 from hydro.worker.bundle import BundleBuilder, MemoryLessons
+from hydro.worker.command.attempt import CommandAttempt
 from hydro.worker.coordinator import Coordinator
 from hydro.worker.device import ExclusiveDevice, Slot, Workplace, use_threads
 from hydro.worker.lease import LeaseKeeper, LeaseLost
@@ -112,6 +114,9 @@ class Worker:
             self._release(grant, keeper, failure, failure_reason)
 
     def _train(self, grant: Grant, keeper: LeaseKeeper) -> None:
+        if grant.recipe.command is not None:
+            self._run_programs(grant, grant.recipe.command, keeper)
+            return
         workplace = self._workplace(grant, keeper)
         reporter = Reporter(self._coordinator.reports(grant), keeper, workplace.worked_seconds)
         if self._device.type == "cpu":
@@ -129,6 +134,13 @@ class Worker:
         return Slot(
             self._settings, grant.gate, self._device, lambda: self._stopping.is_set() or keeper.release_requested
         )
+
+    def _run_programs(self, grant: Grant, command: Command, keeper: LeaseKeeper) -> None:
+        reporter = Reporter(self._coordinator.reports(grant), keeper, ExclusiveDevice().worked_seconds)
+        try:
+            CommandAttempt(grant, command, keeper, reporter, self._stopping.is_set, os.environ).run()
+        finally:
+            reporter.close()
 
     def _release(self, grant: Grant, keeper: LeaseKeeper, failure: str, failure_reason: str) -> None:
         try:

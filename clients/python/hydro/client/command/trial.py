@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -17,7 +19,9 @@ from hydro.client.command.options import (
     connect,
 )
 from hydro.client.command.output import coloured, pairs, print_json, print_table, say
+from hydro.client.names import TrialName
 from hydro.client.trials import Trial
+from hydro.kit.errors import FailedPrecondition
 
 app = typer.Typer(help="Show one trial, or its log.", no_args_is_help=True)
 
@@ -49,6 +53,22 @@ def log(
 ) -> None:
     """Print the end of a trial's log."""
     sys.stdout.write(_trial(study_id, number, address, project).log.rstrip("\n") + "\n")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="STUDY/NUMBER, or the trial's full name.", show_default=False)],
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
+) -> None:
+    """Run one trial again by itself, here, and show its measurements beside the recorded ones."""
+    study_id, _, number = name.partition("/")
+    full = name if name.startswith("projects/") else f"projects/{project}/studies/{study_id}/trials/{number or '-'}"
+    TrialName.parse(full)
+    if find_spec("hydro.worker") is None:
+        raise FailedPrecondition("hydro-worker is not installed here, which runs trials: install it, or go to a worker")
+    command = [sys.executable, "-m", "hydro.worker.reproduce", full, "--address", address]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
 def _trial(study_id: str, number: int, address: str, project: str) -> Trial:

@@ -1,0 +1,1 @@
+"""Command trials: programs of any kind, run on the worker's device."""
