@@ -33,7 +33,7 @@ class Size:
 
 
 QUICK = Size(forward_seconds=0.005, rounds=3, steps=3, exclusive_seconds=0.5, bubbles=40)
-FULL = Size(forward_seconds=0.02, rounds=72, steps=10, exclusive_seconds=3.0, bubbles=2000)
+FULL = Size(forward_seconds=0.02, rounds=60, steps=10, exclusive_seconds=3.0, bubbles=2000)
 
 
 def main() -> None:

@@ -81,3 +81,18 @@ def test_changed_schedule_forgets_the_baseline() -> None:
     guard = guard_with_baseline()
     guard.invalidate()
     assert guard.baseline_ns is None
+
+
+def test_share_of_the_bubbles_falls_with_each_breaker_and_comes_back() -> None:
+    guard = guard_with_baseline()
+    assert all(guard.lets_open() for _ in range(100))
+    for share in (0.5, 0.25, 0.125, 0.125):
+        while not guard.breaker_is_open:
+            guard.squeezed_step(int(STEP_NS * 1.3), late_ns=0)
+        while guard.breaker_is_open:
+            guard.blank_step(STEP_NS)
+        assert guard.share == share
+        assert sum(guard.lets_open() for _ in range(800)) == 800 * share
+    for _ in range(56):
+        guard.squeezed_step(STEP_NS, late_ns=0)
+    assert guard.share == 1.0

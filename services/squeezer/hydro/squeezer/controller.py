@@ -156,6 +156,8 @@ class Controller:
             return None
         if forecast_ns - self.guard.guard_ns < self._settings.smallest_grant_ns:
             return None
+        if not self.guard.lets_open():
+            return None
         return Grant(now_ns + forecast_ns - self.guard.guard_ns, self.longest_grant_ns)
 
     def _is_blank(self) -> bool:

@@ -1,7 +1,8 @@
 """How far before a bubble's forecast end the gate's deadline lies, and when not to open it at all.
 
 Additive and multiplicative steps on measured lag, with a ledger of past lag (C-Laius: delay once caused is paid back by
-caution later) and a breaker.
+caution later), a breaker, and a share of the bubbles that falls with each time the breaker opens and comes back step by
+step (SMQoS: the share follows the quality of service that is measured).
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ class GuardSettings:
     """The breaker opens when the ledger exceeds so many budgets of one step, beyond the noise."""
     breaker_steps: int = 8
     longest_breaker_steps: int = 64
+    smallest_share: float = 0.125
+    """Of the bubbles that are opened, however often the breaker was."""
+    share_step: float = 1 / 64
+    """What a step without lag gives back of it."""
 
 
 class Guard:
@@ -47,6 +52,9 @@ class Guard:
         self.guard_ns = self._settings.initial_ns
         self.lag_ns = 0.0
         self.breaker_trips = 0
+        self.share = 1.0
+        """Of the bubbles that may be opened."""
+        self._credit = 0.0
         self._closed_steps = 0
         self._next_closed_steps = self._settings.breaker_steps
 
@@ -64,6 +72,13 @@ class Guard:
     def baseline_ns(self) -> int | None:
         """Median of the blank steps."""
         return int(median(self._blank)) if self.has_baseline else None
+
+    def lets_open(self) -> bool:
+        """Says of one bubble after the other whether it is among the share."""
+        self._credit += self.share
+        is_among = self._credit >= 1.0
+        self._credit -= is_among
+        return is_among
 
     def blank_step(self, step_ns: int) -> None:
         """Records a step in which no trial worked."""
@@ -103,6 +118,7 @@ class Guard:
         # A budget exceeded again soon after means that waiting was too short.
         self._next_closed_steps = min(self._settings.longest_breaker_steps, 2 * self._next_closed_steps)
         self.lag_ns = 0.0
+        self.share = max(self._settings.smallest_share, self.share / 2)
         self._raise()
 
     def _raise(self) -> None:
@@ -111,4 +127,5 @@ class Guard:
     def _lower(self) -> None:
         self.guard_ns = max(self._settings.smallest_ns, self.guard_ns - self.guard_ns // 64 - 20_000)
         if self.lag_ns == 0.0:
+            self.share = min(1.0, self.share + self._settings.share_step)
             self._next_closed_steps = self._settings.breaker_steps
