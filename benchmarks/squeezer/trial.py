@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import sched_setaffinity
 from pathlib import Path
@@ -69,6 +69,11 @@ class StampedGate:
     def __init__(self, gate: WorkerGate, page: SharedPage) -> None:
         self._gate = gate
         self._words = page.words
+
+    @property
+    def pause(self) -> Callable[[], None] | None:
+        """See `WorkerGate.pause`."""
+        return self._gate.pause
 
     @contextmanager
     def segment(self, name: str) -> Iterator[None]:

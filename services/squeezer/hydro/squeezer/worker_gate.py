@@ -42,6 +42,8 @@ _POLL_NS: Final = 200_000_000
 _BEAT_SECONDS: Final = 0.5
 _SHORTEST_PART_NS: Final = 200_000
 """A pause sooner after the one before costs more than it is worth."""
+_WORTH_DIVIDING_NS: Final = 2_000_000
+_DIVISIBLE: Final = ("forward", "backward")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,18 @@ class _Part:
     admission: Admission
     passed: int = 0
     """Pauses so far, those included that were too soon to take."""
+    earlier_ns: int = 0
+    """How long the segment's earlier parts took."""
 
     @property
     def name(self) -> str:
         """Parts that begin at the same place take about equally long."""
-        return f"{self.segment}/{self.begun_after}" if self.begun_after else self.segment
+        return part_name(self.segment, self.begun_after)
+
+
+def part_name(segment: str, pauses: int) -> str:
+    """Gives the name under which durations of a segment's part are kept."""
+    return f"{segment}/{pauses}" if pauses else segment
 
 
 class WorkerGate:
@@ -106,6 +115,8 @@ class WorkerGate:
         self._synchronize = synchronize or (lambda: None)
         self._is_interrupted = is_interrupted
         self._durations = SegmentDurations()
+        self._wholes = SegmentDurations()
+        self._divides = True
         self._detached = threading.Event()
         self.latest_admission: Admission | None = None
         self._running: _Part | None = None
@@ -158,7 +169,8 @@ class WorkerGate:
             yield
             self._synchronize()
         finally:
-            self._finish()
+            earlier_ns = self._running.earlier_ns if self._running is not None else 0
+            self._learn_whole(name, earlier_ns + self._finish())
 
     @contextmanager
     def bubble(self, name: str, needed_ns: int) -> Iterator[Admission]:
@@ -178,24 +190,31 @@ class WorkerGate:
         """The bubble that an admission was for goes on."""
         return self._stage.number == admission.wait and self._words[STATUS] == PageStatus.LIVE
 
-    def pause(self) -> None:
-        """Ends a part of the segment that runs, and waits for a bubble in which the next part fits.
+    @property
+    def pause(self) -> Callable[[], None] | None:
+        """Called between two modules of a forward or a backward, whose rest can as well run in a later bubble.
 
-        For places between two modules, where the rest of a forward or a backward can as well run in a later bubble.
-        Parts are told apart by how many pauses came before, so they have to come in the same order each time.
+        Ends the part of the segment that runs, and waits for a bubble in which the next one fits. Parts are told apart
+        by how many pauses came before, so they have to come in the same order each time. None while whole segments are
+        too short for that to pay.
 
         Raises:
             GateLost, SegmentDoesNotFit, Interrupted: as `segment`; what has run of the block is in vain.
         """
+        return self._pause if self._divides else None
+
+    def _pause(self) -> None:
         part = self._running
-        if part is None or time.monotonic_ns() - part.admission.started_ns < _SHORTEST_PART_NS:
-            if part is not None:
-                part.passed += 1
+        if part is None:
+            return
+        part.passed += 1
+        if time.monotonic_ns() - part.admission.started_ns < _SHORTEST_PART_NS:
             return
         self._synchronize()
-        self._finish()
-        following = part.passed + 1
-        self._running = _Part(part.segment, following, self._admit(f"{part.segment}/{following}"), following)
+        duration_ns = self._finish()
+        # Its name is known before it is let in: that is what says how long it needs.
+        name = part_name(part.segment, part.passed)
+        self._running = _Part(part.segment, part.passed, self._admit(name), part.passed, part.earlier_ns + duration_ns)
 
     @property
     def used_seconds(self) -> float:
@@ -256,11 +275,17 @@ class WorkerGate:
             )
         self._durations.forgive(name, longest_ns)
 
-    def _finish(self) -> None:
-        """Accounts for the part that runs; none does when a later part was not let in."""
+    def _learn_whole(self, name: str, duration_ns: int) -> None:
+        """Divides forward and backward as long as one of them, all its parts together, is long or not known."""
+        self._wholes.add(name, duration_ns)
+        typical_ns = [self._wholes.typical_ns(each) for each in _DIVISIBLE]
+        self._divides = any(each is None or each > _WORTH_DIVIDING_NS for each in typical_ns)
+
+    def _finish(self) -> int:
+        """Accounts for the part that runs, and gives its nanoseconds; none does when a later part was not let in."""
         part, self._running = self._running, None
         if part is None:
-            return
+            return 0
         words, admission = self._words, part.admission
         ended_ns = time.monotonic_ns()
         duration_ns = ended_ns - admission.started_ns
@@ -270,6 +295,7 @@ class WorkerGate:
         if self._stage.number != admission.wait:
             words[LATE] += min(duration_ns, max(0, ended_ns - self._stage.ended_ns))
         words[RUNNING] = 0
+        return duration_ns
 
     def _check_alive(self) -> None:
         words = self._words

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from hydro.tuner.fusion.compiled import COMPILED, CompiledGraph
 from hydro.tuner.fusion.flattening import flatten_as
+from hydro.tuner.fusion.pausing import Pause, pausing
 from hydro.tuner.fusion.report import FusionReport
 from hydro.tuner.fusion.structure import Structure
 
@@ -157,6 +158,7 @@ class GroupedProgram:
         lane_inputs: bool = False,
         generators: Sequence[torch.Generator] | None = None,
         keywords: Mapping[str, Any] | None = None,
+        pause: Pause | None = None,
     ) -> Any:
         """Runs the module.
 
@@ -167,6 +169,7 @@ class GroupedProgram:
             lane_inputs: Whether every input tensor is [G, ...]; else lanes share them.
             generators: A random stream per lane; None draws from the default one.
             keywords: The traced module's keyword arguments.
+            pause: Called between ops, here and in the backward; a compiled program has no such places.
 
         Returns:
             The module's output, with a leading lane axis on every tensor.
@@ -182,7 +185,14 @@ class GroupedProgram:
             if lane_inputs not in self._compiled:
                 self._compiled[lane_inputs] = graph.compiled(len(flat), lane_inputs=lane_inputs)
             return self._rebuild(self._compiled[lane_inputs](tensors, lanes, generators))
+        if pause is not None:
+            return self._rebuild(pausing(graph.module).forward(*tensors, lanes, generators, pause))
         return self._rebuild(graph.module.forward(*tensors, lanes, generators))
+
+    def prepare_pauses(self, *, lane_inputs: bool) -> None:
+        """Makes the form that can pause, so that the next run need not."""
+        if self._compiled is None:
+            pausing(self.graph(lane_inputs=lane_inputs).module)
 
     def _find(self, tensors: Mapping[str, Tensor], name: str) -> Tensor:
         if name in tensors:

@@ -14,6 +14,9 @@ Clock = Callable[[], float]
 class RecordingGate:
     """Records the seconds of the segments of each name."""
 
+    pause: Callable[[], None] | None = None
+    """A profile is of whole segments: what an exclusive device runs."""
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._seconds: defaultdict[str, list[float]] = defaultdict(list)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 
 class Gate(Protocol):
-    """Lets work through in undivided segments.
+    """Lets work through in segments, and where it can be divided in parts of them.
 
     A trainer does all its work on the device in segments, none longer than one forward, one backward or one optimizer
     step of the whole bundle, and holds no segment open while it waits for anything else.
@@ -21,9 +22,20 @@ class Gate(Protocol):
         """
         ...
 
+    @property
+    def pause(self) -> Callable[[], None] | None:
+        """Called between the ops of a forward or a backward, which may go on in another bubble; None: never waits.
+
+        It may raise what `segment` raises.
+        """
+        ...
+
 
 class OpenGate:
     """The gate of an exclusive device."""
+
+    pause: Callable[[], None] | None = None
+    """Nothing to wait for."""
 
     def segment(self, name: str) -> AbstractContextManager[None]:
         """Opens at once."""

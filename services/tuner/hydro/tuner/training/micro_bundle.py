@@ -15,6 +15,7 @@ from torch import Tensor
 from hydro.optim import GradScaler, GroupedOptimizer, build_optimizer
 from hydro.tuner.fusion.lanes import LaneTensors, lane_tensors
 from hydro.tuner.fusion.lower import GroupedProgram
+from hydro.tuner.fusion.pausing import Pause
 from hydro.tuner.task import Batch
 from hydro.tuner.training.clipping import clip_lane_gradients
 from hydro.tuner.training.data import Shapes, close_in_length, padded, shapes, stack
@@ -61,7 +62,7 @@ class _Part:
     draws: bool
     """Whether a step moves the generators."""
 
-    def losses(self, stacked: LaneTensors) -> Tensor:
+    def losses(self, stacked: LaneTensors, pause: Pause | None) -> Tensor:
         """One loss per lane of the part."""
         has_lane_inputs = len(self.batches) > 1
         batch = stack(self.batches) if has_lane_inputs else self.batches[0]
@@ -70,18 +71,18 @@ class _Part:
         if self.indices is not None:
             parameters, buffers = stacked.parameters_of(self.indices), stacked.buffers_of(self.indices)
         loss_G: Tensor = self.program(
-            parameters, buffers, (batch,), lane_inputs=has_lane_inputs, generators=self.generators
+            parameters, buffers, (batch,), lane_inputs=has_lane_inputs, generators=self.generators, pause=pause
         )
         if self.indices is not None:
             stacked.put_buffers(self.indices, buffers)
         return loss_G
 
 
-def _losses(stacked: LaneTensors, parts: Sequence[_Part]) -> Tensor:
+def _losses(stacked: LaneTensors, parts: Sequence[_Part], pause: Pause | None) -> Tensor:
     """One loss per lane, in the lanes' order."""
     if parts[0].indices is None:
-        return parts[0].losses(stacked)
-    loss_G = torch.cat([part.losses(stacked) for part in parts])
+        return parts[0].losses(stacked, pause)
+    loss_G = torch.cat([part.losses(stacked, pause) for part in parts])
     order = [index for part in parts for index in part.indices or ()]
     return loss_G[torch.tensor(order, device=loss_G.device).argsort()]
 
@@ -135,10 +136,13 @@ class MicroBundle:
         """
         # Outside the segments: to trace and lower takes longer than a bubble.
         parts = self._parts(batches, streams)
+        if self._gate.pause is not None:
+            for part in parts:
+                part.program.prepare_pauses(lane_inputs=len(part.batches) > 1)
         undo = Undo(self.stacked.buffers, [each for part in parts if part.draws for each in part.generators])
         try:
             with self._gate.segment("forward"), autocast(self._task):
-                loss_G = _losses(self.stacked, parts)
+                loss_G = _losses(self.stacked, parts, self._gate.pause)
             with self._gate.segment("backward"):
                 self._scaler.scale(loss_G).sum().backward()  # type: ignore[no-untyped-call]
             with self._gate.segment("optimizer"):
