@@ -46,6 +46,14 @@ def test_a_concatenation_inside_a_head_keeps_its_size_where_the_number_of_heads_
         assert [sizes.of(dim) for dim in (heads, turned, plain)] == [8, 5, 3]
 
 
+def test_an_empty_part_of_a_concatenation_stays_empty():
+    dimensions = Dimensions()
+    empty, rest = dimensions.new(0), dimensions.new(8)
+    whole = dimensions.total([empty, rest])
+    assert solve(dimensions, {"rest": (rest,), "whole": (whole,)}, 1 / 2).of(whole) == 4
+    assert fit_sizes(dimensions, {"whole": (whole,)}, {"whole": (4,)}).of(empty) == 0
+
+
 def test_ratios_are_the_true_ones_after_rounding():
     dimensions = Dimensions()
     odd = dimensions.new(12)

@@ -32,12 +32,16 @@ def shrink(
             help="Whose factors the table shows: a class of torch.optim. By default a task's own, else AdamW."
         ),
     ] = None,
+    depth: Annotated[
+        str, typer.Option(help="The surrogate's layers over the target's, of pre-LN residual stacks: 1/2.")
+    ] = "1",
 ) -> None:
     """Shrink a model: print every tensor's shapes, class and factors, and what keeps its size and why."""
-    ratio, given = _ratio(width), _optimizer(optimizer) if optimizer else None
+    ratios = _ratio("width", width), _ratio("depth", depth)
+    given = _optimizer(optimizer) if optimizer else None
     source = load_source(factory, input or [])
     own = _facts(source, given)
-    shrunk = _shrunk(source, ratio)
+    shrunk = _shrunk(source, *ratios)
     typer.echo(f"{factory} at width {width}, input {source.description}\n")
     typer.echo(str(ShrinkReport(shrunk.solution, own.type, own.options)))
 
@@ -49,20 +53,20 @@ def _facts(source: ModelSource, given: type[torch.optim.Optimizer] | None) -> Op
     return optimizer_facts(source.task.optimizer(source.make(), source.task.defaults))
 
 
-def _shrunk(source: ModelSource, width: float) -> ShrunkModel:
+def _shrunk(source: ModelSource, width: float, depth: float) -> ShrunkModel:
     """As a study would have it, where there is a task: with its own inputs, clipping and narrow models."""
     if source.task is not None:
-        return build_surrogate(source.task, source.task.defaults, width)
-    return shrink_model(source.at_width or source.make(), source.inputs, width)
+        return build_surrogate(source.task, source.task.defaults, width, depth=depth)
+    return shrink_model(source.at_width or source.make(), source.inputs, width, depth=depth)
 
 
-def _ratio(text: str) -> float:
+def _ratio(name: str, text: str) -> float:
     try:
         ratio = float(Fraction(text.strip()))
     except (ValueError, ZeroDivisionError) as error:
-        raise _wrong("width", f"{text!r}: give a fraction such as 1/8, or a number such as 0.125") from error
+        raise _wrong(name, f"{text!r}: give a fraction such as 1/8, or a number such as 0.125") from error
     if not 0 < ratio <= 1:
-        raise _wrong("width", f"{text!r} is not in (0, 1]: give the surrogate's width over the target's")
+        raise _wrong(name, f"{text!r} is not in (0, 1]: give the surrogate's over the target's")
     return ratio
 
 

@@ -42,7 +42,8 @@ class Dimensions:
         if size == 1:
             return ()
         self._parents.append(len(self._parents))
-        self._atoms.append(_Atom(size, [pinned] if pinned is not None else []))
+        reason = "it is empty" if pinned is None and size == 0 else pinned
+        self._atoms.append(_Atom(size, [reason] if reason is not None else []))
         return (len(self._parents) - 1,)
 
     def atoms(self, dim: Iterable[int]) -> Dim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -60,6 +60,8 @@ class Parametrization:
     """Of the target and of the surrogate: Muon's own factors go by them."""
     feature_learning: float = MUP
     """The family's p (see `rule_table`)."""
+    gradient_ratios: Mapping[str, float] = field(default_factory=dict)
+    """By how much larger a parameter's gradient is for the depth's sake alone; of those in a stack that was cut."""
 
     def row(self, name: str, optimizer_type: type[Optimizer], options: Mapping[str, Any] | None = None) -> Row | None:
         """The parameter's row of the table; None for one that does not shrink.
@@ -84,7 +86,12 @@ class Parametrization:
             UnknownOptimizer: the optimizer is not in the table, and a probe of it fails.
             CoupledWeightDecay: the group has a weight decay that no factor makes transfer.
         """
-        row, each, options = self.row(name, optimizer_type, options), self.parameters[name], options or {}
+        of_width = self._factors_of_width(name, optimizer_type, options or {})
+        ratio = self.gradient_ratios.get(name, 1.0)
+        return of_width if ratio == 1 else _deeper(of_width, ratio, family_of(optimizer_type, options))
+
+    def _factors_of_width(self, name: str, optimizer_type: type[Optimizer], options: Mapping[str, Any]) -> Factors:
+        row, each = self.row(name, optimizer_type, options), self.parameters[name]
         if row is None:
             return Factors()
         shape_factor, decay = self._shape_factor(name, optimizer_type, options), 1.0
@@ -162,6 +169,25 @@ def _muon_update(shape: Shape, adjust_lr_fn: str | None, *, by_elements: bool) -
         case _:
             adjusted = 1.0
     return adjusted / math.sqrt(max(rows, columns)) if by_elements else adjusted
+
+
+def _deeper(of_width: Factors, ratio: float, family: OptimizerFamily) -> Factors:
+    """The same with a gradient that is so much larger, and an update that is to stay.
+
+    Source: CompleteP, arXiv:2505.01618, Table 1 at alpha = 1; SGD and Adadelta derived from update / gradient.
+    """
+    lr, eps = 1.0, ratio
+    match family:
+        case OptimizerFamily.SGD:
+            lr, eps = 1 / ratio, 1.0
+        case OptimizerFamily.ADADELTA:
+            lr, eps = 1 / ratio, ratio**2
+        case OptimizerFamily.ADAGRAD:
+            return replace(of_width, eps=of_width.eps * ratio, squares=of_width.squares * ratio**2)
+        case _:
+            pass
+    decay = of_width.weight_decay / lr
+    return replace(of_width, lr=of_width.lr * lr, weight_decay=decay, eps=of_width.eps * eps)
 
 
 def _times(value: Any, factor: float | tuple[float, ...]) -> Any:

@@ -104,7 +104,7 @@ def build_program(found: Propagation, solution: Solution) -> Program:
         raise NotTraceable(
             f"for these inputs the model would shrink otherwise than for the example's: {disagreement}"
         ) from (disagreement)
-    graph_module = rewrite(found, sizes, solution.parametrization)
+    graph_module = rewrite(found, sizes, solution.parametrization, solution.stacks)
     return Program(graph_module, _sources(found.trace), found.trace.rebuild)
 
 

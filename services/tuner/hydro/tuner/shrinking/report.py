@@ -38,6 +38,11 @@ class ShrinkReport:
         lines = [
             f"width {solution.width:g}: {solution.parameters:,} of {solution.target_parameters:,} parameters"
             f" ({share:.1%}); factors of {self.optimizer_type.__name__}",
+            *(
+                f"depth {solution.depth:g}: {each.layers} of {each.target_layers} layers of {each.name}, each branch"
+                f" times {each.multiplier:.4g}"
+                for each in solution.stacks
+            ),
             *self.warnings,
             "",
             *_aligned([_HEADER, *(self._row(each) for each in solution.tensors if each.is_parameter)]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch._ops import OpOverload
@@ -10,6 +10,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from hydro.tuner.ops.registry import bind
 from hydro.tuner.shrinking.classification import contracted_ratio
+from hydro.tuner.shrinking.depth import Stack, residual_branches
 from hydro.tuner.shrinking.parametrization import Parametrization
 from hydro.tuner.shrinking.propagation import Literal, Product, Propagation
 from hydro.tuner.shrinking.sizes import Sizes
@@ -17,8 +18,14 @@ from hydro.tuner.shrinking.sizes import Sizes
 aten = torch.ops.aten
 
 
-def rewrite(found: Propagation, sizes: Sizes, parametrization: Parametrization) -> GraphModule:
-    """The same graph with the surrogate's sizes written into it, and muP's multipliers where there are any."""
+def rewrite(
+    found: Propagation, sizes: Sizes, parametrization: Parametrization, stacks: Sequence[Stack] = ()
+) -> GraphModule:
+    """The same graph with the surrogate's sizes written into it, and the multipliers of width and depth.
+
+    Raises:
+        NotTraceable: a layer of a stack that was cut does something else than add to the stream.
+    """
     graph = Graph()
     copies: dict[Node, Node] = {}
     output = graph.graph_copy(found.trace.graph, copies)
@@ -28,6 +35,11 @@ def rewrite(found: Propagation, sizes: Sizes, parametrization: Parametrization) 
     for product in found.products:
         _keep_scale(graph, copies[product.node], product, found, sizes)
     _multiply_readouts(graph, copies, found, sizes, parametrization)
+    for stack in stacks:
+        for branch in residual_branches(found.trace, stack, stack.layers):
+            addition = copies[branch.addition]
+            added = next(each for each in addition.all_input_nodes if each is copies[branch.added])
+            _multiply_input(graph, addition, added, stack.multiplier)
     return GraphModule(found.trace.program.graph_module, graph)
 
 

@@ -40,7 +40,7 @@ class ShortRun:
 def wider_surrogates(
     task: TrainingTask, hyperparameters: Hyperparameters, shrunk: ShrunkModel, widths: Sequence[float]
 ) -> list[ShrunkModel]:
-    """Surrogates of the same target and parametrization at other widths."""
+    """Surrogates of the same target, depth and parametrization at other widths."""
     model = build_target(task, hyperparameters, seed=0)
     args, kwargs = capture_inputs(task, model, next(iter(task.train_batches(hyperparameters, 0, 0))), hyperparameters)
     solution = shrunk.solution
@@ -49,6 +49,7 @@ def wider_surrogates(
             model,
             args,
             each,
+            depth=solution.depth,
             example_keywords=kwargs,
             multiplied_readout=solution.multiplied_readout,
             feature_learning=solution.feature_learning,

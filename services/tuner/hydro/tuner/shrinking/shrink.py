@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.tuner.shrinking.classification import Classified, TensorClass, classify
+from hydro.tuner.shrinking.depth import Stack, cut, find_stacks
 from hydro.tuner.shrinking.dimensions import Dim, Dimensions
 from hydro.tuner.shrinking.factory import Factory, FactoryMismatch, narrow_shapes
 from hydro.tuner.shrinking.given_sizes import Shapes, SizesDisagree, fit_sizes
@@ -85,6 +86,7 @@ def shrink(
     example_inputs: Sequence[Any],
     width: float = 1 / 8,
     *,
+    depth: float = 1.0,
     example_keywords: Mapping[str, Any] | None = None,
     multiplied_readout: bool = False,
     feature_learning: float = MUP,
@@ -98,6 +100,8 @@ def shrink(
             at a width in (0, 1], whose shapes the surrogate then has: exact, where there is one.
         example_inputs: What the model is called with.
         width: Surrogate over target, in (0, 1].
+        depth: The surrogate's layers over the target's, in (0, 1]; below 1 for stacks of pre-LN residual layers alone,
+            whose branches are then multiplied (see `depth`).
         example_keywords: Further inputs, by name.
         multiplied_readout: The readout as in TP-V's Table 8, behind a constant multiplier, which keeps a bound on the
             gradient's norm meaningful across widths; by default as in Table 3, which changes nothing in the forward
@@ -107,27 +111,36 @@ def shrink(
         solution: An earlier one of the same model and width, used if it fits: the model may then be on the meta device.
 
     Raises:
-        InvalidArgument: the width is not in (0, 1], or p not in [0, 1].
+        InvalidArgument: width or depth is not in (0, 1], or p not in [0, 1].
+        NoResidualStack: a depth below 1, and the model has no layers that can be left out.
         PretrainedModel: the model is declared pretrained.
         FactoryMismatch: what the function gives at the width is not the target, narrower.
         ClassesDisagree: a parameter's shape in its module tells another fan-in than its use in the graph.
         NotTraceable: the model cannot be exported, with the user's line.
         WidthTooSmall: the widest dimension would have no channel left.
     """
-    _check(width, feature_learning)
-    if pretrained and width < 1:
+    _check(width, depth, feature_learning)
+    if pretrained and (width < 1 or depth < 1):
         raise PretrainedModel()
     make, model = (None, model) if isinstance(model, nn.Module) else (model, model(1.0))
     keywords = dict(example_keywords or {})
+    known = solution is not None and solution.depth == depth
+    stacks = solution.stacks if solution and known else _stacks(model, example_inputs, keywords, depth)
+    model = cut(model, stacks)
     template = Template(model)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     program = None
     if solution is None or not solution.fits(
-        model, width, multiplied_readout=multiplied_readout, feature_learning=feature_learning
+        model, width, depth=depth, multiplied_readout=multiplied_readout, feature_learning=feature_learning
     ):
         found = propagate(template.trace(example_inputs, keywords, train=True, like=tensors))
-        shapes = narrow_shapes(make, model, width) if make is not None else None
-        solution = replace(_solve(found, model, width, multiplied_readout, shapes), feature_learning=feature_learning)
+        shapes = narrow_shapes(lambda asked: cut(make(asked), stacks), model, width) if make is not None else None
+        solution = replace(
+            _solve(found, model, width, multiplied_readout, shapes),
+            feature_learning=feature_learning,
+            depth=depth,
+            stacks=stacks,
+        )
         program = build_program(found, solution)
         _prove(program, found, solution)
     programs = Programs(template, solution)
@@ -138,10 +151,21 @@ def shrink(
     return shrunk
 
 
-def _check(width: float, feature_learning: float) -> None:
-    violations = []
-    if not 0 < width <= 1:
-        violations.append(FieldViolation("width", f"{width} is not in (0, 1]: give the surrogate's over the target's"))
+def _stacks(
+    model: nn.Module, example_inputs: Sequence[Any], keywords: Mapping[str, Any], depth: float
+) -> tuple[Stack, ...]:
+    if depth == 1:
+        return ()
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    return find_stacks(model, Template(model).trace(example_inputs, keywords, train=True, like=tensors), depth)
+
+
+def _check(width: float, depth: float, feature_learning: float) -> None:
+    violations = [
+        FieldViolation(name, f"{ratio} is not in (0, 1]: give the surrogate's over the target's")
+        for name, ratio in (("width", width), ("depth", depth))
+        if not 0 < ratio <= 1
+    ]
     if not 0 <= feature_learning <= 1:
         violations.append(FieldViolation("feature_learning", f"{feature_learning} is not in [0, 1]: 1 is muP"))
     if violations:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from hydro.tuner.shrinking.classification import Classified, TensorClass
+from hydro.tuner.shrinking.depth import Stack
 from hydro.tuner.shrinking.initial_values import Distribution, InitialValues
 from hydro.tuner.shrinking.parametrization import Parametrization
 from hydro.tuner.shrinking.rule_table import MUP
@@ -47,6 +48,10 @@ class Solution:
     rules_version: int = RULES_VERSION
     feature_learning: float = MUP
     """The parametrization's p (see `rule_table`)."""
+    depth: float = 1.0
+    """Layers over the target's, as asked for."""
+    stacks: tuple[Stack, ...] = ()
+    """What was cut; the tensors are those of the target that has been cut."""
 
     @cached_property
     def by_name(self) -> Mapping[str, TensorSolution]:
@@ -61,6 +66,7 @@ class Solution:
             {name: each.classified for name, each in named.items()},
             {name: (each.target_shape, each.shape) for name, each in named.items()},
             self.feature_learning,
+            {name: stack.multiplier for stack in self.stacks for name in named if stack.holds(name)},
         )
 
     @property
@@ -73,12 +79,19 @@ class Solution:
         """How many numbers the target trains."""
         return sum(math.prod(each.target_shape) for each in self.tensors if each.is_parameter)
 
-    def fits(self, model: nn.Module, width: float, *, multiplied_readout: bool, feature_learning: float = MUP) -> bool:
-        """The solution is of this model: same names, same shapes, same width, same rules."""
-        asked = (width, multiplied_readout, feature_learning, RULES_VERSION)
-        return (self.width, self.multiplied_readout, self.feature_learning, self.rules_version) == asked and {
-            each.name: each.target_shape for each in self.tensors
-        } == target_shapes(model)
+    def fits(
+        self,
+        model: nn.Module,
+        width: float,
+        *,
+        depth: float = 1.0,
+        multiplied_readout: bool,
+        feature_learning: float = MUP,
+    ) -> bool:
+        """The solution is of this model: same names, same shapes, same width and depth, same rules."""
+        asked = (width, depth, multiplied_readout, feature_learning, RULES_VERSION)
+        own = (self.width, self.depth, self.multiplied_readout, self.feature_learning, self.rules_version)
+        return own == asked and {each.name: each.target_shape for each in self.tensors} == target_shapes(model)
 
     def to_json(self) -> str:
         """The solution as text: the surrogate's artifact."""
@@ -89,7 +102,8 @@ class Solution:
         """The solution that `to_json` wrote."""
         fields = json.loads(text)
         tensors = tuple(_tensor_from(each) for each in fields.pop("tensors"))
-        return cls(tensors=tensors, unknown_ops=tuple(fields.pop("unknown_ops")), **fields)
+        stacks = tuple(Stack(**each) for each in fields.pop("stacks", ()))
+        return cls(tensors=tensors, unknown_ops=tuple(fields.pop("unknown_ops")), stacks=stacks, **fields)
 
 
 def target_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -32,6 +32,7 @@ def build_surrogate(
     hyperparameters: Hyperparameters,
     width: float,
     *,
+    depth: float = 1.0,
     feature_learning: float = MUP,
     solution: Solution | None = None,
     seed: int = 0,
@@ -40,10 +41,11 @@ def build_surrogate(
 
     With a solution that fits, nothing is solved again, and the target is built without memory where its constructor
     allows that. A task that clips gradients gets the readout whose gradient keeps its scale across widths.
-    `feature_learning` is the parametrization's p.
+    `feature_learning` is the parametrization's p. `depth` is layers over the target's; a solution brings its own.
 
     Raises:
         NotTraceable: the model cannot be exported, or the task's loss does not call it.
+        NoResidualStack: a depth below 1, and the model has no layers that can be left out.
         PretrainedModel: the task declares its model pretrained.
         WidthTooSmall: the widest dimension would have no channel left.
     """
@@ -54,6 +56,7 @@ def build_surrogate(
         _at_any_width(task, hyperparameters, model, width),
         args,
         width,
+        depth=solution.depth if solution else depth,
         example_keywords=kwargs,
         multiplied_readout=task.gradient_clip_norm is not None,
         feature_learning=feature_learning,
