@@ -63,6 +63,7 @@ def write_recording(folder, boot=1, missing=()):
         content = {
             "stage": stage, "stages": STAGES, "microbatches": MICROBATCHES, "schedule": "1F1B", "replica": 0,
             "chunks": 1, "host": "here", "boot": boot, "wall_minus_monotonic_ns": 5, "dropped": 0,
+            "hook_cost_ns": 50_000 * STEPS,
             "steps": steps,
             "spans": spans,
             "memory": {
@@ -123,6 +124,7 @@ def test_report_is_text_and_picture(tmp_path):
     recording = Recording.load(tmp_path)
     report = make_report(recording)
     text = to_text(report)
+    assert "the hook took 50 us of a step" in text
     assert "1F1B: 4 stages, 4 microbatches, 5 steps" in text
     assert "in theory 42.9%" in text
     save_picture(recording, report, tmp_path / "bubbles.png")

@@ -40,7 +40,7 @@ def step_of(probe, *activities, shapes=None):
         for each in activities:
             probe.run(each, lambda: None)
 
-    probe.step(work, shapes=shapes)
+    probe.step(shapes, work)
 
 
 def test_each_listener_gets_every_event_in_order_with_its_time():
@@ -94,10 +94,16 @@ def test_bubble_inside_a_bubble_is_one_and_inside_the_optimizer_its_own():
     def collective():
         return probe.run(Activity.COLLECTIVE, lambda: 5)
 
-    assert probe.step(lambda: probe.run(Activity.WAIT, collective)) == 5
+    assert probe.step(None, lambda: probe.run(Activity.WAIT, collective)) == 5
     assert [each[1] for each in listener.events if each[0] == "BEGIN"] == [Activity.WAIT]
-    probe.step(lambda: probe.run(Activity.OPTIMIZER, collective))
+    probe.step(None, lambda: probe.run(Activity.OPTIMIZER, collective))
     assert [each[1] for each in listener.events if each[0] == "BEGIN"][1:] == [Activity.OPTIMIZER, Activity.COLLECTIVE]
+
+
+def test_keywords_of_a_call_are_its_own():
+    probe = StepProbe(StageHook([]))
+    assert probe.step(None, dict, shapes=1, function=2) == {"shapes": 1, "function": 2}
+    assert probe.run(Activity.FORWARD, dict, activity=3) == {"activity": 3}
 
 
 def test_calls_outside_of_steps_are_not_told():
@@ -114,7 +120,7 @@ def test_step_that_fails_ends_and_raises_as_without_the_hook():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        probe.step(lambda: probe.run(Activity.FORWARD, fail))
+        probe.step(None, lambda: probe.run(Activity.FORWARD, fail))
     assert [each[0] for each in listener.events] == ["STEP_BEGIN", "BEGIN", "END", "STEP_END"]
 
 

@@ -117,6 +117,9 @@ def attach(
     adapter = find_engine(engine)
     place = adapter.place
     hook = StageHook(listeners := _listeners(settings, place), _marks(adapter.device))
+    for each in listeners:
+        if isinstance(each, StageRecorder):
+            each.hook_cost_ns = lambda: hook.cost_ns
     unshadow = adapter.shadow(hook)
     vars(engine)[ATTACHED] = True
     _log.info("stage attached", pipeline_run=settings.pipeline_run, stage=place.stage, schedule=place.schedule)

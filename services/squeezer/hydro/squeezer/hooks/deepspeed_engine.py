@@ -97,7 +97,7 @@ class DeepSpeedEngine(Engine):
 
         @wraps(train_batch)
         def stepped(*arguments: Any, **keywords: Any) -> Any:
-            return probe.step(train_batch, *arguments, shapes=engine.micro_batches, **keywords)
+            return probe.step(engine.micro_batches, train_batch, *arguments, **keywords)
 
         @wraps(reset)
         def changed(*arguments: Any, **keywords: Any) -> Any:

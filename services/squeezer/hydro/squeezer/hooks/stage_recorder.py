@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -38,6 +39,9 @@ class StageRecorder:
         self._smallest_free_bytes: int | None = None
         self._dropped = 0
         self._is_written = False
+        self.hook_cost_ns: Callable[[], int] = lambda: 0
+        """Gives the host time that the hook has taken so far."""
+        self._first_cost_ns: int | None = None
         atexit.register(self.close)
 
     def take(
@@ -49,6 +53,8 @@ class StageRecorder:
         match kind:
             case StageEventKind.STEP_BEGIN:
                 self._step_begin_ns = stamp_ns
+                if self._first_cost_ns is None:
+                    self._first_cost_ns = self.hook_cost_ns()
                 if step > self._last_step:
                     # So the last step's end is known, and what came after it is not part of a step.
                     self.close()
@@ -92,5 +98,6 @@ class StageRecorder:
             "steps": self._steps,
             "spans": self._spans,
             "dropped": self._dropped,
+            "hook_cost_ns": self.hook_cost_ns() - (self._first_cost_ns or 0),
             "memory": {**asdict(self._memory), "smallest_free_bytes": self._smallest_free_bytes or 0},
         }

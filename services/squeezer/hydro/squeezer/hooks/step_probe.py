@@ -31,7 +31,7 @@ class StepProbe:
         self._order = 0
         self._earlier: tuple[Hashable, int] | None = None
 
-    def step(self, function: Callable[..., Any], *arguments: Any, shapes: Hashable = None, **keywords: Any) -> Any:
+    def step(self, shapes: Hashable, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         """Runs one step; `shapes` is whatever tells one schedule from another, beside the order of its calls."""
         self._step += 1
         self._index = self._order = 0
@@ -45,7 +45,7 @@ class StepProbe:
             self._events.memory(measure_memory)
             self._compare((shapes, self._order))
 
-    def run(self, activity: Activity, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    def run(self, activity: Activity, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
         """Runs a call that is this activity."""
         is_bubble = activity in BUBBLES
         if not self._is_in_step or (is_bubble and self._is_in_bubble):

@@ -112,7 +112,7 @@ def _stepped(probe: StepProbe, schedule: Any, step: Callable[..., Any]) -> Calla
             *(tuple(each.shape) for each in arguments if isinstance(each, torch.Tensor)),
         )
         with _stepping(probe):
-            return probe.step(step, *arguments, shapes=shapes, **keywords)
+            return probe.step(shapes, step, *arguments, **keywords)
 
     return run
 

@@ -16,7 +16,7 @@ from hydro.squeezer.pipeline import StageMemory
 COMPUTING = frozenset({Activity.FORWARD, Activity.BACKWARD, Activity.WEIGHT})
 
 
-_COPIED = ("stage", "stages", "microbatches", "schedule", "replica", "chunks", "dropped", "host")
+_COPIED = ("stage", "stages", "microbatches", "schedule", "replica", "chunks", "dropped", "host", "hook_cost_ns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class RecordedStage:
     smallest_free_bytes: int
     dropped: int
     host: str
+    hook_cost_ns: int
+    """Host time that the hook took in the recorded steps."""
 
     @classmethod
     def load(cls, path: Path, wall_minus_monotonic_ns: dict[int, int]) -> Self:

@@ -70,6 +70,8 @@ class StageReport:
     """The longest segment that still fits a bubble; 0 when none does."""
     fits: tuple[Fit, ...]
     events_dropped: int
+    hook_share: float
+    """Host time that the hook took, of a step's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def _stage_report(stage: RecordedStage, steps: Sequence[int], window_ns: int, bu
         longest_segment_seconds=max(grants, default=0.0),
         fits=tuple(_fit(grants, each, period_ns / 1e9) for each in SEGMENT_SECONDS),
         events_dropped=stage.dropped,
+        hook_share=stage.hook_cost_ns / (len(stage.steps) * period_ns),
     )
 
 

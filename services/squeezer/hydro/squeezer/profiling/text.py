@@ -40,6 +40,8 @@ def _stages(report: BubbleReport) -> Iterator[str]:
             f"  {each.memory_free_bytes / _GIB:>7.1f} GiB  {each.trial_memory_bytes / _GIB:>6.1f} GiB{dropped}"
         )
     yield "bubble: not computing, of the pipeline's window. waiting: in receives and collectives, of all time."
+    costliest = max(each.hook_share for each in report.by_stage)
+    yield f"the hook took {1e6 * costliest * report.step_seconds:.0f} us of a step ({100 * costliest:.3f}%) at most"
 
 
 def _largest(report: BubbleReport) -> Iterator[str]:
