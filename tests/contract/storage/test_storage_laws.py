@@ -22,7 +22,8 @@ from hydro.coordinator.search_space import (
     SearchSpace,
 )
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
-from hydro.coordinator.storage.storage import Measured, NewTrial, Progress, Transaction
+from hydro.coordinator.storage.storage import Transaction
+from hydro.coordinator.storage.trial_values import Measured, NewTrial, Progress
 from hydro.coordinator.study import (
     CANCEL_STUDY,
     PAUSE_STUDY,

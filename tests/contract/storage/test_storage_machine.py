@@ -18,7 +18,7 @@ from hydro.coordinator.names import DeviceName, StudyName
 from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
-from hydro.coordinator.storage.storage import Measured, NewTrial
+from hydro.coordinator.storage.trial_values import Measured, NewTrial
 from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState
 from hydro.coordinator.trial import TRANSITIONS, Measurement, TrialKind, TrialState, Verdict
 from hydro.kit.errors import FailedPrecondition

@@ -11,37 +11,31 @@ import pytest
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import PlannedBundle
-from hydro.coordinator.device import LOCAL, REGISTERED, Device, DeviceKind, DeviceState
+from hydro.coordinator.device import REGISTERED, Device, DeviceKind, DeviceState
 from hydro.coordinator.executor.executor import WorkerExit
 from hydro.coordinator.leasing import Leasing
-from hydro.coordinator.names import DeviceName, StudyName, SurrogateName
+from hydro.coordinator.names import DeviceName
 from hydro.coordinator.pruners import Pruners
-from hydro.coordinator.pruning_rules import AshaPruning
 from hydro.coordinator.reconcile.backoff import Backoff
 from hydro.coordinator.reconcile.execute import execute
-from hydro.coordinator.reconcile.expire import dissolve, expire
+from hydro.coordinator.reconcile.expire import Expiry, dissolve
 from hydro.coordinator.reconcile.finish import finish
 from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.reconcile.plan import plan, plannable
 from hydro.coordinator.reconcile.reclaim import IDLE_SECONDS, Reclaiming
 from hydro.coordinator.reconcile.slots import follow_slots
 from hydro.coordinator.reconcile.warm import WARM_WORKERS, Warming
-from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
-from hydro.coordinator.storage.storage import Measured, NewTrial, Transaction
-from hydro.coordinator.study import START_SEARCH, Goal, Objective, Sampler, StudySpec, StudyState, Task
-from hydro.coordinator.surrogate import Surrogate, SurrogateState
+from hydro.coordinator.storage.storage import Transaction
+from hydro.coordinator.storage.trial_values import Measured, NewTrial
+from hydro.coordinator.study import (
+    StudyState,
+)
 from hydro.coordinator.trial import FAIL_TRIAL, PAUSE_TRIAL, START_TRIAL, Measurement, TrialKind, TrialState, Verdict
 from hydro.kit.clock import ManualClock
 from hydro.kit.errors import NotFound, Unavailable
 
-STUDY = StudyName("p", "s")
-CPU = Device(DeviceName("devices/cpu"), DeviceKind.CPU, source=LOCAL)
-SLOT = Device(DeviceName("devices/gpu/slots/one"), DeviceKind.SLOT, bubble_seconds=0.1, source="squeezer")
-SPEC = StudySpec(
-    Task("toy:Toy"), SearchSpace((Parameter("lr", FloatDomain(0, 1)),)), Objective("loss", Goal.MINIMIZE),
-    Sampler.RANDOM, AshaPruning(1, 4), 4, 0.5, 3, 8, 0,
-)  # fmt: skip
+from .stored_study import CPU, SLOT, SPEC, STUDY, add_study, allocate, states
 
 
 class FakeExecutor:
@@ -125,24 +119,6 @@ def leasing(storage, clock, squeezer):
     return Leasing(storage, Pruners(), Bell(), clock, [squeezer], 60.0)
 
 
-async def add_study(tx: Transaction, trials: int = 3, **changes: object) -> None:
-    await tx.studies.insert(STUDY, replace(SPEC, **changes), StudyState.PREPARING)
-    surrogate = Surrogate(SurrogateName("p", "s"), SurrogateState.READY, lane_hyperparameters=frozenset({"lr"}))
-    await tx.surrogates.put(STUDY, surrogate)
-    await tx.studies.move(STUDY, START_SEARCH)
-    await tx.trials.insert(STUDY, [NewTrial({"lr": 0.5}, 0)] * trials)
-
-
-async def allocate(tx: Transaction, device: Device, *trials: int) -> None:
-    await tx.devices.put(device)
-    plan = PlannedBundle(STUDY, TrialKind.SEARCH, trials, max_lanes=4)
-    assert await tx.bundles.insert(plan, device.name) is not None
-
-
-async def states(storage):
-    return [trial.state for trial in await storage.run(lambda tx: tx.trials.all(STUDY))]
-
-
 async def test_a_device_with_a_bundle_gets_one_worker(storage, leasing, clock):
     await storage.run(add_study)
     await storage.run(lambda tx: allocate(tx, CPU, 0))
@@ -211,33 +187,12 @@ async def test_the_lease_of_a_dead_worker_ends_at_once_and_another_worker_starts
     assert len(executor.workers) == 1
 
 
-async def test_a_lost_lease_is_not_the_trial_s_fault(storage, leasing):
-    await storage.run(add_study)
-    for _ in range(5):
-        await storage.run(lambda tx: allocate(tx, CPU, 0))
-        grant = await leasing.acquire(CPU.name, "w", "", 0)
-        await leasing.expire([grant.lease])
-    trial = await storage.run(lambda tx: tx.trials.get(STUDY.trial(0)))
-    assert (trial.state, trial.failures) == (TrialState.PENDING, 0)
-
-
-async def test_a_trial_that_workers_give_up_three_times_has_failed(storage, leasing):
-    await storage.run(add_study)
-    for attempt in range(3):
-        assert (await states(storage))[0] is TrialState.PENDING, attempt
-        await storage.run(lambda tx: allocate(tx, CPU, 0))
-        grant = await leasing.acquire(CPU.name, "w", "", 0)
-        await leasing.release(grant.lease.name, grant.lease.fencing_token, "out of memory")
-    trial = await storage.run(lambda tx: tx.trials.get(STUDY.trial(0)))
-    assert (trial.state, trial.state_reason) == (TrialState.FAILED, "out of memory")
-
-
 async def test_an_overdue_lease_expires(storage, squeezer, clock):
     leasing = Leasing(storage, Pruners(), Bell(), clock, [squeezer], lease_seconds=-1.0)
     await storage.run(add_study)
     await storage.run(lambda tx: allocate(tx, CPU, 0))
     await leasing.acquire(CPU.name, "w", "", 0)
-    await expire(storage, leasing)
+    await Expiry(storage, leasing, clock).expire()
     assert await states(storage) == [TrialState.PENDING] * 3
     assert await storage.run(lambda tx: tx.leases.active()) == []
 

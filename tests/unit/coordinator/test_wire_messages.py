@@ -140,7 +140,7 @@ def test_a_page_token_leads_back_to_its_item(last):
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_is_a_page_token_or_refused(token):
-    for read in (pages.last_of, pages.number_of):
+    for read in (pages.last_of, pages.place_of):
         try:
             read(token)
         except InvalidArgument as error:

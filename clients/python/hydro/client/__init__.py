@@ -47,6 +47,7 @@ from hydro.client.snapshots import (
     DeviceSnapshot,
     DeviceState,
     Measurement,
+    Retry,
     StudyChange,
     StudySettings,
     StudySnapshot,
@@ -57,6 +58,7 @@ from hydro.client.snapshots import (
     TrialState,
 )
 from hydro.client.spaces import Domain, SearchSpace, choice, constant, fidelity, integer, logint, loguniform, uniform
+from hydro.client.stopping import Stopping, stop_when
 from hydro.client.study import Study
 from hydro.client.surrogates import (
     LadderRung,
@@ -101,7 +103,9 @@ __all__ = [
     "ProfilePoint",
     "Prometheus",
     "Pruner",
+    "Retry",
     "SearchSpace",
+    "Stopping",
     "Study",
     "StudyChange",
     "StudySettings",
@@ -141,6 +145,7 @@ __all__ = [
     "percentile",
     "prior",
     "prometheus",
+    "stop_when",
     "successive_halving",
     "surrogate",
     "threshold",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -11,6 +12,7 @@ import grpc
 from hydro.api.coordinator.v1 import (
     device_service_pb2,
     device_service_pb2_grpc,
+    study_pb2,
     study_service_pb2,
     study_service_pb2_grpc,
     trial_pb2,
@@ -25,14 +27,23 @@ from hydro.client.snapshots import (
     StudyChange,
     StudySettings,
     StudySnapshot,
+    StudyState,
     TrialKind,
+    TrialOrder,
     TrialSnapshot,
+    TrialState,
 )
 from hydro.client.spaces import Scalar
 from hydro.client.surrogates import Surrogate
-from hydro.kit.channel import open_sync_channel
+from hydro.kit.channel import USER_RETRY_SECONDS, open_sync_channel
 
 _PAGE_SIZE = 1000
+_ORDERS = {
+    TrialOrder.NUMBER: study_service_pb2.TRIAL_ORDER_UNSPECIFIED,
+    TrialOrder.NEWEST: study_service_pb2.TRIAL_ORDER_NUMBER_DESCENDING,
+    TrialOrder.LOWEST: study_service_pb2.TRIAL_ORDER_VALUE_ASCENDING,
+    TrialOrder.HIGHEST: study_service_pb2.TRIAL_ORDER_VALUE_DESCENDING,
+}
 _KINDS = {None: trial_pb2.TRIAL_KIND_UNSPECIFIED, TrialKind.SEARCH: trial_pb2.TRIAL_KIND_SEARCH,
           TrialKind.TARGET: trial_pb2.TRIAL_KIND_TARGET}  # fmt: skip
 
@@ -41,7 +52,7 @@ class CoordinatorCalls:
     """StudyService and DeviceService. Every method raises `hydro.kit.errors`."""
 
     def __init__(self, address: str) -> None:
-        self._channel: grpc.Channel = open_sync_channel(address)
+        self._channel: grpc.Channel = open_sync_channel(address, retry_seconds=USER_RETRY_SECONDS)
         self._studies = study_service_pb2_grpc.StudyServiceStub(self._channel)
         self._devices = device_service_pb2_grpc.DeviceServiceStub(self._channel)
         self._driving = TrialStreams(self._studies.DriveTrials)
@@ -69,9 +80,14 @@ class CoordinatorCalls:
         """GetStudy."""
         return convert.study_snapshot(self._studies.GetStudy(study_service_pb2.GetStudyRequest(name=str(name))))
 
-    def list_studies(self, project: str) -> Iterator[StudySnapshot]:
+    def list_studies(
+        self, project: str, states: Sequence[StudyState], tags: Mapping[str, str]
+    ) -> Iterator[StudySnapshot]:
         """ListStudies, page by page."""
-        request = study_service_pb2.ListStudiesRequest(parent=f"projects/{project}", page_size=_PAGE_SIZE)
+        numbers = [study_pb2.StudyState.Value(f"STUDY_STATE_{each.name}") for each in states]
+        request = study_service_pb2.ListStudiesRequest(
+            parent=f"projects/{project}", page_size=_PAGE_SIZE, states=numbers, tags=tags
+        )
         for page in _pages(self._studies.ListStudies, request):
             yield from (convert.study_snapshot(each) for each in page.studies)
 
@@ -120,11 +136,36 @@ class CoordinatorCalls:
         """GetTrial: the only one that carries the log."""
         return convert.trial_snapshot(self._studies.GetTrial(study_service_pb2.GetTrialRequest(name=str(name))))
 
-    def list_trials(self, name: StudyName, kind: TrialKind | None = None) -> Iterator[TrialSnapshot]:
-        """ListTrials, page by page."""
-        request = study_service_pb2.ListTrialsRequest(parent=str(name), page_size=_PAGE_SIZE, kind=_KINDS[kind])
-        for page in _pages(self._studies.ListTrials, request):
-            yield from (convert.trial_snapshot(each) for each in page.trials)
+    def list_trials(
+        self,
+        name: StudyName,
+        kind: TrialKind | None = None,
+        states: Sequence[TrialState] = (),
+        tags: Mapping[str, str] | None = None,
+        order: TrialOrder = TrialOrder.NUMBER,
+        limit: int | None = None,
+    ) -> Iterator[TrialSnapshot]:
+        """ListTrials, page by page, until there are `limit`."""
+        request = study_service_pb2.ListTrialsRequest(
+            parent=str(name),
+            page_size=min(_PAGE_SIZE, limit or _PAGE_SIZE),
+            kind=_KINDS[kind],
+            states=[trial_pb2.TrialState.Value(f"TRIAL_STATE_{each.name}") for each in states],
+            tags=tags or {},
+            order=_ORDERS[order],
+        )
+        trials = (each for page in _pages(self._studies.ListTrials, request) for each in page.trials)
+        yield from (convert.trial_snapshot(each) for each in islice(trials, limit))
+
+    def tag_study(self, name: StudyName, tags: Mapping[str, str], removed: Sequence[str]) -> StudySnapshot:
+        """TagStudy."""
+        request = study_service_pb2.TagStudyRequest(name=str(name), tags=tags, removed_tags=removed)
+        return convert.study_snapshot(self._studies.TagStudy(request))
+
+    def tag_trial(self, name: TrialName, tags: Mapping[str, str], removed: Sequence[str]) -> TrialSnapshot:
+        """TagTrial."""
+        request = study_service_pb2.TagTrialRequest(name=str(name), tags=tags, removed_tags=removed)
+        return convert.trial_snapshot(self._studies.TagTrial(request))
 
     def enqueue_trials(self, name: StudyName, points: Sequence[Mapping[str, Scalar]]) -> StudySnapshot:
         """EnqueueTrials."""
@@ -183,7 +224,7 @@ class TunerCalls:
     """TunerService, as far as the SDK needs it."""
 
     def __init__(self, address: str) -> None:
-        self._channel: grpc.Channel = open_sync_channel(address)
+        self._channel: grpc.Channel = open_sync_channel(address, retry_seconds=USER_RETRY_SECONDS)
         self._tuner = tuner_service_pb2_grpc.TunerServiceStub(self._channel)
 
     def close(self) -> None:

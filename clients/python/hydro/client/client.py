@@ -13,8 +13,9 @@ from hydro.client.commands import Command
 from hydro.client.names import StudyName
 from hydro.client.objectives import Constraint, Objective, Prior
 from hydro.client.pruning import NoPruning, Pruner
-from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot
+from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot, StudyState
 from hydro.client.spaces import Scalar, SearchSpace
+from hydro.client.stopping import Stopping
 from hydro.client.study import Study
 from hydro.client.surrogates import SurrogateSettings
 from hydro.client.task_source import entry_point_of, source_path_of
@@ -107,6 +108,10 @@ class Client:
         trials: int = 64,
         parallelism: int = 32,
         seed: int = 0,
+        stopping: Stopping | None = None,
+        retries: int | None = None,
+        failure_budget: int = 0,
+        tags: Mapping[str, str] | None = None,
     ) -> Study:
         """Creates a study; it starts at once.
 
@@ -128,6 +133,10 @@ class Client:
             trials: Search trials.
             parallelism: Search trials that may run at once.
             seed: Of the search, the data order and the trials.
+            stopping: What ends it before all trials have: `stop_when(...)`.
+            retries: How often a trial is run again whose worker was lost or gave its bundle up. None: 3.
+            failure_budget: With so many failed trials the study fails. 0: any number may fail.
+            tags: To find it by.
 
         Raises:
             InvalidArgument: names each wrong field; nothing is stored.
@@ -154,6 +163,10 @@ class Client:
             entry_point=entry_point,
             source_path=source_path if source_path is not None else source_path_of(entry_point),
             command=command if command is None or isinstance(command, Command) else Command(command),
+            stopping=stopping or Stopping(),
+            retries=retries,
+            failure_budget=failure_budget,
+            tags=tags or {},
         )
         return self._study(self._coordinator.create_study(self.study_name(study_id), settings))
 
@@ -165,9 +178,14 @@ class Client:
         """
         return self._study(self._coordinator.get_study(self.study_name(study_id)))
 
-    def list_studies(self) -> list[Study]:
-        """All studies of this project."""
-        return [self._study(each) for each in self._coordinator.list_studies(self.project)]
+    def list_studies(self, *, states: Sequence[StudyState] = (), tags: Mapping[str, str] | None = None) -> list[Study]:
+        """The studies of this project in the order of their ids.
+
+        Args:
+            states: Only those in one of these. Empty: in any.
+            tags: Only those that have all of these.
+        """
+        return [self._study(each) for each in self._coordinator.list_studies(self.project, states, tags or {})]
 
     def list_devices(self) -> list[DeviceSnapshot]:
         """Every device that bundles may run on."""

@@ -26,6 +26,7 @@ from hydro.client.spaces import (
     IntDomain,
     Scalar,
 )
+from hydro.client.stopping import Stopping
 from hydro.client.surrogates import (
     LadderRung,
     LayerSlope,
@@ -67,12 +68,25 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         max_trials=settings.max_trials,
         parallelism=settings.parallelism,
         seed=settings.seed,
+        max_retries=settings.retries,
+        failure_budget=settings.failure_budget,
+        tags=settings.tags,
     )
+    if settings.stopping != Stopping():
+        message.stopping.CopyFrom(_stopping_message(settings.stopping))
     if settings.entry_point:
         message.task.CopyFrom(task_pb2.Task(entry_point=settings.entry_point, source_path=settings.source_path))
     if settings.command is not None:
         message.command.CopyFrom(command_message(settings.command, settings.source_path))
     return message
+
+
+def _stopping_message(stopping: Stopping) -> study_pb2.Stopping:
+    return study_pb2.Stopping(
+        max_duration_seconds=stopping.max_duration_seconds,
+        target_value=stopping.target_value,
+        max_trials_without_improvement=stopping.max_trials_without_improvement,
+    )
 
 
 def _verification_message(settings: SurrogateSettings) -> verification_pb2.Verification:
@@ -179,6 +193,7 @@ def study_snapshot(message: study_pb2.Study) -> snapshots.StudySnapshot:
         create_time=_time(message, "create_time", message.create_time),
         end_time=_time(message, "end_time", message.end_time),
         best_trials=tuple(map(TrialName.parse, message.best_trials)),
+        tags=dict(message.tags),
     )
 
 
@@ -203,6 +218,11 @@ def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
         metrics=dict(message.metrics),
         feasible=message.feasible if message.HasField("feasible") else None,
         known_point=message.known_point if message.HasField("known_point") else None,
+        tags=dict(message.tags),
+        retries=tuple(
+            snapshots.Retry(each.reason, each.steps, each.lanes, _time(each, "time", each.time))
+            for each in message.retries
+        ),
     )
 
 
@@ -278,7 +298,16 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
         constraints=tuple(map(constraint_value, message.constraints)),
         known_points=tuple(values_of(each.hyperparameters) for each in message.known_points),
         priors=tuple(Prior(each.study, each.weight) for each in message.priors),
+        stopping=_stopping(message.stopping),
+        retries=message.max_retries if message.HasField("max_retries") else None,
+        failure_budget=message.failure_budget,
+        tags=dict(message.tags),
     )
+
+
+def _stopping(message: study_pb2.Stopping) -> Stopping:
+    target = message.target_value if message.HasField("target_value") else None
+    return Stopping(message.max_duration_seconds, target, message.max_trials_without_improvement)
 
 
 def _surrogate_settings(message: study_pb2.Study) -> SurrogateSettings:
@@ -314,6 +343,7 @@ def _statistics(message: study_pb2.StudyStatistics) -> snapshots.StudyStatistics
         device_seconds=message.device_seconds,
         trial_steps=message.trial_steps,
         slot_trial_steps=message.slot_trial_steps,
+        searched_seconds=message.searched_seconds,
     )
 
 

@@ -11,10 +11,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from hydro.client.calls import CoordinatorCalls
 from hydro.client.names import StudyName
-from hydro.client.snapshots import StudySettings
+from hydro.client.snapshots import StudySettings, TrialState
 from hydro.client.telling import Told, mean_metrics, metrics_of
 from hydro.client.trials import Trial, TrialPruned
-from hydro.kit.errors import FieldViolation, HydroError, InvalidArgument
+from hydro.kit.errors import FailedPrecondition, FieldViolation, HydroError, InvalidArgument
 
 ObjectiveFunction = Callable[[Trial], Told]
 _FULL_SECONDS = 0.5
@@ -131,13 +131,15 @@ class OwnLoop:
         try:
             metrics = self._metrics(trial)
         except TrialPruned:
-            trial.prune()
+            _end(trial, trial.prune)
         except BaseException as error:
+            if isinstance(error, FailedPrecondition) and _is_cancelled(trial):
+                return
             _fail(trial, error)
             if not isinstance(error, self._catch):
                 raise
         else:
-            _tell(trial, metrics)
+            _end(trial, lambda: _tell(trial, metrics))
 
     def _metrics(self, trial: Trial) -> Mapping[str, float]:
         repeats = []
@@ -145,6 +147,19 @@ class OwnLoop:
             trial.repeat = repeat
             repeats.append(metrics_of(self._objective(trial), trial.objectives))
         return mean_metrics(repeats, trial.objectives)
+
+
+def _end(trial: Trial, end: Callable[[], None]) -> None:
+    try:
+        end()
+    except FailedPrecondition:
+        if not _is_cancelled(trial):
+            raise
+
+
+def _is_cancelled(trial: Trial) -> bool:
+    """Whether the study ended meanwhile, and its open trials with it."""
+    return trial.refresh().state is TrialState.CANCELLED
 
 
 def _tell(trial: Trial, metrics: Mapping[str, float]) -> None:

@@ -12,6 +12,7 @@ from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Constraint, Objective, Prior
 from hydro.client.pruning import Pruner
 from hydro.client.spaces import Domain, Scalar
+from hydro.client.stopping import Stopping
 from hydro.client.surrogates import SurrogateSettings
 
 
@@ -55,6 +56,15 @@ class TrialKind(Enum):
     TARGET = "TARGET"
 
 
+class TrialOrder(Enum):
+    """How trials are listed: by number, newest first, or by value, those without one last."""
+
+    NUMBER = "NUMBER"
+    NEWEST = "NEWEST"
+    LOWEST = "LOWEST"
+    HIGHEST = "HIGHEST"
+
+
 class DeviceKind(Enum):
     """A slot is a GPU's recurring idle time."""
 
@@ -92,7 +102,8 @@ class ArtifactReference:
 class StudyStatistics:
     """Counts over all search trials.
 
-    Units: `device_seconds` is time that devices worked, on a slot only inside bubbles; steps are optimizer steps.
+    Units: `device_seconds` is time that devices worked, on a slot only inside bubbles; `searched_seconds` was
+    spent in SEARCHING; steps are optimizer steps.
     """
 
     trials_by_state: Mapping[str, int] = field(default_factory=dict)
@@ -101,6 +112,7 @@ class StudyStatistics:
     device_seconds: float = 0.0
     trial_steps: int = 0
     slot_trial_steps: int = 0
+    searched_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +134,12 @@ class StudySettings:
     constraints: tuple[Constraint, ...] = ()
     known_points: tuple[Mapping[str, Scalar], ...] = ()
     priors: tuple[Prior, ...] = ()
+    stopping: Stopping = Stopping()
+    retries: int | None = None
+    """None: as many as the service thinks right."""
+    failure_budget: int = 0
+    """0: any number of trials may fail."""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -145,6 +163,17 @@ class StudySnapshot:
     create_time: datetime | None
     end_time: datetime | None
     best_trials: tuple[TrialName, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A run that ended through no measurement: with `lanes` trials in its bundle, going back to `steps`."""
+
+    reason: str
+    steps: int
+    lanes: int
+    time: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +203,8 @@ class TrialSnapshot:
     metrics: Mapping[str, float] = field(default_factory=dict)
     feasible: bool | None = None
     known_point: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    retries: tuple[Retry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

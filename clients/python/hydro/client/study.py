@@ -12,8 +12,16 @@ from hydro.client.names import StudyName
 from hydro.client.objectives import Objective
 from hydro.client.own_loop import ObjectiveFunction, OwnLoop, StudyTrials
 from hydro.client.retuning import candidates, retuned_names
-from hydro.client.snapshots import StudyChange, StudySettings, StudySnapshot, StudyState, StudyStatistics, TrialKind
+from hydro.client.snapshots import (
+    StudyChange,
+    StudySettings,
+    StudySnapshot,
+    StudyState,
+    StudyStatistics,
+    TrialKind,
+)
 from hydro.client.spaces import Scalar
+from hydro.client.stored_trials import StoredTrials
 from hydro.client.surrogates import Surrogate, Transfer
 from hydro.client.target import Target
 from hydro.client.target_checks import EagerTransfer, best_target, neighbours, target_search, values_of_targets
@@ -26,13 +34,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Study:
+class Study(StoredTrials):
     """A search for the best hyperparameters of one task. Its properties are read from the coordinator each time."""
 
     def __init__(self, snapshot: StudySnapshot, coordinator: CoordinatorCalls, tuner: TunerCalls) -> None:
-        self._name = snapshot.name
-        self._settings = snapshot.settings
-        self._coordinator = coordinator
+        super().__init__(snapshot.name, snapshot.settings, coordinator)
         self._tuner = tuner
         self._open_trials = StudyTrials(snapshot.name, snapshot.settings, coordinator)
 

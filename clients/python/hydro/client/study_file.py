@@ -20,6 +20,10 @@
     trials: 64
     parallelism: 32
     seed: 0
+    stopping: {max_duration_seconds: 3600, target_value: 0.1, max_trials_without_improvement: 20}
+    retries: 3
+    failure_budget: 10
+    tags: {team: vision}
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ from hydro.client.pruning import (
     threshold,
 )
 from hydro.client.spaces import Domain, Scalar, choice, constant, integer, logint, loguniform, uniform
+from hydro.client.stopping import Stopping, stop_when
 from hydro.client.study import Study
 from hydro.client.surrogates import SurrogateSettings, surrogate
 from hydro.kit.errors import FieldViolation, InvalidArgument, NotFound
@@ -69,11 +74,16 @@ _METRICS: Mapping[str, Callable[..., MetricsSource]] = {
     "json_lines": json_lines,
     "prometheus": prometheus,
 }
-_PLAIN = ("sampler", "trials", "parallelism", "seed")
+_PLAIN = ("sampler", "trials", "parallelism", "seed", "retries", "failure_budget")
 _KEYS = {
     "id", "task", "command", "source_path", "search_space", "objective", "constraints", "known_points", "prior",
-    "pruner", "surrogate", *_PLAIN,
+    "pruner", "surrogate", "stopping", "tags", *_PLAIN,
 }  # fmt: skip
+_STOPPING: Mapping[str, Callable[[Any], Any]] = {
+    "max_duration_seconds": float,
+    "target_value": float,
+    "max_trials_without_improvement": int,
+}
 
 
 def create_study(client: Client, file: Path) -> Study:
@@ -115,6 +125,11 @@ def read_study(file: Path) -> dict[str, Any]:
         arguments["command"] = _command(fields["command"])
     if "pruner" in fields:
         arguments["pruner"] = _pruner(fields["pruner"], "pruner")
+    if "stopping" in fields:
+        arguments["stopping"] = _stopping(_mapping(fields["stopping"], "stopping"))
+    if "tags" in fields:
+        tags = _mapping(fields["tags"], "tags")
+        arguments["tags"] = {str(key): str(value) for key, value in tags.items()}
     if "surrogate" in fields:
         arguments["surrogate"] = _surrogate(_mapping(fields["surrogate"], "surrogate"))
     return arguments
@@ -213,6 +228,20 @@ def _as_number(text: str) -> Scalar:
         return float(text)
     except ValueError:
         return text
+
+
+def _stopping(fields: Mapping[str, Any]) -> Stopping:
+    unknown = sorted(fields.keys() - _STOPPING.keys())
+    if unknown:
+        known = ", ".join(_STOPPING)
+        raise InvalidArgument.of(
+            [FieldViolation(f"stopping.{key}", f"is no key of it; known: {known}") for key in unknown]
+        )
+    try:
+        # A number such as 1e-3, without a point, is read as text.
+        return stop_when(**{name: _STOPPING[name](value) for name, value in fields.items()})
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument.of([FieldViolation("stopping", f"{dict(fields)!r}: {error}")]) from error
 
 
 def _surrogate(fields: Mapping[str, Any]) -> SurrogateSettings:

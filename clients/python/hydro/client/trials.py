@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hydro.client.calls import CoordinatorCalls
 from hydro.client.names import TrialName
 from hydro.client.objectives import Objective
-from hydro.client.snapshots import Measurement, TrialKind, TrialSnapshot, TrialState
+from hydro.client.snapshots import Measurement, Retry, TrialKind, TrialSnapshot, TrialState
 from hydro.client.spaces import Scalar
 from hydro.client.telling import Told, metrics_of
 
@@ -118,6 +118,24 @@ class Trial:
     def log(self) -> str:
         """What its workers logged, the last 64 KiB. Read anew each time."""
         return self._coordinator.get_trial(self.name).log
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What it can be found by."""
+        return self._snapshot.tags
+
+    @property
+    def retries(self) -> tuple[Retry, ...]:
+        """What went wrong with its runs before, oldest first."""
+        return self._snapshot.retries
+
+    def tag(self, tags: Mapping[str, str] | None = None, *, remove: Sequence[str] = ()) -> None:
+        """Adds tags and removes others.
+
+        Raises:
+            InvalidArgument: names each that cannot be a tag.
+        """
+        self._snapshot = self._coordinator.tag_trial(self.name, tags or {}, remove)
 
     def refresh(self) -> Trial:
         """Reads the trial again, and gives it."""

@@ -23,10 +23,11 @@ from hydro.coordinator.leasing import Leasing
 from hydro.coordinator.ownership.allocation import AllocationStorage
 from hydro.coordinator.ownership.membership import Membership
 from hydro.coordinator.pruners import Pruners
+from hydro.coordinator.quotas import Quotas, ReportRates
 from hydro.coordinator.reconcile.ask import ask
 from hydro.coordinator.reconcile.backoff import Backoff
 from hydro.coordinator.reconcile.execute import execute
-from hydro.coordinator.reconcile.expire import dissolve, expire
+from hydro.coordinator.reconcile.expire import Expiry, dissolve
 from hydro.coordinator.reconcile.finish import finish
 from hydro.coordinator.reconcile.loop import Step, reconcile
 from hydro.coordinator.reconcile.patience import Patience
@@ -48,6 +49,7 @@ from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
 from hydro.coordinator.tuner_client import TunerClient
+from hydro.coordinator.watching import Watches
 from hydro.kit.channel import open_channel
 from hydro.kit.clock import SystemClock
 from hydro.kit.logging import configure_logging
@@ -84,9 +86,11 @@ class Coordinator:
         self.hot = HotStudies(
             self.driven_storage, self.commit, self.clock, self.membership.id, lambda: self.membership.term
         )
-        self.studies = Studies(storage, self.hot, self.pruners, self.bell)
+        quotas = Quotas(settings.quotas)
+        rates = ReportRates(quotas, self.clock)
+        self.studies = Studies(storage, self.hot, self.pruners, self.bell, quotas)
         self.targets = Targets(self.allocation, self.tuner, self.bell)
-        self.driven = DrivenTrials(storage, self.hot, self.commit, self.lines, self.bell, self.changed)
+        self.driven = DrivenTrials(storage, self.hot, self.commit, self.lines, self.bell, self.changed, rates)
         self.devices = Devices(storage, self.bell)
         self.executor = LocalExecutor(
             settings.log_directory, {"HYDRO_COORDINATOR_ADDRESS": settings.worker_address or _reachable(settings)}
@@ -94,9 +98,9 @@ class Coordinator:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to the server."""
-        settings = self.settings
+        settings, watches = self.settings, Watches(self.storage, self.changed, self.clock)
         study_service_pb2_grpc.add_StudyServiceServicer_to_server(
-            StudyServicer(self.storage, self.changed, self.studies, self.targets, self.driven), server
+            StudyServicer(self.storage, watches, self.studies, self.targets, self.driven), server
         )
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(
             WorkerServicer(self.leasing, self.reporting, settings.artifact_uri, settings.checkpoint_interval_seconds),
@@ -151,7 +155,7 @@ class Coordinator:
             return backoff.may_start(str(device.name))
 
         return {
-            "expire": partial(expire, storage, self.leasing),
+            "expire": Expiry(storage, self.leasing, clock).expire,
             "dissolve": partial(dissolve, storage, bell, lease_seconds, max(60.0, 4 * lease_seconds)),
             "prepare": Preparation(storage, self.tuner, bell, self.settings.artifact_uri).prepare,
             "warm": Warming(storage, self.executor, backoff).warm,

@@ -16,7 +16,8 @@ from hydro.coordinator.known_points import point_hyperparameters, waiting_points
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.search_space import ConstantDomain, SearchSpace
-from hydro.coordinator.storage.storage import NewTrial, Storage, Transaction
+from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.storage.trial_values import NewTrial
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.surrogate import Surrogate
 from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind, TrialState

@@ -11,6 +11,7 @@ from hydro.coordinator.hot.hot_study import HotStudy, no_measurement_any_more, s
 from hydro.coordinator.hot.lines import Lines
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName, TrialName
+from hydro.coordinator.quotas import ReportRates
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.trial import MAX_STEPS, Measurement, Trial
 from hydro.kit.errors import FieldViolation, InvalidArgument
@@ -23,7 +24,14 @@ class DrivenTrials:
     """
 
     def __init__(
-        self, storage: Storage, hot: HotStudies, commit: GroupCommit, lines: Lines, bell: Bell, changed: Bell
+        self,
+        storage: Storage,
+        hot: HotStudies,
+        commit: GroupCommit,
+        lines: Lines,
+        bell: Bell,
+        changed: Bell,
+        rates: ReportRates,
     ) -> None:
         self._storage = storage
         self._hot = hot
@@ -31,6 +39,7 @@ class DrivenTrials:
         self._lines = lines
         self._bell = bell
         self._changed = changed
+        self._rates = rates
 
     async def suggest(self, study: StudyName, count: int, request_id: str) -> Sequence[Trial]:
         """Gives new trials in RUNNING, fewer than asked for at the study's limits.
@@ -46,6 +55,7 @@ class DrivenTrials:
 
         Raises:
             AlreadyExists: VALUE_CONFLICT, when another measurement of the step stands.
+            ResourceExhausted: QUOTA_EXCEEDED, its project reports too often.
             FailedPrecondition: WRONG_STATE, when the trial has ended.
         """
         if not 0 <= measurement.step <= MAX_STEPS:
@@ -84,6 +94,8 @@ class DrivenTrials:
         return hot.start(suggestions, request_id, self._commit.changes(hot), points)
 
     async def _measure(self, hot: HotStudy, name: TrialName, measurement: Measurement) -> bool:
+        # Here, where the study is known to exist: no bucket for every name that somebody calls.
+        self._rates.take(name.study.project)
         trial = hot.open(name.number)
         if trial is None:
             return await self._storage.run(lambda tx: _measured_before(tx, name, measurement))
@@ -102,7 +114,8 @@ class DrivenTrials:
         hot.complete(trial, outcome, self._commit.changes(hot))
         await self._stored(hot)
         self._lines.learn(hot, name.number)
-        if hot.is_done:
+        if hot.is_done or hot.study.spec.stopping.is_set:
+            # It may be over.
             self._bell.ring()
         return hot.trial(trial)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from hydro.coordinator.objectives import violations_of
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome
-from hydro.coordinator.storage.storage import PriorTrial
+from hydro.coordinator.storage.trial_values import PriorTrial
 from hydro.coordinator.study import StudySpec
 from hydro.coordinator.trial import Trial, TrialState
 

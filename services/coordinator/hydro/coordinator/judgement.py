@@ -10,7 +10,8 @@ from hydro.coordinator.bundle import Bundle
 from hydro.coordinator.names import TrialName
 from hydro.coordinator.objectives import is_plain, rank_of, result_of, stored_result, wanted_metrics
 from hydro.coordinator.pruning.pruner import Pruner, Report
-from hydro.coordinator.storage.storage import Measured, Progress, Transaction
+from hydro.coordinator.storage.storage import Transaction
+from hydro.coordinator.storage.trial_values import Measured, Progress
 from hydro.coordinator.study import Study
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (

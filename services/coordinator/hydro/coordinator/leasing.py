@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -18,10 +18,12 @@ from hydro.coordinator.names import DeviceName, LeaseName
 from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.recipe import Grant, recipe_of
 from hydro.coordinator.reporting import release_requested
+from hydro.coordinator.retrying import after_loss, after_refusal
 from hydro.coordinator.squeezer import Squeezer
 from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.storage.trial_values import NewRetry
 from hydro.coordinator.study import FAIL_STUDY, Study, StudyState
-from hydro.coordinator.trial import FAIL_TRIAL, MAX_FAILURES, TrialState
+from hydro.coordinator.trial import FAIL_TRIAL, Trial, TrialState
 from hydro.kit.clock import Clock
 from hydro.kit.errors import HydroError, NotFound
 
@@ -111,10 +113,14 @@ class Leasing:
             await self._release_slot(lease)
         self._bell.ring()
 
-    async def expire(self, leases: Sequence[Lease]) -> None:
-        """Ends leases whose time is over, or whose worker is dead."""
-        for lease in leases:
-            if await self._storage.run(partial(_expire, lease=lease)):
+    async def expire(self, leases: Mapping[Lease, str]) -> None:
+        """Ends leases whose time is over, or whose worker is dead.
+
+        Args:
+            leases: To each what it was lost by, as far as its trials may be to blame; empty: they are not.
+        """
+        for lease, reason in leases.items():
+            if await self._storage.run(partial(self._expire, lease=lease, reason=reason)):
                 self._reclaimed.discard(lease.name)
                 _log.warning("lease expired", lease=str(lease.name), device=str(lease.device), worker=lease.worker)
                 await self._release_slot(lease)
@@ -180,24 +186,41 @@ class Leasing:
             raise lease_lost(name, fencing_token) from None
         if known.state is LeaseState.RELEASED and known.fencing_token == fencing_token:
             return None
-        lanes = [lane for lane in await tx.trials.in_bundle(known.bundle) if lane.state is TrialState.RUNNING]
+        lanes = await _running(tx, known)
         lease = await tx.leases.end(name, fencing_token, RELEASE_LEASE)
         if lease is None:
             raise lease_lost(name, fencing_token)
         if failure:
-            study = await tx.studies.lock((await tx.bundles.get(lease.bundle)).plan.study)
-            await self._count(tx, study, [lane.name.number for lane in lanes], failure, failure_reason)
+            study = await self._blame(tx, lease, lanes, failure, was_lost=False)
+            if failure_reason and FAIL_STUDY.allows(study.state) and study.state is not StudyState.PREPARING:
+                await tx.studies.move(study.name, FAIL_STUDY, f"{failure_reason}: {failure}")
         return lease
 
-    async def _count(
-        self, tx: Transaction, study: Study, numbers: Sequence[int], failure: str, failure_reason: str
-    ) -> None:
-        counted = await tx.trials.count_failure(study.name, numbers)
-        given_up = [number for number, failures in counted if failures >= MAX_FAILURES]
-        if await tx.trials.move(study.name, given_up, FAIL_TRIAL, failure):
-            self._pruners.drop(study)
-        if failure_reason and FAIL_STUDY.allows(study.state) and study.state is not StudyState.PREPARING:
-            await tx.studies.move(study.name, FAIL_STUDY, f"{failure_reason}: {failure}")
+    async def _expire(self, tx: Transaction, lease: Lease, reason: str) -> Lease | None:
+        lanes = await _running(tx, lease)
+        ended = await tx.leases.end(lease.name, lease.fencing_token, EXPIRE_LEASE)
+        if ended is not None and reason:
+            await self._blame(tx, ended, lanes, reason, was_lost=True)
+        return ended
+
+    async def _blame(
+        self, tx: Transaction, lease: Lease, lanes: Sequence[Trial], reason: str, *, was_lost: bool
+    ) -> Study:
+        """Notes that the run of these trials went wrong; those that were run often enough fail."""
+        study = await tx.studies.lock((await tx.bundles.get(lease.bundle)).plan.study)
+        max_retries = study.spec.endurance.max_retries
+        has_run = was_lost or (await tx.studies.statistics(study.name)).trial_steps > 0
+        for lane in lanes:
+            judged = after_loss(lane, len(lanes), max_retries) if has_run else after_refusal(lane, max_retries)
+            retry = NewRetry(reason, lane.checkpoint_steps, len(lanes))
+            number = lane.name.number
+            counts = {"failures": judged.failures, "lane_limit": judged.lane_limit}
+            await tx.trials.note_retry(study.name, number, retry, **counts)
+            if judged.has_failed:
+                said = f"its worker was lost {judged.failures} times: {reason}" if was_lost else reason
+                await tx.trials.move(study.name, [number], FAIL_TRIAL, said)
+                self._pruners.drop(study)
+        return study
 
     async def _release_slot(self, lease: Lease) -> None:
         device = await self._storage.run(lambda tx: tx.devices.get(lease.device))
@@ -211,5 +234,5 @@ class Leasing:
             _log.warning("slot cannot be released", slot=str(device.name), error=str(error))
 
 
-async def _expire(tx: Transaction, lease: Lease) -> Lease | None:
-    return await tx.leases.end(lease.name, lease.fencing_token, EXPIRE_LEASE)
+async def _running(tx: Transaction, lease: Lease) -> list[Trial]:
+    return [lane for lane in await tx.trials.in_bundle(lease.bundle) if lane.state is TrialState.RUNNING]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hydro.coordinator.objectives import missing_metrics, rank_of, result_of
 from hydro.coordinator.search_space import ConstantDomain, SearchSpace
-from hydro.coordinator.storage.storage import PriorTrial
+from hydro.coordinator.storage.trial_values import PriorTrial
 from hydro.coordinator.study import Prior, Study, StudySpec
 from hydro.coordinator.trial import Hyperparameters, Result, Trial, TrialState, Value
 from hydro.kit.errors import FieldViolation

@@ -171,6 +171,7 @@ async def insert_trials(tx: Transaction, study: Study, bundle: Bundle, room: int
         if trial.state is TrialState.PENDING
         and trial.bundle is None
         and fits(trial.hyperparameters, bundle.plan.structure)
+        and not trial.lane_limit
     ]
     chosen = sorted(fitting, key=lambda trial: -trial.steps)[: max(0, min(room, study.spec.parallelism - active))]
     joined = await tx.trials.join(study.name, [trial.name.number for trial in chosen], bundle.number, sequence)

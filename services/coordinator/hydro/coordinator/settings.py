@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from hydro.coordinator.device import LOCAL, Device, DeviceKind
 from hydro.coordinator.names import DeviceName
+from hydro.coordinator.quotas import Quota, read_quotas
 from hydro.kit.settings import ServerSettings
 
 _DEVICE = re.compile(r"(cpu|gpu):(\d+)")
@@ -48,6 +49,14 @@ class CoordinatorSettings(ServerSettings):
     """Processes that compute suggestions; each starts when it is first needed, and studies are shared among them."""
     patience_seconds: float = Field(default=2.0, ge=0)
     """A trial waits so long for a lane in a running bundle before it is planned into a bundle of its own."""
+
+    quotas: Annotated[dict[str, Quota], NoDecode] = Field(default_factory=dict)
+    """JSON, or the path of a file with it: {"*": {"open_studies": 20}, "vision": {"reports_per_second": 500}}."""
+
+    @field_validator("quotas", mode="before")
+    @classmethod
+    def _read_quotas(cls, value: object) -> object:
+        return read_quotas(value) if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from types import MappingProxyType
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import BundleState
 from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.known_points import waiting_points
-from hydro.coordinator.names import ProjectName, StudyName
+from hydro.coordinator.names import ProjectName, StudyName, TrialName
 from hydro.coordinator.overview import overview
 from hydro.coordinator.priors import Adopted, adopt, validate_prior
 from hydro.coordinator.pruners import Pruners
+from hydro.coordinator.quotas import Quotas
 from hydro.coordinator.storage.storage import Answer, Storage, Transaction
 from hydro.coordinator.study import (
     CANCEL_STUDY,
@@ -21,8 +23,9 @@ from hydro.coordinator.study import (
     StudySpec,
     StudyState,
 )
+from hydro.coordinator.tags import Tags, changed, validate_tags
 from hydro.coordinator.transition import Transition
-from hydro.coordinator.trial import CANCEL_TRIAL, Hyperparameters, TrialKind
+from hydro.coordinator.trial import CANCEL_TRIAL, Hyperparameters, Trial, TrialKind
 from hydro.coordinator.validation import (
     MAX_KNOWN_POINTS,
     validate_known_points,
@@ -32,16 +35,20 @@ from hydro.coordinator.validation import (
 from hydro.kit.errors import Aborted, AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument, NotFound
 
 _CREATE, _ENQUEUE = "CreateStudy", "EnqueueTrials"
+NO_QUOTAS = Quotas({})
 
 
 class Studies:
     """Creates, reads, pauses, resumes, cancels and deletes studies."""
 
-    def __init__(self, storage: Storage, hot: HotStudies, pruners: Pruners, bell: Bell) -> None:
+    def __init__(
+        self, storage: Storage, hot: HotStudies, pruners: Pruners, bell: Bell, quotas: Quotas = NO_QUOTAS
+    ) -> None:
         self._storage = storage
         self._hot = hot
         self._pruners = pruners
         self._bell = bell
+        self._quotas = quotas
 
     async def create(
         self,
@@ -50,6 +57,7 @@ class Studies:
         spec: StudySpec,
         request_id: str,
         violations: Sequence[FieldViolation] = (),
+        tags: Tags = MappingProxyType({}),
     ) -> Study:
         """Stores a new study in PREPARING, or in SEARCHING when it has no task.
 
@@ -59,14 +67,17 @@ class Studies:
             spec: what it is.
             request_id: the same one again gives the same study.
             violations: what was found wrong while it was read.
+            tags: to find it by.
 
         Raises:
             InvalidArgument: everything that is wrong with it.
             AlreadyExists: the id is taken.
+            ResourceExhausted: QUOTA_EXCEEDED, its project may not have it.
         """
-        found = [*validate_study_id(study_id), *violations, *validate_spec(spec)]
+        found = [*validate_study_id(study_id), *violations, *validate_spec(spec), *validate_tags(tags, "study.tags")]
         if found:
             raise InvalidArgument.of(found)
+        self._quotas.check_trials(project, spec.max_trials)
         name = StudyName(project.project, study_id)
         state = StudyState.PREPARING if spec.task is not None else StudyState.SEARCHING
 
@@ -74,8 +85,10 @@ class Studies:
             answer = await tx.requests.answer(_CREATE, request_id)
             if answer is None:
                 adopted = await _adopted(tx, spec)
+                if self._quotas.of(project.project).open_studies:
+                    self._quotas.check_open_studies(project, await tx.studies.count_open(project.project))
                 try:
-                    study = await tx.studies.insert(name, spec, state)
+                    study = await tx.studies.insert(name, spec, state, tags)
                 except AlreadyExists:
                     # The same request may have been sent twice at once: this one waited for the other's commit.
                     answer = await tx.requests.answer(_CREATE, request_id)
@@ -127,11 +140,21 @@ class Studies:
         """Gives the study with its statistics."""
         return await self._storage.run(lambda tx: _read(tx, name))
 
-    async def list(self, project: ProjectName, after: str, limit: int) -> Sequence[Study]:
-        """Gives studies with their statistics in the order of their ids, from the one behind `after`."""
+    async def list(
+        self,
+        project: ProjectName,
+        after: str,
+        limit: int,
+        states: Sequence[StudyState] = (),
+        tags: Tags = MappingProxyType({}),
+    ) -> Sequence[Study]:
+        """Gives studies with their statistics in the order of their ids, from the one behind `after`.
+
+        Only those in one of the states (none given: in any) that have all of the tags.
+        """
 
         async def work(tx: Transaction) -> Sequence[Study]:
-            studies = await tx.studies.list(project.project, after, limit)
+            studies = await tx.studies.list(project.project, after, limit, states, tags)
             return [await overview(tx, each) for each in studies]
 
         return await self._storage.run(work)
@@ -145,7 +168,7 @@ class Studies:
                 await tx.trials.move(
                     name, [trial.name.number for trial in trials], CANCEL_TRIAL, "the study was cancelled"
                 )
-                await _dissolve(tx, name)
+                await dissolve_allocated(tx, name)
             return await _read(tx, name)
 
         return await self._changed(name, work)
@@ -155,7 +178,7 @@ class Studies:
 
         async def work(tx: Transaction) -> Study:
             if await self._is_moved(tx, name, etag, PAUSE_STUDY):
-                await _dissolve(tx, name)
+                await dissolve_allocated(tx, name)
             return await _read(tx, name)
 
         return await self._changed(name, work)
@@ -168,6 +191,31 @@ class Studies:
             return await _read(tx, name)
 
         return await self._changed(name, work)
+
+    async def tag(self, name: StudyName, tags: Tags, removed: Sequence[str]) -> Study:
+        """Adds tags and removes others, in any state."""
+
+        async def work(tx: Transaction) -> Study:
+            study = await tx.studies.lock(name)
+            await tx.studies.set_tags(name, changed(study.tags, tags, removed))
+            return await _read(tx, name)
+
+        study = await self._storage.run(work)
+        self._bell.ring()
+        return study
+
+    async def tag_trial(self, name: TrialName, tags: Tags, removed: Sequence[str]) -> Trial:
+        """Adds tags to a trial and removes others, in any state."""
+
+        async def work(tx: Transaction) -> Trial:
+            await tx.studies.lock(name.study)
+            trial = await tx.trials.get(name)
+            await tx.trials.set_tags(name, changed(trial.tags, tags, removed))
+            return await tx.trials.get(name)
+
+        trial = await self._storage.run(work)
+        self._bell.ring()
+        return trial
 
     async def delete(self, name: StudyName, etag: str) -> None:
         """Forgets the study and its trials.
@@ -239,7 +287,8 @@ def _check_etag(study: Study, etag: str) -> None:
         raise Aborted(f"{study.name} has changed since it was read (etag {study.etag}, not {etag}): read it again")
 
 
-async def _dissolve(tx: Transaction, name: StudyName) -> None:
+async def dissolve_allocated(tx: Transaction, name: StudyName) -> None:
+    """Ends the study's bundles that no worker has taken."""
     for bundle in await tx.bundles.live(name):
         if bundle.state is BundleState.ALLOCATED:
             await tx.bundles.dissolve(bundle.number)

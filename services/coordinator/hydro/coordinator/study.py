@@ -12,6 +12,8 @@ from hydro.coordinator.command import Command
 from hydro.coordinator.names import StudyName, SurrogateName, TrialName
 from hydro.coordinator.pruning_rules import Pruning
 from hydro.coordinator.search_space import SearchSpace
+from hydro.coordinator.stopping import Endurance, Stopping
+from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import transition
 from hydro.coordinator.trial import Hyperparameters
 
@@ -142,6 +144,9 @@ class StudySpec:
         """Which way is better, for each objective."""
         return tuple(each.goal for each in self.objectives)
 
+    stopping: Stopping = Stopping()
+    endurance: Endurance = Endurance()
+
     @property
     def is_driven(self) -> bool:
         """Whether the caller trains the trials itself."""
@@ -150,7 +155,7 @@ class StudySpec:
 
 @dataclass(frozen=True, slots=True)
 class StudyStatistics:
-    """Counts over the study's search trials. Units: seconds of device time, optimizer steps."""
+    """Counts over the study's search trials. Units: seconds of device time and of search, optimizer steps."""
 
     trials_by_state: Mapping[str, int] = field(default_factory=dict)
     bundles: int = 0
@@ -158,6 +163,7 @@ class StudyStatistics:
     device_seconds: float = 0.0
     trial_steps: int = 0
     slot_trial_steps: int = 0
+    searched_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,7 @@ class Study:
     end_time: datetime | None
     best_trials: tuple[TrialName, ...] = ()
     statistics: StudyStatistics = StudyStatistics()
+    tags: Tags = field(default_factory=dict)
 
     @property
     def etag(self) -> str:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.search_space import SearchSpace, validate_hyperparameters
-from hydro.coordinator.storage.storage import NewTrial, Storage, Transaction
+from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.coordinator.storage.trial_values import NewTrial
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.surrogate import Surrogate
 from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind

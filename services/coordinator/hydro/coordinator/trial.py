@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 
 from hydro.coordinator.names import TrialName
+from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import transition
 
 Value = float | int | str | bool
@@ -98,12 +99,23 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """A run that ended through no measurement: with `lanes` trials beside each other, going back to `steps`."""
+
+    reason: str
+    steps: int
+    lanes: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A trial as it is stored.
 
     `steps` are acknowledged optimizer steps, `checkpoint_steps` those that the checkpoint holds; `failures` counts the
-    bundles that a worker gave up with it inside; `bundle` is the bundle it is planned into or runs in; `known_point` is
-    the index of the study's known point that it was made for; `result` is kept where `value` is not all of it.
+    runs that count against its study's max_retries; `bundle` is the bundle it is planned into or runs in; `known_point`
+    is the index of the study's known point that it was made for; `result` is kept where `value` is not all of it;
+    `lane_limit` is how many trials may be in one bundle, as long as it is under suspicion (0: any number).
     """
 
     name: TrialName
@@ -126,6 +138,9 @@ class Trial:
     log: str = ""
     known_point: int | None = None
     result: Result | None = None
+    tags: Tags = field(default_factory=dict)
+    retries: tuple[Retry, ...] = ()
+    lane_limit: int = 0
 
     @property
     def etag(self) -> str:
@@ -135,6 +150,3 @@ class Trial:
 
 MAX_STEPS = 10**15
 """More optimizer steps than any training has: a number above is a mistake."""
-
-MAX_FAILURES = 3
-"""A trial whose bundles its workers gave up so often has failed; a lost lease does not count."""

@@ -14,6 +14,7 @@ from hydro.coordinator.objectives import validate_objectives
 from hydro.coordinator.pruning.validation import validate_pruning
 from hydro.coordinator.search_space import SearchSpace, validate_some_hyperparameters
 from hydro.coordinator.search_space import validate as validate_search_space
+from hydro.coordinator.stopping import validate_stopping
 from hydro.coordinator.study import StudySpec, Task
 from hydro.coordinator.trial import MAX_STEPS, Hyperparameters
 from hydro.kit.errors import FieldViolation
@@ -46,6 +47,7 @@ def validate_spec(spec: StudySpec) -> list[FieldViolation]:
         *_prior_violations(spec),
         # A point cannot be held against a space that is wrong itself, nor a rule against a number of steps.
         *(() if in_space else validate_known_points(spec.search_space, spec.known_points, spec.max_trials)),
+        *validate_stopping(spec.stopping, spec.endurance),
         *(validate_pruning(spec.pruning, spec.max_steps) if spec.max_steps >= 0 else ()),
     ]
 

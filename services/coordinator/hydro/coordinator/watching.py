@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,14 @@ from hydro.coordinator.overview import overview
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import Study
 from hydro.coordinator.trial import Trial
+from hydro.kit.clock import Clock
 from hydro.kit.errors import FieldViolation, InvalidArgument, OutOfRange
 
 LOOK_SECONDS = 1.0
 SHORTEST_SECONDS = 0.1
 """Changes that come faster than this are given together."""
+MAX_CHANGES_KEPT, MAX_TRIALS_KEPT = 64, 4096
+"""Of each study that is watched, for those who are a little behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +35,95 @@ class StudyChange:
     resume_token: str
 
 
-async def watch_study(storage: Storage, bell: Bell, name: StudyName, resume_token: str) -> AsyncIterator[StudyChange]:
-    """Gives the study and all its trials, then what changes; with a token, only what has changed since.
+class Watches:
+    """Follows studies for any number of watchers: one reads the database, all get what it found.
 
-    A reader that is slow gets fewer and larger changes: nothing is kept for it.
-
-    Raises:
-        InvalidArgument: the token was not given by this method.
-        OutOfRange: the token is of another study of this name, or of a database that was put back.
+    Nothing is kept for a watcher: one that is slow reads for itself what has gone by, in fewer and larger changes.
     """
-    uid, revision = _parse(resume_token)
-    while True:
-        ticket = bell.ticket()
-        change = await storage.run(partial(_change, name=name, uid=uid, revision=revision))
+
+    def __init__(self, storage: Storage, bell: Bell, clock: Clock) -> None:
+        self._storage = storage
+        self._bell = bell
+        self._clock = clock
+        self._feeds: dict[StudyName, _Feed] = {}
+
+    async def watch(self, name: StudyName, resume_token: str) -> AsyncIterator[StudyChange]:
+        """Gives the study and all its trials, then what changes; with a token, only what has changed since.
+
+        Raises:
+            InvalidArgument: the token was not given by this method.
+            OutOfRange: the token is of another study of this name, or of a database that was put back.
+        """
+        uid, revision = _parse(resume_token)
+        feed = self._feeds.setdefault(name, _Feed(self._storage, self._bell, self._clock, name))
+        feed.watchers += 1
+        try:
+            while True:
+                ticket = self._bell.ticket()
+                for change in await feed.since(uid, revision):
+                    yield change
+                    uid, revision = change.study.uid, change.study.revision
+                    await asyncio.sleep(SHORTEST_SECONDS)
+                await self._bell.wait(ticket, LOOK_SECONDS)
+        finally:
+            feed.watchers -= 1
+            if not feed.watchers and self._feeds.get(name) is feed:
+                del self._feeds[name]
+
+
+class _Feed:
+    """The last changes of one study, read once for all who watch it. Used by one task at a time, except `watchers`."""
+
+    def __init__(self, storage: Storage, bell: Bell, clock: Clock, name: StudyName) -> None:
+        self.watchers = 0
+        self._storage = storage
+        self._bell = bell
+        self._clock = clock
+        self._name = name
+        self._turn = asyncio.Lock()
+        self._uid = ""
+        # All changes after this revision are among those kept.
+        self._oldest = 0
+        self._newest = 0
+        self._kept: deque[StudyChange] = deque()
+        self._ticket = bell.ticket()
+        self._read_at = 0.0
+
+    async def since(self, uid: str, revision: int) -> Sequence[StudyChange]:
+        """What has changed after the revision, up to the bell's last ring."""
+        async with self._turn:
+            if not uid or uid != self._uid or revision < self._oldest:
+                return await self._read_alone(uid, revision)
+            if self._ticket.is_set() or self._clock.monotonic() - self._read_at >= LOOK_SECONDS / 2:
+                await self._read_on()
+            return [change for change in self._kept if change.study.revision > revision]
+
+    async def _read_alone(self, uid: str, revision: int) -> Sequence[StudyChange]:
+        ticket = self._bell.ticket()
+        change = await self._read(uid, revision)
         if change is not None:
-            yield change
             uid, revision = change.study.uid, change.study.revision
-            await asyncio.sleep(SHORTEST_SECONDS)
-        await bell.wait(ticket, LOOK_SECONDS)
+        if uid != self._uid:
+            self._uid, self._oldest, self._newest = uid, revision, revision
+            self._kept.clear()
+            self._ticket, self._read_at = ticket, self._clock.monotonic()
+        return [] if change is None else [change]
+
+    async def _read_on(self) -> None:
+        ticket = self._bell.ticket()
+        change = await self._read(self._uid, self._newest)
+        self._ticket, self._read_at = ticket, self._clock.monotonic()
+        if change is None:
+            return
+        self._newest = change.study.revision
+        self._kept.append(change)
+        while len(self._kept) > 1 and sum(len(each.trials) for each in self._kept) > MAX_TRIALS_KEPT:
+            self._oldest = self._kept.popleft().study.revision
+        if len(self._kept) > MAX_CHANGES_KEPT:
+            self._oldest = self._kept.popleft().study.revision
+
+    async def _read(self, uid: str, revision: int) -> StudyChange | None:
+        return await self._storage.run(partial(_change, name=self._name, uid=uid, revision=revision))
 
 
 async def _change(tx: Transaction, name: StudyName, uid: str, revision: int) -> StudyChange | None:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hydro.client.names import StudyName, TrialName
+from hydro.client.snapshots import TrialSnapshot
 
 STATE_COLOURS = {
     "SEARCHING": "bright_blue",
@@ -93,3 +94,12 @@ def plain(value: Any) -> Any:
         case _ if is_dataclass(value):
             return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     return value
+
+
+def print_trials(trials: Sequence[TrialSnapshot]) -> None:
+    """One line for each trial."""
+    rows = [
+        (str(each.name.number), coloured(each.state), str(each.steps), short(each.value), pairs(each.hyperparameters))
+        for each in trials
+    ]
+    print_table(("trial", "state", "steps", "value", "hyperparameters"), rows)

@@ -14,10 +14,12 @@ from hydro.client.command.options import (
     AsJson,
     Project,
     StudyId,
+    Tags,
     connect,
+    tags_of,
 )
-from hydro.client.command.output import coloured, pairs, print_json, print_table, say, short
-from hydro.client.snapshots import StudySnapshot, StudyState, TrialSnapshot
+from hydro.client.command.output import coloured, pairs, print_json, print_table, print_trials, say
+from hydro.client.snapshots import StudySnapshot, StudyState
 from hydro.client.study_file import create_study, read_values
 
 app = typer.Typer(help="Create, list, show, follow and end studies.", no_args_is_help=True)
@@ -39,10 +41,17 @@ def create(
 
 @app.command("list")
 def list_studies(
-    as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
+    state: Annotated[
+        list[StudyState] | None, typer.Option(help="Only in this state; may be given several times.")
+    ] = None,
+    tag: Tags = None,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
 ) -> None:
-    """List the project's studies."""
-    found = [each.snapshot() for each in connect(address, project).list_studies()]
+    """List the project's studies, those in one of the states that have all of the tags."""
+    studies = connect(address, project).list_studies(states=state or (), tags=tags_of(tag))
+    found = [each.snapshot() for each in studies]
     if as_json:
         print_json(found)
         return
@@ -76,15 +85,29 @@ def show(
 
 
 @app.command()
+def tag(
+    study_id: StudyId,
+    tag: Tags = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Key of a tag to remove.")] = None,
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
+) -> None:
+    """Add tags to a study, and remove others."""
+    study = connect(address, project).get_study(study_id)
+    study.tag(tags_of(tag), remove=remove or ())
+    say(f"[bold]{study_id}[/]  {pairs(study.snapshot().tags)}")
+
+
+@app.command()
 def trials(
     study_id: StudyId, as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
 ) -> None:
-    """List a study's search trials."""
+    """List a study's search trials; `hydro trial list` can choose among them."""
     found = [each.snapshot for each in connect(address, project).get_study(study_id).trials]
     if as_json:
         print_json(found)
         return
-    print_table(("trial", "state", "steps", "value", "hyperparameters"), [_trial_row(each) for each in found])
+    print_trials(found)
 
 
 @app.command()
@@ -162,8 +185,3 @@ def _counts(snapshot: StudySnapshot) -> str:
     counts = snapshot.statistics.trials_by_state
     shown = "  ".join(f"{state.lower()} {count}" for state, count in sorted(counts.items()) if count)
     return f"{shown}  of {snapshot.settings.max_trials}"
-
-
-def _trial_row(trial: TrialSnapshot) -> tuple[str, ...]:
-    hyperparameters = pairs(trial.hyperparameters)
-    return str(trial.name.number), coloured(trial.state), str(trial.steps), short(trial.value), hyperparameters

@@ -16,16 +16,57 @@ from hydro.client.command.options import (
     AsJson,
     Project,
     StudyId,
+    Tags,
     connect,
+    tags_of,
 )
-from hydro.client.command.output import coloured, pairs, print_json, print_table, say
+from hydro.client.command.output import coloured, pairs, print_json, print_table, print_trials, say
 from hydro.client.names import TrialName
+from hydro.client.snapshots import TrialState
 from hydro.client.trials import Trial
 from hydro.kit.errors import FailedPrecondition
 
-app = typer.Typer(help="Show one trial, or its log.", no_args_is_help=True)
+app = typer.Typer(help="List trials, show one, its log, tag it.", no_args_is_help=True)
 
 Number = Annotated[int, typer.Argument(help="Number of the trial in its study.", show_default=False)]
+
+
+@app.command("list")
+def list_trials(
+    study_id: StudyId,
+    state: Annotated[
+        list[TrialState] | None, typer.Option(help="Only in this state; may be given several times.")
+    ] = None,
+    tag: Tags = None,
+    best: Annotated[bool, typer.Option(help="By value, the best first.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Not more than so many.", min=1)] = None,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
+) -> None:
+    """List a study's search trials, those in one of the states that have all of the tags."""
+    study = connect(address, project).get_study(study_id)
+    found = study.list_trials(states=state or (), tags=tags_of(tag), best_first=best, limit=limit)
+    snapshots = [each.snapshot for each in found]
+    if as_json:
+        print_json(snapshots)
+        return
+    print_trials(snapshots)
+
+
+@app.command()
+def tag(
+    study_id: StudyId,
+    number: Number,
+    tag: Tags = None,
+    remove: Annotated[list[str] | None, typer.Option(help="Key of a tag to remove.")] = None,
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
+) -> None:
+    """Add tags to a trial, and remove others."""
+    trial = _trial(study_id, number, address, project)
+    trial.tag(tags_of(tag), remove=remove or ())
+    say(f"[bold]trial {trial.number}[/]  {pairs(trial.tags)}")
 
 
 @app.command()
@@ -44,6 +85,12 @@ def show(
     say(f"[bold]trial {trial.number}[/]  {coloured(trial.kind)}  {coloured(trial.state)}  {trial.state_reason}")
     say(pairs(trial.hyperparameters))
     say(f"{trial.steps} steps, {trial.device_seconds:.2f} device-seconds, seed {trial.seed}")
+    if trial.tags:
+        say(f"tags {pairs(trial.tags)}")
+    for each in trial.retries:
+        say(
+            f"[yellow]run again[/] from step {each.steps}, of {each.lanes} in its bundle: {each.reason.splitlines()[0]}"
+        )
     print_table(("step", "metrics"), [(str(each.step), pairs(each.metrics)) for each in trial.measurements])
 
 
@@ -51,8 +98,11 @@ def show(
 def log(
     study_id: StudyId, number: Number, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
 ) -> None:
-    """Print the end of a trial's log."""
-    sys.stdout.write(_trial(study_id, number, address, project).log.rstrip("\n") + "\n")
+    """Print the end of a trial's log, with the reasons of its runs before and of its failure."""
+    trial = _trial(study_id, number, address, project)
+    log = trial.log.rstrip("\n")
+    reason = trial.state_reason if trial.state is TrialState.FAILED and trial.state_reason not in log else ""
+    sys.stdout.write("\n".join(part for part in (log, reason) if part) + "\n")
 
 
 @app.command()

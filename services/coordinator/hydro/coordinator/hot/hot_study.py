@@ -27,7 +27,7 @@ from hydro.coordinator.pruning.pruner import MeasuredTrial, Report
 from hydro.coordinator.pruning.pruning_rule import build_pruner
 from hydro.coordinator.search.search_backend import KnownTrial
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, DrivenTrial, StudyChanges, TrialChange
-from hydro.coordinator.storage.storage import Measured
+from hydro.coordinator.storage.trial_values import Measured
 from hydro.coordinator.study import StudyState
 from hydro.coordinator.trial import (
     SUCCEED_TRIAL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import structlog
@@ -9,15 +10,42 @@ import structlog
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import Bundle
 from hydro.coordinator.device import REGISTERED
+from hydro.coordinator.lease import Lease
 from hydro.coordinator.leasing import Leasing
+from hydro.coordinator.reconcile.loop import LONGEST_PAUSE_SECONDS
 from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.kit.clock import Clock
 
 _log = structlog.get_logger()
 
 
-async def expire(storage: Storage, leasing: Leasing) -> None:
-    """Ends overdue leases: their trials return to PENDING with the last checkpoint that was acknowledged."""
-    await leasing.expire(await storage.run(lambda tx: tx.leases.overdue()))
+class Expiry:
+    """Ends overdue leases: their trials return to PENDING with the last checkpoint that was acknowledged.
+
+    Trials come under suspicion only when their worker could have renewed: when this coordinator and its database have
+    answered all the time that a lease lasts.
+    """
+
+    def __init__(self, storage: Storage, leasing: Leasing, clock: Clock) -> None:
+        self._storage = storage
+        self._leasing = leasing
+        self._clock = clock
+        self._looked = -math.inf
+        self._answers_since = -math.inf
+
+    async def expire(self) -> None:
+        """One step of the loop."""
+        overdue = await self._storage.run(lambda tx: tx.leases.overdue())
+        now, lease_seconds = self._clock.monotonic(), self._leasing.lease_seconds
+        if now - self._looked > max(lease_seconds / 3, LONGEST_PAUSE_SECONDS * 2):
+            self._answers_since = now
+        self._looked = now
+        could_renew = now - self._answers_since >= lease_seconds
+        await self._leasing.expire({lease: _silence(lease) if could_renew else "" for lease in overdue})
+
+
+def _silence(lease: Lease) -> str:
+    return f"worker {lease.worker} on {lease.device} did not renew its lease"
 
 
 async def dissolve(storage: Storage, bell: Bell, registered_seconds: float, own_seconds: float) -> None:

@@ -13,6 +13,7 @@ from hydro.coordinator.command import Command
 from hydro.coordinator.device import Device
 from hydro.coordinator.fitting import Fits, fits_of
 from hydro.coordinator.reconcile.patience import Patience
+from hydro.coordinator.retrying import isolated
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.trial import Trial, TrialKind, TrialState
@@ -72,7 +73,8 @@ async def _plan_search(
     if trials:
         misses = await storage.run(lambda tx: tx.surrogates.misses(study.name))
         bundles = await tuner.plan_bundles(surrogate, study, trials, idle, misses)
-        await _place(storage, bell, allocate(bundles, idle))
+        limits = {trial.name.number: trial.lane_limit for trial in trials if trial.lane_limit}
+        await _place(storage, bell, allocate(isolated(bundles, limits), idle))
 
 
 async def _plan_commands(
@@ -116,7 +118,7 @@ async def plannable(tx: Transaction, study: Study, fits: Fits, patience: Patienc
     free = _free_lanes(bundles, trials)
     chosen = []
     for trial in waiting:
-        host = _host(trial, bundles, free, fits)
+        host = None if trial.lane_limit else _host(trial, bundles, free, fits)
         if host is not None and not patience.is_over(trial):
             free[host] -= 1
         else:

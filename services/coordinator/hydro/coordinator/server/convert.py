@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,8 +27,11 @@ from hydro.coordinator.messages import (
 )
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.server.convert_pruning import pruner_message, pruning_of, pruning_violations
-from hydro.coordinator.study import Check, Goal, Objective, Prior, Sampler, Study, StudySpec
-from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind, TrialState
+from hydro.coordinator.server.pages import place_of
+from hydro.coordinator.stopping import DEFAULT_RETRIES, Endurance, Stopping
+from hydro.coordinator.storage.trial_values import TrialOrder, TrialQuery
+from hydro.coordinator.study import Check, Goal, Objective, Prior, Sampler, Study, StudySpec, StudyState
+from hydro.coordinator.trial import Hyperparameters, Retry, Trial, TrialKind, TrialState
 from hydro.coordinator.watching import StudyChange
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_messages, values_of
@@ -36,6 +39,12 @@ from hydro.kit.values import value_messages, values_of
 _GOALS = {metric_pb2.GOAL_MINIMIZE: Goal.MINIMIZE, metric_pb2.GOAL_MAXIMIZE: Goal.MAXIMIZE}
 _SAMPLERS = {study_pb2.SAMPLER_RANDOM: Sampler.RANDOM, study_pb2.SAMPLER_TPE: Sampler.TPE}
 _KINDS = {trial_pb2.TRIAL_KIND_SEARCH: TrialKind.SEARCH, trial_pb2.TRIAL_KIND_TARGET: TrialKind.TARGET}
+_ORDERS = {
+    study_service_pb2.TRIAL_ORDER_UNSPECIFIED: TrialOrder.NUMBER,
+    study_service_pb2.TRIAL_ORDER_NUMBER_DESCENDING: TrialOrder.NUMBER_DESCENDING,
+    study_service_pb2.TRIAL_ORDER_VALUE_ASCENDING: TrialOrder.VALUE_ASCENDING,
+    study_service_pb2.TRIAL_ORDER_VALUE_DESCENDING: TrialOrder.VALUE_DESCENDING,
+}
 
 
 def timestamp(time: datetime) -> Timestamp:
@@ -86,6 +95,8 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             known_points=known_points(message.known_points),
             priors=_priors(message, violations),
             command=command_of(message.command) if message.HasField("command") else None,
+            stopping=_stopping(message.stopping),
+            endurance=_endurance(message),
         ),
         violations,
     )
@@ -100,6 +111,24 @@ def _priors(message: study_pb2.Study, violations: list[FieldViolation]) -> tuple
             advice = f"is {each.study!r}: give a study's name, as in projects/default/studies/digits"
             violations.append(FieldViolation(f"study.priors[{index}].study", advice))
     return tuple(found)
+
+
+def _stopping(message: study_pb2.Stopping) -> Stopping:
+    target = message.target_value if message.HasField("target_value") else None
+    return Stopping(message.max_duration_seconds, target, message.max_trials_without_improvement)
+
+
+def _endurance(message: study_pb2.Study) -> Endurance:
+    retries = message.max_retries if message.HasField("max_retries") else DEFAULT_RETRIES
+    return Endurance(retries, message.failure_budget)
+
+
+def _stopping_message(stopping: Stopping) -> study_pb2.Stopping:
+    return study_pb2.Stopping(
+        max_duration_seconds=stopping.max_duration_seconds,
+        target_value=stopping.target_value,
+        max_trials_without_improvement=stopping.max_trials_without_improvement,
+    )
 
 
 def known_points(messages: Iterable[study_pb2.KnownPoint]) -> tuple[Hyperparameters, ...]:
@@ -140,9 +169,15 @@ def study_message(study: Study) -> study_pb2.Study:
             device_seconds=counts.device_seconds,
             trial_steps=counts.trial_steps,
             slot_trial_steps=counts.slot_trial_steps,
+            searched_seconds=counts.searched_seconds,
         ),
         create_time=timestamp(study.create_time),
+        max_retries=spec.endurance.max_retries,
+        failure_budget=spec.endurance.failure_budget,
+        tags=study.tags,
     )
+    if spec.stopping.is_set:
+        message.stopping.CopyFrom(_stopping_message(spec.stopping))
     if spec.task is not None:
         message.task.CopyFrom(task_message(spec.task))
     if spec.command is not None:
@@ -167,6 +202,8 @@ def trial_message(trial: Trial) -> trial_pb2.Trial:
         device_seconds=trial.device_seconds,
         create_time=timestamp(trial.create_time),
         log=trial.log,
+        tags=trial.tags,
+        retries=map(_retry_message, trial.retries),
     )
     if trial.value is not None:
         message.value = trial.value
@@ -191,6 +228,10 @@ def _set_result(message: trial_pb2.Trial, trial: Trial) -> None:
         message.feasible = trial.result.violation == 0
 
 
+def _retry_message(retry: Retry) -> trial_pb2.Retry:
+    return trial_pb2.Retry(reason=retry.reason, steps=retry.steps, lanes=retry.lanes, time=timestamp(retry.time))
+
+
 def change_message(change: StudyChange) -> study_service_pb2.WatchStudyResponse:
     """The message of what changed in a study."""
     return study_service_pb2.WatchStudyResponse(
@@ -200,9 +241,36 @@ def change_message(change: StudyChange) -> study_service_pb2.WatchStudyResponse:
     )
 
 
-def trial_kind(request: study_service_pb2.ListTrialsRequest) -> TrialKind | None:
-    """The kind to list; None: all."""
-    return _KINDS.get(request.kind)
+def study_states(request: study_service_pb2.ListStudiesRequest) -> list[StudyState]:
+    """The states to list; none: all."""
+    states = {study_pb2.StudyState.Value(f"STUDY_STATE_{state.name}"): state for state in StudyState}
+    _check_states(request.states, states, ", ".join(each.name for each in StudyState))
+    return [states[each] for each in request.states]
+
+
+def trial_query(request: study_service_pb2.ListTrialsRequest, limit: int) -> TrialQuery:
+    """Which trials to list."""
+    states = {trial_pb2.TrialState.Value(f"TRIAL_STATE_{state.name}"): state for state in TrialState}
+    _check_states(request.states, states, ", ".join(each.name for each in TrialState))
+    if request.order not in _ORDERS:
+        known = ", ".join(study_service_pb2.TrialOrder.keys())
+        raise InvalidArgument.of([FieldViolation("order", f"{request.order} is not known here: give one of {known}")])
+    return TrialQuery(
+        limit,
+        _KINDS.get(request.kind),
+        tuple(states[each] for each in request.states),
+        dict(request.tags),
+        _ORDERS[request.order],
+        place_of(request.page_token),
+    )
+
+
+def _check_states(given: Iterable[int], known: Collection[int], names: str) -> None:
+    violations = [
+        FieldViolation("states", f"{each} is no state: give some of {names}") for each in given if each not in known
+    ]
+    if violations:
+        raise InvalidArgument.of(violations)
 
 
 def outcome(request: study_service_pb2.CompleteTrialRequest) -> Outcome:

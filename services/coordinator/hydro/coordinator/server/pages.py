@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 
+from hydro.coordinator.storage.trial_values import Place
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
 MAX_PAGE_SIZE = 1000
@@ -33,15 +35,23 @@ def last_of(token: str) -> str:
     return last
 
 
-def number_of(token: str) -> int:
-    """The number that a token's page is behind; -1: the first page."""
+def place_token(number: int, value: float | None) -> str:
+    """The token of the page behind a trial."""
+    return token_of(f"{number}:{'' if value is None else repr(value)}")
+
+
+def place_of(token: str) -> Place | None:
+    """The trial that a token's page is behind; None: the first page."""
+    if not token:
+        return None
     try:
-        number = int(last_of(token) or -1)
+        number, _, value = last_of(token).partition(":")
+        place = Place(int(number), float(value) if value else None)
     except ValueError:
         raise InvalidArgument.of([_violation(token)]) from None
-    if not -1 <= number < 2**31:
+    if not 0 <= place.number < 2**31 or (place.value is not None and not math.isfinite(place.value)):
         raise InvalidArgument.of([_violation(token)])
-    return number
+    return place
 
 
 def _violation(token: str) -> FieldViolation:

@@ -10,7 +10,6 @@ from google.protobuf import empty_pb2
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, study_service_pb2_grpc, trial_pb2
 from hydro.api.type.v1 import bundle_pb2
-from hydro.coordinator.bell import Bell
 from hydro.coordinator.driven import DrivenTrials
 from hydro.coordinator.messages import measurement_of
 from hydro.coordinator.names import ProjectName, StudyName, TrialName
@@ -19,7 +18,7 @@ from hydro.coordinator.server import convert, convert_work, pages
 from hydro.coordinator.storage.storage import Storage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
-from hydro.coordinator.watching import watch_study
+from hydro.coordinator.watching import Watches
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import values_of
 
@@ -31,9 +30,11 @@ _TRIALS_PER_PAGE = 100
 class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
     """Studies and their trials."""
 
-    def __init__(self, storage: Storage, bell: Bell, studies: Studies, targets: Targets, driven: DrivenTrials) -> None:
+    def __init__(
+        self, storage: Storage, watches: Watches, studies: Studies, targets: Targets, driven: DrivenTrials
+    ) -> None:
         self._storage = storage
-        self._bell = bell
+        self._watches = watches
         self._studies = studies
         self._targets = targets
         self._driven = driven
@@ -44,7 +45,8 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         """Stores a study."""
         project = ProjectName.parse(request.parent)
         spec, violations = convert.study_spec(request.study)
-        study = await self._studies.create(project, request.study_id, spec, request.request_id, violations)
+        tags = dict(request.study.tags)
+        study = await self._studies.create(project, request.study_id, spec, request.request_id, violations, tags)
         return convert.study_message(study)
 
     async def GetStudy(  # noqa: N802
@@ -59,7 +61,8 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         """Gives a page of a project's studies."""
         size = pages.page_size(request.page_size, _STUDIES_PER_PAGE)
         after = pages.last_of(request.page_token)
-        found = await self._studies.list(ProjectName.parse(request.parent), after, size)
+        states, tags = convert.study_states(request), dict(request.tags)
+        found = await self._studies.list(ProjectName.parse(request.parent), after, size, states, tags)
         token = pages.token_of(found[-1].name.study) if len(found) == size else ""
         return study_service_pb2.ListStudiesResponse(studies=map(convert.study_message, found), next_page_token=token)
 
@@ -93,7 +96,7 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
     ) -> AsyncIterator[study_service_pb2.WatchStudyResponse]:
         """Gives a study as it is, then every change."""
         name = StudyName.parse(request.name)
-        async for change in watch_study(self._storage, self._bell, name, request.resume_token):
+        async for change in self._watches.watch(name, request.resume_token):
             yield convert.change_message(change)
 
     async def TrainTarget(  # noqa: N802
@@ -106,6 +109,20 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         name = StudyName.parse(request.name)
         trial = await self._targets.train(name, hyperparameters, of_target, request.defaults, seed, request.request_id)
         return convert.trial_message(trial)
+
+    async def TagStudy(  # noqa: N802
+        self, request: study_service_pb2.TagStudyRequest, context: Context
+    ) -> study_pb2.Study:
+        """Changes a study's tags."""
+        name = StudyName.parse(request.name)
+        return convert.study_message(await self._studies.tag(name, dict(request.tags), request.removed_tags))
+
+    async def TagTrial(  # noqa: N802
+        self, request: study_service_pb2.TagTrialRequest, context: Context
+    ) -> trial_pb2.Trial:
+        """Changes a trial's tags."""
+        name = TrialName.parse(request.name)
+        return convert.trial_message(await self._studies.tag_trial(name, dict(request.tags), request.removed_tags))
 
     async def GetTrial(  # noqa: N802
         self, request: study_service_pb2.GetTrialRequest, context: Context
@@ -126,11 +143,11 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         self, request: study_service_pb2.ListTrialsRequest, context: Context
     ) -> study_service_pb2.ListTrialsResponse:
         """Gives a page of a study's trials."""
-        study, kind = StudyName.parse(request.parent, "parent"), convert.trial_kind(request)
-        size, after = pages.page_size(request.page_size, _TRIALS_PER_PAGE), pages.number_of(request.page_token)
+        study = StudyName.parse(request.parent, "parent")
+        query = convert.trial_query(request, pages.page_size(request.page_size, _TRIALS_PER_PAGE))
         await self._studies.get(study)
-        found = await self._storage.run(lambda tx: tx.trials.list(study, after, size, kind))
-        token = pages.token_of(str(found[-1].name.number)) if len(found) == size else ""
+        found = await self._storage.run(lambda tx: tx.trials.list(study, query))
+        token = pages.place_token(found[-1].name.number, found[-1].value) if len(found) == query.limit else ""
         return study_service_pb2.ListTrialsResponse(trials=map(convert.trial_message, found), next_page_token=token)
 
     async def SuggestTrials(  # noqa: N802

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, assert_never
 
 from hydro.coordinator.command import Command, JsonLinesFile, LogPattern, MetricsSource, PrometheusEndpoint
@@ -31,6 +31,7 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
+from hydro.coordinator.stopping import Endurance, Stopping
 from hydro.coordinator.study import Check, Constraint, Goal, Objective, Prior, Task, Verification
 from hydro.coordinator.trial import Artifact, Result
 
@@ -233,3 +234,17 @@ def work_of(document: Document) -> Task | Command | None:
     content = document["command"]
     sources = tuple(_SOURCES[kind](**each) for one in content["metrics"] for kind, each in one.items())
     return Command(**content | {"arguments": tuple(content["arguments"]), "metrics": sources})
+
+
+def limits_document(stopping: Stopping, endurance: Endurance) -> Document:
+    """What ends a study, as a document."""
+    return {**asdict(stopping), **asdict(endurance)}
+
+
+def limits_of(document: Document) -> tuple[Stopping, Endurance]:
+    """What ends a study; an empty document, as studies of older releases have, has the defaults."""
+    known = [each.name for each in fields(Stopping)]
+    return (
+        Stopping(**{name: value for name, value in document.items() if name in known}),
+        Endurance(**{name: value for name, value in document.items() if name not in known}),
+    )

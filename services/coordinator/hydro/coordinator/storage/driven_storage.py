@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Protocol
 
 from hydro.coordinator.names import StudyName
-from hydro.coordinator.storage.storage import Measured, PriorTrial
+from hydro.coordinator.storage.trial_values import Measured, PriorTrial
 from hydro.coordinator.study import Study
 from hydro.coordinator.trial import Hyperparameters, Result, TrialState
 

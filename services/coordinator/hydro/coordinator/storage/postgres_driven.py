@@ -24,7 +24,7 @@ from hydro.coordinator.storage.driven_storage import (
 )
 from hydro.coordinator.storage.passing import is_passing
 from hydro.coordinator.storage.postgres_studies import prior_trial_of, study_of
-from hydro.coordinator.storage.storage import Measured
+from hydro.coordinator.storage.trial_values import Measured
 from hydro.coordinator.trial import Measurement, TrialState, Verdict
 from hydro.kit.errors import FailedPrecondition, NotFound, Unavailable
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Double, Integer, Row, cast, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from hydro.coordinator.command import Command
 from hydro.coordinator.names import StudyName, SurrogateName
 from hydro.coordinator.ownership.owner import NotOwner
+from hydro.coordinator.stopping import SearchStanding
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import (
     clean,
     constraints_document,
     constraints_of,
+    limits_document,
+    limits_of,
     objectives_document,
     objectives_of,
     priors_document,
@@ -35,7 +39,7 @@ from hydro.coordinator.storage.documents import (
 )
 from hydro.coordinator.storage.postgres_coordinators import is_free
 from hydro.coordinator.storage.postgres_session import PostgresSession
-from hydro.coordinator.storage.storage import PriorTrial
+from hydro.coordinator.storage.trial_values import PriorTrial
 from hydro.coordinator.study import (
     Goal,
     Objective,
@@ -46,6 +50,7 @@ from hydro.coordinator.study import (
     StudyStatistics,
     Task,
 )
+from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import Hyperparameters, TrialKind, TrialState
 from hydro.kit.errors import AlreadyExists, NotFound
@@ -54,6 +59,7 @@ _STUDY = schema.study
 _TRIAL = schema.trial
 _BUNDLE = schema.bundle
 _PRIOR = schema.prior_trial
+_COUNT_KEY = 0x71756F74  # "quot"
 
 
 class PostgresStudies:
@@ -62,11 +68,21 @@ class PostgresStudies:
     def __init__(self, session: PostgresSession) -> None:
         self._session = session
 
-    async def insert(self, name: StudyName, spec: StudySpec, state: StudyState) -> Study:
+    async def insert(
+        self, name: StudyName, spec: StudySpec, state: StudyState, tags: Tags = MappingProxyType({})
+    ) -> Study:
         """Stores a new study. Raises AlreadyExists."""
         row = await self._session.row(
             insert(_STUDY)
-            .values(name=str(name), project=name.project, uid=uuid.uuid4().hex, state=state.value, **_columns(spec))
+            .values(
+                name=str(name),
+                project=name.project,
+                uid=uuid.uuid4().hex,
+                state=state.value,
+                search_time=_search_time(state),
+                tags=dict(tags),
+                **_columns(spec),
+            )
             .on_conflict_do_nothing()
             .returning(_STUDY)
         )
@@ -98,13 +114,26 @@ class PostgresStudies:
             raise NotOwner(f"{name} has another owner")
         return study_of(row)
 
-    async def list(self, project: str, after: str, limit: int) -> Sequence[Study]:
+    async def list(
+        self, project: str, after: str, limit: int, states: Sequence[StudyState] = (), tags: Tags = MappingProxyType({})
+    ) -> Sequence[Study]:
         """Gives studies of the project in the order of their ids."""
         behind = f"projects/{project}/studies/{after}"
         query = select(_STUDY).where(_STUDY.c.project == project, _STUDY.c.name.collate("C") > behind)
+        if states:
+            query = query.where(_STUDY.c.state.in_([state.value for state in states]))
+        if tags:
+            query = query.where(_STUDY.c.tags.contains(dict(tags)))
         return [
             study_of(row) for row in await self._session.rows(query.order_by(_STUDY.c.name.collate("C")).limit(limit))
         ]
+
+    async def count_open(self, project: str) -> int:
+        """Counts the project's studies that have not ended; others that count wait until the transaction ends."""
+        await self._session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(project, _COUNT_KEY))))
+        is_open = _STUDY.c.state.not_in([state.value for state in StudyState if state.has_ended])
+        row = await self._session.row(select(func.count().label("open")).where(_STUDY.c.project == project, is_open))
+        return 0 if row is None else row.open
 
     async def in_states(self, states: Iterable[StudyState]) -> Sequence[Study]:
         """Gives every study in one of the states."""
@@ -144,6 +173,8 @@ class PostgresStudies:
                 _BUNDLE.c.study == str(name), _BUNDLE.c.kind == search, _BUNDLE.c.max_fusion_count > 0
             )
         )
+        searched = select(_searched_seconds().label("seconds")).where(_STUDY.c.name == str(name))
+        study = await self._session.row(searched)
         return StudyStatistics(
             trials_by_state={row.state: row.trials for row in trials},
             bundles=0 if bundles is None else bundles.bundles,
@@ -151,6 +182,7 @@ class PostgresStudies:
             device_seconds=float(sum(row.device_seconds for row in trials)),
             trial_steps=int(sum(row.steps for row in trials)),
             slot_trial_steps=int(sum(row.slot_steps for row in trials)),
+            searched_seconds=0.0 if study is None else study.seconds,
         )
 
     async def move(self, name: StudyName, step: Transition[StudyState], reason: str = "") -> Study:
@@ -161,6 +193,8 @@ class PostgresStudies:
             state=step.target.value,
             state_reason=clean(reason),
             end_time=func.now() if step.target.has_ended else None,
+            searched_seconds=_searched_seconds(),
+            search_time=_search_time(step.target),
         )
         if row is None:
             raise step.refusal(name, (await self.get(name)).state)
@@ -209,6 +243,47 @@ class PostgresStudies:
         query = select(_PRIOR).where(_PRIOR.c.study == str(name)).order_by(_PRIOR.c.number)
         return [prior_trial_of(row) for row in await self._session.rows(query)]
 
+    async def set_tags(self, name: StudyName, tags: Tags) -> Study:
+        """Gives the study these tags and no others."""
+        return _found(name, await self._change(name, tags=dict(tags)))
+
+    async def fence(self, name: StudyName) -> None:
+        """Raises the epoch: who has the study in memory stores nothing of it any more before it reads it again."""
+        await self._session.execute(update(_STUDY).where(_STUDY.c.name == str(name)).values(epoch=_STUDY.c.epoch + 1))
+
+    async def limited(self, states: Iterable[StudyState]) -> Sequence[Study]:
+        """Gives those in one of the states that something may end before all their trials are made."""
+        limits = cast(_STUDY.c.limits, JSONB)
+        is_limited = or_(
+            cast(limits["max_duration_seconds"], Double) > 0,
+            func.jsonb_typeof(limits["target_value"]) == "number",
+            cast(limits["max_trials_without_improvement"], Integer) > 0,
+            cast(limits["failure_budget"], Integer) > 0,
+        )
+        query = select(_STUDY).where(_STUDY.c.state.in_([state.value for state in states]), is_limited)
+        return [study_of(row) for row in await self._session.rows(query.order_by(_STUDY.c.create_time, _STUDY.c.name))]
+
+    async def standing(self, name: StudyName) -> SearchStanding:
+        """Gives how far the search has come."""
+        search = (_TRIAL.c.study == str(name)) & (_TRIAL.c.kind == TrialKind.SEARCH.value)
+        best = _TRIAL.alias("best")
+        is_best = (best.c.study == _STUDY.c.name) & (best.c.number == _STUDY.c.best_trial)
+        without = _TRIAL.c.state.in_([TrialState.SUCCEEDED.value, TrialState.PRUNED.value])
+        has_failed = _TRIAL.c.state == TrialState.FAILED.value
+        later = select(func.count()).where(search, without, _TRIAL.c.end_time > best.c.end_time).scalar_subquery()
+        failed = select(func.count()).where(search, has_failed).scalar_subquery()
+        row = await self._session.row(
+            select(_searched_seconds().label("seconds"), best.c.value, later.label("later"), failed.label("failed"))
+            .select_from(_STUDY.outerjoin(best, is_best))
+            .where(_STUDY.c.name == str(name))
+        )
+        if row is None:
+            raise NotFound(f"{name} does not exist")
+        first = select(_TRIAL.c.number, _TRIAL.c.state_reason).where(search, has_failed)
+        reasons = await self._session.rows(first.order_by(_TRIAL.c.end_time, _TRIAL.c.number).limit(3))
+        said = [f"trial {each.number}: {each.state_reason}" for each in reasons]
+        return SearchStanding(row.seconds, row.value, row.later, row.failed, said)
+
     async def delete(self, name: StudyName) -> None:
         """Forgets the study and all that is its own."""
         row = await self._session.row(delete(_STUDY).where(_STUDY.c.name == str(name)).returning(_STUDY.c.name))
@@ -231,6 +306,15 @@ def _found(name: StudyName, row: Row[Any] | None) -> Study:
     return study_of(row)
 
 
+def _searched_seconds() -> ColumnElement[float]:
+    now = func.extract("epoch", func.clock_timestamp() - _STUDY.c.search_time)
+    return _STUDY.c.searched_seconds + func.coalesce(cast(now, Double), 0.0)
+
+
+def _search_time(state: StudyState) -> ColumnElement[Any] | None:
+    return func.clock_timestamp() if state is StudyState.SEARCHING else None
+
+
 def _columns(spec: StudySpec) -> dict[str, Any]:
     return {
         "task": work_document(spec.task or spec.command),
@@ -249,6 +333,7 @@ def _columns(spec: StudySpec) -> dict[str, Any]:
         "max_trials": spec.max_trials,
         "parallelism": spec.parallelism,
         "seed": spec.seed,
+        "limits": limits_document(spec.stopping, spec.endurance),
     }
 
 
@@ -263,6 +348,7 @@ def study_of(row: Any) -> Study:
     """The study of a row."""
     name = StudyName.parse(row.name)
     work = work_of(row.task)
+    stopping, endurance = limits_of(row.limits)
     return Study(
         name=name,
         spec=StudySpec(
@@ -282,6 +368,8 @@ def study_of(row: Any) -> Study:
             constraints=constraints_of(row.constraints),
             known_points=tuple(row.known_points),
             priors=priors_of(row.priors),
+            stopping=stopping,
+            endurance=endurance,
         ),
         state=StudyState(row.state),
         state_reason=row.state_reason,
@@ -294,4 +382,5 @@ def study_of(row: Any) -> Study:
         next_trial=row.next_trial,
         create_time=row.create_time,
         end_time=row.end_time,
+        tags=row.tags,
     )

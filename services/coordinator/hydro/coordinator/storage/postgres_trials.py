@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
@@ -11,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     Integer,
-    Row,
     Text,
     Values,
     case,
@@ -29,15 +29,21 @@ from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import (
     artifact_document,
-    artifact_of,
     clean,
-    metrics_document,
-    metrics_of,
     result_document,
     result_of,
 )
 from hydro.coordinator.storage.postgres_session import PostgresSession
-from hydro.coordinator.storage.storage import Measured, NewTrial, Progress
+from hydro.coordinator.storage.postgres_trial_query import ORDERS, conditions
+from hydro.coordinator.storage.postgres_trial_rows import measurement_of, measurement_row, new_row, trial_of
+from hydro.coordinator.storage.trial_values import (
+    Measured,
+    NewRetry,
+    NewTrial,
+    Progress,
+    TrialQuery,
+)
+from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
     START_TRIAL,
@@ -54,6 +60,7 @@ _TRIAL = schema.trial
 _MEASUREMENT = schema.measurement
 _OPEN = [state.value for state in TrialState if not state.has_ended]
 LOG_CHARACTERS = 64 * 1024
+MAX_RETRIES_KEPT = 16
 
 
 class PostgresTrials:
@@ -76,7 +83,7 @@ class PostgresTrials:
         )
         if row is None:
             raise NotFound(f"{study} does not exist")
-        rows = [_new_row(study, row.first + index, each, revision) for index, each in enumerate(trials)]
+        rows = [new_row(study, row.first + index, each, revision) for index, each in enumerate(trials)]
         stored = await self._session.rows(insert(_TRIAL).values(rows).returning(_TRIAL))
         return sorted((trial_of(each) for each in stored), key=lambda trial: trial.name)
 
@@ -88,10 +95,10 @@ class PostgresTrials:
         measurements = await self._measurements(name.study, _MEASUREMENT.c.number == name.number)
         return trial_of(row, measurements.get(name.number, ()), row.log)
 
-    async def list(self, study: StudyName, after: int, limit: int, kind: TrialKind | None) -> Sequence[Trial]:
-        """Gives trials with their measurements in the order of their numbers."""
-        query = select(*_BARE).where(_TRIAL.c.study == str(study), _TRIAL.c.number > after).limit(limit)
-        return await self._with_measurements(study, query if kind is None else query.where(_TRIAL.c.kind == kind.value))
+    async def list(self, study: StudyName, query: TrialQuery) -> Sequence[Trial]:
+        """Gives the trials that are asked for, with their measurements."""
+        wanted = select(*_BARE).where(_TRIAL.c.study == str(study), *conditions(query)).limit(query.limit)
+        return await self._with_measurements(study, wanted, ORDERS[query.order])
 
     async def all(self, study: StudyName, kind: TrialKind | None = None) -> Sequence[Trial]:
         """Gives the study's trials with their measurements in the order of their numbers."""
@@ -122,7 +129,7 @@ class PostgresTrials:
             .ext(distinct_on(_MEASUREMENT.c.number))
             .order_by(_MEASUREMENT.c.number, _MEASUREMENT.c.step.desc())
         )
-        measured = {row.number: (_measurement_of(row),) for row in await self._session.rows(last)}
+        measured = {row.number: (measurement_of(row),) for row in await self._session.rows(last)}
         return [trial_of(row, measured.get(row.number, ())) for row in rows]
 
     async def in_bundle(self, bundle: int) -> Sequence[Trial]:
@@ -148,6 +155,9 @@ class PostgresTrials:
             columns |= {"bundle": None, "inserted_sequence": 0}
         if step.target.has_ended:
             columns["end_time"] = func.now()
+        if step.target is TrialState.PAUSED:
+            # It came to its rung: it is not what ends bundles.
+            columns["lane_limit"] = 0
         sources = [source.value for source in step.sources]
         return await self._change(study, numbers, [_TRIAL.c.state.in_(sources)], **columns)
 
@@ -180,7 +190,7 @@ class PostgresTrials:
             return []
         rows = await self._session.rows(
             insert(_MEASUREMENT)
-            .values([_measurement_row(study, each) for each in measured])
+            .values([measurement_row(study, each) for each in measured])
             .on_conflict_do_nothing()
             .returning(_MEASUREMENT.c.number, _MEASUREMENT.c.step)
         )
@@ -215,7 +225,7 @@ class PostgresTrials:
             )
         )
         return {
-            (row.number, row.step): Measured(row.number, _measurement_of(row), row.value, Verdict(row.verdict))
+            (row.number, row.step): Measured(row.number, measurement_of(row), row.value, Verdict(row.verdict))
             for row in rows
         }
 
@@ -247,11 +257,28 @@ class PostgresTrials:
         """Adds to each trial's device time."""
         await self._change(study, numbers, device_seconds=_TRIAL.c.device_seconds + seconds)
 
-    async def count_failure(self, study: StudyName, numbers: Sequence[int]) -> Sequence[tuple[int, int]]:
-        """Counts a bundle given up with these trials inside."""
-        await self._change(study, numbers, failures=_TRIAL.c.failures + 1)
-        query = select(_TRIAL.c.number, _TRIAL.c.failures).where(_of(study, numbers))
-        return [(row.number, row.failures) for row in await self._session.rows(query.order_by(_TRIAL.c.number))]
+    async def note_retry(
+        self, study: StudyName, number: int, retry: NewRetry, *, failures: int, lane_limit: int
+    ) -> None:
+        """Keeps what went wrong with a run, in the log too, and how many failures that makes."""
+        query = select(_TRIAL.c.retries, func.clock_timestamp().label("now")).where(_of(study, [number]))
+        row = await self._session.row(query)
+        if row is None:
+            raise NotFound(f"{study.trial(number)} does not exist")
+        reason = clean(retry.reason)
+        document = {**asdict(retry), "reason": reason, "time": row.now.isoformat()}
+        await self._change(
+            study,
+            [number],
+            retries=[*row.retries, document][-MAX_RETRIES_KEPT:],
+            failures=failures,
+            lane_limit=lane_limit,
+            log=func.right(_TRIAL.c.log + f"--- run again from step {retry.steps}: {reason}\n", LOG_CHARACTERS),
+        )
+
+    async def set_tags(self, name: TrialName, tags: Tags) -> None:
+        """Gives the trial these tags and no others."""
+        await self._change(name.study, [name.number], tags=dict(tags))
 
     async def _start(self, study: StudyName, numbers: Sequence[int], **columns: Any) -> Sequence[int]:
         sources = [source.value for source in START_TRIAL.sources]
@@ -280,11 +307,16 @@ class PostgresTrials:
             .values(revision=revision, **columns)
         )
 
-    async def _with_measurements(self, study: StudyName, query: Any) -> Sequence[Trial]:
-        rows = await self._session.rows(query.order_by(_TRIAL.c.number))
+    async def _with_measurements(
+        self, study: StudyName, query: Any, order: Any = (_TRIAL.c.number,)
+    ) -> Sequence[Trial]:
+        rows = await self._session.rows(query.order_by(*order))
         if not rows:
             return []
-        wanted = _MEASUREMENT.c.number.between(rows[0].number, rows[-1].number)
+        numbers = [row.number for row in rows]
+        is_dense = max(numbers) - min(numbers) < 2 * len(numbers)
+        among = _MEASUREMENT.c.number
+        wanted = among.between(min(numbers), max(numbers)) if is_dense else among.in_(numbers)
         measurements = await self._measurements(study, wanted)
         return [trial_of(row, measurements.get(row.number, ())) for row in rows]
 
@@ -294,7 +326,7 @@ class PostgresTrials:
         query = select(_MEASUREMENT).where(_MEASUREMENT.c.study == str(study), wanted)
         found: dict[int, list[Measurement]] = {}
         for row in await self._session.rows(query.order_by(_MEASUREMENT.c.number, _MEASUREMENT.c.step)):
-            found.setdefault(row.number, []).append(_measurement_of(row))
+            found.setdefault(row.number, []).append(measurement_of(row))
         return {number: tuple(each) for number, each in found.items()}
 
 
@@ -308,57 +340,3 @@ def _is(name: TrialName) -> ColumnElement[bool]:
 
 def _of(study: StudyName, numbers: Sequence[int]) -> ColumnElement[bool]:
     return (_TRIAL.c.study == str(study)) & _TRIAL.c.number.in_(numbers)
-
-
-def _new_row(study: StudyName, number: int, trial: NewTrial, revision: int) -> dict[str, Any]:
-    return {
-        "study": str(study),
-        "number": number,
-        "kind": trial.kind.value,
-        "state": TrialState.PENDING.value,
-        "hyperparameters": dict(trial.hyperparameters),
-        "seed": trial.seed,
-        "known_point": trial.known_point,
-        "revision": revision,
-    }
-
-
-def _measurement_row(study: StudyName, measured: Measured) -> dict[str, Any]:
-    return {
-        "study": str(study),
-        "number": measured.number,
-        "step": measured.measurement.step,
-        "metrics": metrics_document(measured.measurement.metrics),
-        "value": measured.value,
-        "verdict": measured.verdict.value,
-    }
-
-
-def _measurement_of(row: Row[Any]) -> Measurement:
-    return Measurement(row.step, metrics_of(row.metrics))
-
-
-def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str = "") -> Trial:
-    """The trial of a row."""
-    return Trial(
-        name=StudyName.parse(row.study).trial(row.number),
-        kind=TrialKind(row.kind),
-        state=TrialState(row.state),
-        hyperparameters=row.hyperparameters,
-        seed=row.seed,
-        create_time=row.create_time,
-        revision=row.revision,
-        state_reason=row.state_reason,
-        measurements=measurements,
-        value=row.value,
-        steps=row.steps,
-        device_seconds=row.device_seconds,
-        checkpoint=artifact_of(row.checkpoint),
-        checkpoint_steps=row.checkpoint_steps,
-        failures=row.failures,
-        bundle=row.bundle,
-        end_time=row.end_time,
-        log=log,
-        known_point=row.known_point,
-        result=result_of(row.result),
-    )

@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -60,6 +61,8 @@ study = Table(
     Column("max_trials", Integer, nullable=False),
     Column("parallelism", Integer, nullable=False),
     Column("seed", BigInteger, nullable=False),
+    Column("limits", JSON, nullable=False, server_default="{}"),
+    Column("tags", JSONB, nullable=False, server_default="{}"),
     Column("state", Text, nullable=False),
     Column("state_reason", Text, nullable=False, server_default=""),
     Column("warnings", JSON, nullable=False, server_default="[]"),
@@ -72,6 +75,9 @@ study = Table(
     Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("version", BigInteger, nullable=False, server_default="1"),
     Column("revision", BigInteger, nullable=False, server_default="1"),
+    # Seconds in SEARCHING before the last pause, and since when it is SEARCHING now.
+    Column("searched_seconds", Double, nullable=False, server_default="0"),
+    Column("search_time", DateTime(timezone=True)),
     _now(),
     Column("end_time", DateTime(timezone=True)),
     Index(None, "project", "name"),
@@ -94,6 +100,10 @@ trial = Table(
     Column("checkpoint", JSON(none_as_null=True)),
     Column("checkpoint_steps", BigInteger, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
+    Column("retries", JSON, nullable=False, server_default="[]"),
+    # Trials that may be in a bundle with it, while it is under suspicion of having ended one; 0: any number.
+    Column("lane_limit", Integer, nullable=False, server_default="0"),
+    Column("tags", JSONB, nullable=False, server_default="{}"),
     Column("bundle", BigInteger),
     # The report message of its bundle whose answer carried it as an insertion; 0: it was there from the start.
     Column("inserted_sequence", BigInteger, nullable=False, server_default="0"),

@@ -21,44 +21,36 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from hydro.coordinator.bundle import Bundle, MemoryMiss, PlannedBundle
 from hydro.coordinator.device import Device, DeviceState
 from hydro.coordinator.lease import Lease, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName, SurrogateName, TrialName
+from hydro.coordinator.stopping import SearchStanding
+from hydro.coordinator.storage.trial_values import Measured, NewRetry, NewTrial, PriorTrial, Progress, TrialQuery
 from hydro.coordinator.study import Study, StudySpec, StudyState, StudyStatistics
 from hydro.coordinator.surrogate import Surrogate
+from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
-    Artifact,
     Hyperparameters,
-    Measurement,
     Result,
     Trial,
     TrialKind,
     TrialState,
-    Verdict,
 )
 
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class PriorTrial:
-    """A succeeded trial of another study, as the search of this one begins with it. `number` is below 0."""
-
-    number: int
-    hyperparameters: Hyperparameters
-    result: Result
-    steps: int
-
-
 class Studies(Protocol):
     """The studies of one transaction."""
 
-    async def insert(self, name: StudyName, spec: StudySpec, state: StudyState) -> Study:
+    async def insert(
+        self, name: StudyName, spec: StudySpec, state: StudyState, tags: Tags = MappingProxyType({})
+    ) -> Study:
         """Stores a new study. Raises AlreadyExists."""
 
     async def get(self, name: StudyName) -> Study:
@@ -74,8 +66,16 @@ class Studies(Protocol):
             NotOwner: another coordinator owns it, and lives.
         """
 
-    async def list(self, project: str, after: str, limit: int) -> Sequence[Study]:
-        """Gives studies of the project in the order of their ids, from the one behind the id `after`."""
+    async def list(
+        self, project: str, after: str, limit: int, states: Sequence[StudyState] = (), tags: Tags = MappingProxyType({})
+    ) -> Sequence[Study]:
+        """Gives studies of the project in the order of their ids, from the one behind the id `after`.
+
+        Only those in one of the states (none given: in any) that have all of the tags.
+        """
+
+    async def count_open(self, project: str) -> int:
+        """Counts the project's studies that have not ended; others that count wait until the transaction ends."""
 
     async def in_states(self, states: Iterable[StudyState]) -> Sequence[Study]:
         """Gives every study in one of the states."""
@@ -83,11 +83,23 @@ class Studies(Protocol):
     async def exhausted(self, states: Iterable[StudyState]) -> Sequence[Study]:
         """Gives those in one of the states that were given all their trials and have none PENDING or RUNNING."""
 
+    async def limited(self, states: Iterable[StudyState]) -> Sequence[Study]:
+        """Gives those in one of the states that something may end before all their trials are made."""
+
+    async def standing(self, name: StudyName) -> SearchStanding:
+        """Gives how far the search has come."""
+
+    async def fence(self, name: StudyName) -> None:
+        """Raises the epoch: who has the study in memory stores nothing of it any more before it reads it again."""
+
     async def statistics(self, name: StudyName) -> StudyStatistics:
         """Counts the study's search trials."""
 
     async def move(self, name: StudyName, step: Transition[StudyState], reason: str = "") -> Study:
-        """Takes the step, stores the reason, and the end's time."""
+        """Takes the step, stores the reason, and the end's time. Time in SEARCHING adds up."""
+
+    async def set_tags(self, name: StudyName, tags: Tags) -> Study:
+        """Gives the study these tags and no others."""
 
     async def add_warnings(self, name: StudyName, warnings: Sequence[str]) -> None:
         """Adds those that the study does not have yet."""
@@ -111,36 +123,6 @@ class Studies(Protocol):
         """Forgets the study and all that is its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewTrial:
-    """A trial to be stored in PENDING."""
-
-    hyperparameters: Hyperparameters
-    seed: int
-    kind: TrialKind = TrialKind.SEARCH
-    known_point: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A measurement of a trial. `value` is its objective: None when it is missing or not finite."""
-
-    number: int
-    measurement: Measurement
-    value: float | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a lane has come. `checkpoint` holds exactly `steps` steps; `log` are its lines since the last time."""
-
-    number: int
-    steps: int
-    checkpoint: Artifact | None = None
-    log: str = ""
-
-
 class Trials(Protocol):
     """The trials of one transaction."""
 
@@ -150,8 +132,8 @@ class Trials(Protocol):
     async def get(self, name: TrialName) -> Trial:
         """Gives the trial with its measurements and its log."""
 
-    async def list(self, study: StudyName, after: int, limit: int, kind: TrialKind | None) -> Sequence[Trial]:
-        """Gives trials with their measurements in the order of their numbers, from the one behind `after`."""
+    async def list(self, study: StudyName, query: TrialQuery) -> Sequence[Trial]:
+        """Gives the trials that are asked for, with their measurements."""
 
     async def all(self, study: StudyName, kind: TrialKind | None = None) -> Sequence[Trial]:
         """Gives the study's trials with their measurements in the order of their numbers."""
@@ -209,8 +191,13 @@ class Trials(Protocol):
     async def add_device_seconds(self, study: StudyName, numbers: Sequence[int], seconds: float) -> None:
         """Adds to each trial's device time."""
 
-    async def count_failure(self, study: StudyName, numbers: Sequence[int]) -> Sequence[tuple[int, int]]:
-        """Counts a bundle given up with these trials inside; gives (number, failures so far)."""
+    async def note_retry(
+        self, study: StudyName, number: int, retry: NewRetry, *, failures: int, lane_limit: int
+    ) -> None:
+        """Keeps what went wrong with a run, in the log too, and how many failures that makes."""
+
+    async def set_tags(self, name: TrialName, tags: Tags) -> None:
+        """Gives the trial these tags and no others."""
 
 
 class Bundles(Protocol):
