@@ -1,0 +1,1 @@
+"""What bubbles are worth on schedules and scales that no machine here has: a discrete-event model."""
