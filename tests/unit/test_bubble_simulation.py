@@ -64,12 +64,13 @@ def test_steady_bubbles_are_filled_up_to_the_guard_without_slowing_the_run():
     assert 0.8 * outcome.bubble_share < outcome.recovered_share < outcome.bubble_share
 
 
-def test_what_trials_hold_up_slows_the_run_and_the_guard_prevents_it():
-    def slowdown(guard_seconds):
-        calibration = replace(VARIED, guard_seconds=guard_seconds, segment_p99_seconds=0.02, segment_seconds=0.01)
-        return Simulation(SCHEDULES["1f1b"](4, 8), Cluster(8), calibration).run(20, 10).slowdown
+def test_what_trials_cost_their_stage_slows_the_run_and_a_guard_longer_than_every_bubble_keeps_them_out():
+    def outcome(guard_seconds):
+        calibration = replace(VARIED, guard_seconds=guard_seconds, return_seconds=0.005)
+        return Simulation(SCHEDULES["1f1b"](4, 8), Cluster(8), calibration).run(20, 10)
 
-    assert slowdown(0.0) > slowdown(0.02) >= 0.0
+    assert outcome(0.001).slowdown > 0.005
+    assert (outcome(1.0).slowdown, outcome(1.0).recovered_share) == (0.0, 0.0)
 
 
 def test_the_same_seed_gives_the_same_figures():

@@ -175,6 +175,23 @@ def test_slot_vanishes_with_its_pipeline_run_and_comes_back_with_it(suite: Bubbl
     assert suite.slot().name == slot
 
 
+def test_stage_that_hangs_loses_its_slot_and_gets_it_back_when_it_wakes(suite: BubbleSuite) -> None:
+    suite.start_squeezer()
+    replay = suite.start_replay()
+    slot = suite.slot().name
+    worker = suite.start_worker(suite.claim(slot, 1))
+    suite.wait_for_segments(5)
+    replay.send_signal(signal.SIGSTOP)
+    wait_until_gone(suite)
+    assert worker.wait(timeout=30) == LOST
+    assert all(started <= deadline for started, deadline, _ in suite.stamps())
+    replay.send_signal(signal.SIGCONT)
+    assert suite.slot().name == slot
+    suite.start_worker(suite.claim(slot, 2))
+    suite.wait_for_segments(5)
+    assert replay.poll() is None
+
+
 def test_second_squeezer_of_a_device_does_not_start(suite: BubbleSuite) -> None:
     first = suite.start_squeezer()
     suite.start_replay()
