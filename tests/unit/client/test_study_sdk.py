@@ -144,6 +144,18 @@ def test_a_target_gets_hyperparameters_of_its_own(study):
     assert target.hyperparameters["dropout"] == 0.1
 
 
+def test_a_target_is_trained_half_an_octave_below_the_best_rate_where_that_is_asked_for(study, studies):
+    study.optimize(lambda trial: 0.5, trials=1)
+    studies.study.best_trial = studies.trials[0].name
+    safe = study.train_target(safety_octaves=0.5, wait=False)
+    assert safe.hyperparameters["lr"] == pytest.approx(0.1 / 2**0.5)
+    assert safe.hyperparameters["batch_size"] == 64
+    with pytest.raises(InvalidArgument, match="safety_octaves: -1 would raise the rate"):
+        study.train_target(safety_octaves=-1, wait=False)
+    with pytest.raises(InvalidArgument, match="safety_octaves: 0.5 with defaults"):
+        study.train_target(safety_octaves=0.5, defaults=True, wait=False)
+
+
 def test_retuning_needs_a_second_training_to_compare_with(study):
     with pytest.raises(InvalidArgument, match="give 2 or more"):
         study.retune_target(trials=1)

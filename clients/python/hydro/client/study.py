@@ -24,7 +24,7 @@ from hydro.client.spaces import Scalar
 from hydro.client.stored_trials import StoredTrials
 from hydro.client.surrogates import Surrogate, Transfer
 from hydro.client.target import Target
-from hydro.client.target_checks import EagerTransfer, best_target, neighbours, target_search, values_of_targets
+from hydro.client.target_checks import EagerTransfer, best_target, neighbours, safer, target_search, values_of_targets
 from hydro.client.trials import Trial
 from hydro.client.watching import watch
 from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, FieldViolation, InvalidArgument, NotFound, OutOfRange
@@ -202,6 +202,7 @@ class Study(StoredTrials):
         *,
         target_hyperparameters: Mapping[str, Scalar] | None = None,
         defaults: bool = False,
+        safety_octaves: float = 0.0,
         seed: int | None = None,
         wait: bool = True,
     ) -> Target:
@@ -212,15 +213,16 @@ class Study(StoredTrials):
             target_hyperparameters: More of them, or other values, for the target as they are: what does not transfer
                 (`surrogate.transfers` tells).
             defaults: Trains with the task's defaults instead, not transferred.
+            safety_octaves: Lowers the learning rate by so many: 0.5 where `verify_target` diverges just above it.
             seed: None: the study's.
             wait: Waits for the end of training; otherwise the target's results do.
 
         Raises:
             FailedPrecondition: there is no best trial yet, or the training failed.
         """
-        snapshot = self._coordinator.train_target(
-            self._name, hyperparameters or {}, target_hyperparameters or {}, defaults, seed
-        )
+        found = hyperparameters or (self.best_trial.hyperparameters if safety_octaves and not defaults else {})
+        found = safer(self._settings.search_space, found, safety_octaves, is_default=defaults)
+        snapshot = self._coordinator.train_target(self._name, found, target_hyperparameters or {}, defaults, seed)
         transfers = () if defaults else self._transfers()
         target = Target(Trial(snapshot, self._settings.objectives, self._coordinator), transfers)
         if wait:

@@ -16,6 +16,9 @@ from hydro.kit.errors import FailedPrecondition, FieldViolation, InvalidArgument
 NEIGHBOUR_OCTAVES = 0.5
 """How far from the transferred learning rate its neighbours are."""
 
+LEARNING_RATES = ("lr", "learning_rate")
+"""Names that a learning rate goes by."""
+
 
 @dataclass(frozen=True, slots=True)
 class EagerTransfer:
@@ -66,6 +69,28 @@ def neighbours(space: Mapping[str, Domain], best: Mapping[str, Scalar], name: st
         for octaves, each in tried.items()
         if not octaves or domain.min <= each <= domain.max
     }
+
+
+def safer(
+    space: Mapping[str, Domain], values: Mapping[str, Scalar], octaves: float, *, is_default: bool
+) -> Mapping[str, Scalar]:
+    """The same values with the learning rate so many octaves lower, or as low as the search space goes.
+
+    Raises:
+        InvalidArgument: it is no number that was searched, the octaves are below zero, or come with defaults.
+    """
+    if octaves == 0:
+        return values
+    if is_default:
+        description = f"{octaves:g} with defaults, which are trained as they are: leave one of them out"
+        raise InvalidArgument.of([FieldViolation("safety_octaves", description)])
+    if not octaves >= 0:
+        raise InvalidArgument.of(
+            [FieldViolation("safety_octaves", f"{octaves:g} would raise the rate: give 0 or more, such as 0.5")]
+        )
+    name = next((each for each in LEARNING_RATES if each in space), LEARNING_RATES[0])
+    domain = _searched(space, values, name)
+    return {**values, name: max(domain.min, float(values[name]) / 2**octaves)}
 
 
 def values_of_targets(targets: Mapping[float, Target]) -> dict[float, float]:
