@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from benchmarks.functions import FUNCTIONS
 from benchmarks.machine import describe
 from benchmarks.report import read_options, write_report
-from benchmarks.study_service.regret import FUNCTIONS, STALENESS, measure_regret
+from benchmarks.study_service.regret import STALENESS, measure_regret
 from benchmarks.study_service.servers import Servers, temporary_folder
 from benchmarks.study_service.summary import MOST_TRIALS, empty_summary, summarize
 from benchmarks.study_service.throughput import Row, measure_cell

@@ -8,10 +8,10 @@ has no noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.functions import FUNCTIONS
 from benchmarks.study_service.tpe import PARALLELISM
 from hydro.coordinator.search.ask_seed import ask_seed
 from hydro.coordinator.search.optuna_backend import suggest
@@ -21,39 +21,8 @@ from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.study import Goal, Sampler
 
 Row = dict[str, Any]
-Point = Sequence[float]
 STALENESS = {"fresh": 0, "ahead": PARALLELISM, "bound": 2 * PARALLELISM}
 """Results that a suggestion has missed."""
-
-
-def branin(x: Point) -> float:
-    """Least 0.397887, on [-5, 10] x [0, 15]."""
-    bowl = x[1] - 5.1 / (4 * math.pi**2) * x[0] ** 2 + 5 / math.pi * x[0] - 6
-    return bowl**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x[0]) + 10
-
-
-def ackley(x: Point) -> float:
-    """Least 0 at 0."""
-    squares, waves = mean(each**2 for each in x), mean(math.cos(2 * math.pi * each) for each in x)
-    return -20 * math.exp(-0.2 * math.sqrt(squares)) - math.exp(waves) + 20 + math.e
-
-
-def rosenbrock(x: Point) -> float:
-    """Least 0 at 1."""
-    return sum(100 * (b - a**2) ** 2 + (1 - a) ** 2 for a, b in zip(x, x[1:], strict=False))
-
-
-def sphere(x: Point) -> float:
-    """Least 0 at 0."""
-    return sum(each**2 for each in x)
-
-
-FUNCTIONS: dict[str, tuple[Callable[[Point], float], list[tuple[float, float]], float]] = {
-    "branin": (branin, [(-5, 10), (0, 15)], 0.397887),
-    "ackley 5": (ackley, [(-20, 30)] * 5, 0.0),
-    "rosenbrock 4": (rosenbrock, [(-2, 2)] * 4, 0.0),
-    "sphere 8": (sphere, [(-4, 6)] * 8, 0.0),
-}
 
 
 def measure_regret(name: str, trials: int, seeds: int) -> Row:
