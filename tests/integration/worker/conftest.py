@@ -78,6 +78,7 @@ class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer, device_serv
         self.registered: list[device_service_pb2.Device] = []
         self.renewals = 0
         self.insertions: list[bundle_pb2.Lane] = []
+        self.clone: Callable[[worker_pb.ReportMeasurementsRequest], list[worker_pb.LaneClone]] = lambda request: []
         self.release_requested = False
         self.decide: Decide = lambda report: worker_pb.VERDICT_CONTINUE
         self.faults: list[HydroError] = []
@@ -175,6 +176,7 @@ class FakeCoordinator(worker_service_pb2_grpc.WorkerServiceServicer, device_serv
                     if report.HasField("measurement") or report.failure
                 ],
                 insertions=insertions,
+                clones=self.clone(request),
                 release_requested=self.release_requested,
             )
 

@@ -14,6 +14,7 @@ from hydro.coordinator.history import known_trial
 from hydro.coordinator.names import StudyName, SurrogateName
 from hydro.coordinator.search.search_backend import Outcome
 from hydro.coordinator.search_space import Condition, ConstantDomain, FloatDomain, Parameter, SearchSpace
+from hydro.coordinator.study import Population
 from hydro.coordinator.surrogate import Surrogate, SurrogateState
 from hydro.coordinator.trial import Measurement, Trial, TrialKind, TrialState
 
@@ -35,12 +36,16 @@ def trial(state, number=0, value=None, steps=0):
     )
 
 
-def study(max_trials=64, parallelism=32):
-    return SimpleNamespace(spec=SimpleNamespace(max_trials=max_trials, parallelism=parallelism))
+def study(max_trials=64, parallelism=32, population=None):
+    return SimpleNamespace(spec=SimpleNamespace(max_trials=max_trials, parallelism=parallelism, population=population))
 
 
 def test_a_new_study_may_have_a_quarter_of_its_trials():
     assert allowance(study(), []) == 16
+
+
+def test_a_population_begins_together():
+    assert allowance(study(max_trials=32, population=Population(10)), []) == 32
 
 
 def test_measured_trials_make_room_for_the_next_generation():

@@ -33,7 +33,18 @@ from hydro.coordinator.search_space import (
 )
 from hydro.coordinator.server import convert, pages
 from hydro.coordinator.storage import documents
-from hydro.coordinator.study import Check, Goal, Objective, Sampler, Study, StudySpec, StudyState, Task, Verification
+from hydro.coordinator.study import (
+    Check,
+    Goal,
+    Objective,
+    Population,
+    Sampler,
+    Study,
+    StudySpec,
+    StudyState,
+    Task,
+    Verification,
+)
 from hydro.kit.errors import InvalidArgument
 
 whole = st.integers(-(2**63), 2**63 - 1)
@@ -75,6 +86,7 @@ specs = st.builds(
     max_trials=counts,
     parallelism=counts,
     seed=whole,
+    population=st.none() | st.builds(Population, counts, real, real, real),
     verification=st.builds(Verification, st.lists(st.sampled_from(Check), unique=True).map(tuple), st.booleans()),
 )
 

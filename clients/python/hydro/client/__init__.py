@@ -21,6 +21,7 @@ from hydro.client.objectives import (
     minimize,
     prior,
 )
+from hydro.client.populations import Population, population
 from hydro.client.pruning import (
     Asha,
     Hyperband,
@@ -46,6 +47,7 @@ from hydro.client.snapshots import (
     DeviceKind,
     DeviceSnapshot,
     DeviceState,
+    HyperparameterChange,
     Measurement,
     Retry,
     StudyChange,
@@ -87,6 +89,7 @@ __all__ = [
     "EagerTransfer",
     "Goal",
     "Hyperband",
+    "HyperparameterChange",
     "JsonLines",
     "LadderRung",
     "LayerSlope",
@@ -98,6 +101,7 @@ __all__ = [
     "Objective",
     "Patience",
     "Percentile",
+    "Population",
     "Prior",
     "Profile",
     "ProfilePoint",
@@ -143,6 +147,7 @@ __all__ = [
     "no_pruning",
     "patience",
     "percentile",
+    "population",
     "prior",
     "prometheus",
     "stop_when",

@@ -12,6 +12,7 @@ from hydro.client.calls import CoordinatorCalls, TunerCalls
 from hydro.client.commands import Command
 from hydro.client.names import StudyName
 from hydro.client.objectives import Constraint, Objective, Prior
+from hydro.client.populations import Population
 from hydro.client.pruning import NoPruning, Pruner
 from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot, StudyState
 from hydro.client.spaces import Scalar, SearchSpace
@@ -104,6 +105,7 @@ class Client:
         source_path: str | None = None,
         sampler: str = "tpe",
         pruner: Pruner | None = None,
+        population: Population | None = None,
         surrogate: SurrogateSettings | None = None,
         trials: int = 64,
         parallelism: int = 32,
@@ -129,6 +131,7 @@ class Client:
                 machine. None: where the module is found from here, none for a command; "": it is installed.
             sampler: "tpe" or "random".
             pruner: Also says how long a trial trains. A study with a task needs one.
+            population: Population-based training, in place of a pruner; `parallelism` is `trials` then.
             surrogate: None: the target itself is tuned.
             trials: Search trials.
             parallelism: Search trials that may run at once.
@@ -155,10 +158,11 @@ class Client:
                 each if "/" in each.study else replace(each, study=str(self.study_name(each.study))) for each in prior
             ),
             sampler=sampler,
-            pruner=_pruner(pruner, entry_point),
+            pruner=_pruner(pruner, population, entry_point),
+            population=population,
             surrogate=surrogate or SurrogateSettings(1.0),
             max_trials=trials,
-            parallelism=parallelism,
+            parallelism=parallelism if population is None else trials,
             seed=seed,
             entry_point=entry_point,
             source_path=source_path if source_path is not None else source_path_of(entry_point),
@@ -222,7 +226,12 @@ class Client:
         return Study(snapshot, self._coordinator, self._tuner)
 
 
-def _pruner(pruner: Pruner | None, entry_point: str) -> Pruner:
+def _pruner(pruner: Pruner | None, population: Population | None, entry_point: str) -> Pruner:
+    if population is not None and pruner is not None:
+        advice = "is given beside a population, which prunes nothing: leave one of them out"
+        raise InvalidArgument.of([FieldViolation("study.pruner", advice)])
+    if population is not None:
+        return NoPruning(max_steps=population.max_steps, interval_steps=0)
     if pruner is not None:
         return pruner
     if entry_point:

@@ -17,6 +17,7 @@ from hydro.client.convert_objectives import constraint_message, constraint_value
 from hydro.client.convert_pruning import pruner_message, pruner_of
 from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Prior
+from hydro.client.populations import Population
 from hydro.client.spaces import (
     CategoricalDomain,
     Condition,
@@ -74,6 +75,8 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
     )
     if settings.stopping != Stopping():
         message.stopping.CopyFrom(_stopping_message(settings.stopping))
+    if settings.population is not None:
+        message.population.CopyFrom(_population_message(settings.population))
     if settings.entry_point:
         message.task.CopyFrom(task_pb2.Task(entry_point=settings.entry_point, source_path=settings.source_path))
     if settings.command is not None:
@@ -86,6 +89,24 @@ def _stopping_message(stopping: Stopping) -> study_pb2.Stopping:
         max_duration_seconds=stopping.max_duration_seconds,
         target_value=stopping.target_value,
         max_trials_without_improvement=stopping.max_trials_without_improvement,
+    )
+
+
+def _population_message(population: Population) -> study_pb2.PopulationBasedTraining:
+    return study_pb2.PopulationBasedTraining(
+        interval_steps=population.interval_steps,
+        quantile=population.quantile,
+        resample_probability=population.resample_probability,
+        perturbation=population.perturbation,
+    )
+
+
+def _population(message: study_pb2.Study) -> Population | None:
+    if not message.HasField("population"):
+        return None
+    found = message.population
+    return Population(
+        found.interval_steps, message.max_steps, found.quantile, found.resample_probability, found.perturbation
     )
 
 
@@ -223,7 +244,15 @@ def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
             snapshots.Retry(each.reason, each.steps, each.lanes, _time(each, "time", each.time))
             for each in message.retries
         ),
+        schedule=tuple(map(_change, message.schedule)),
+        changes=tuple(map(_change, message.changes)),
     )
+
+
+def _change(message: trial_pb2.HyperparameterChange) -> snapshots.HyperparameterChange:
+    parent = TrialName.parse(message.parent).number if message.parent else None
+    hyperparameters = values_of(message.hyperparameters)
+    return snapshots.HyperparameterChange(message.step, hyperparameters, TrialName.parse(message.trial).number, parent)
 
 
 def study_change(message: study_service_pb2.WatchStudyResponse) -> snapshots.StudyChange:
@@ -287,6 +316,7 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
         objective=objective_value(message.objective),
         sampler=_SAMPLER_NAMES.get(message.sampler, ""),
         pruner=pruner_of(message.pruner, message.max_steps),
+        population=_population(message),
         surrogate=_surrogate_settings(message),
         max_trials=message.max_trials,
         parallelism=message.parallelism,

@@ -10,6 +10,7 @@ from enum import Enum
 from hydro.client.commands import Command
 from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Constraint, Objective, Prior
+from hydro.client.populations import Population
 from hydro.client.pruning import Pruner
 from hydro.client.spaces import Domain, Scalar
 from hydro.client.stopping import Stopping
@@ -140,6 +141,7 @@ class StudySettings:
     failure_budget: int = 0
     """0: any number of trials may fail."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    population: Population | None = None
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -177,6 +179,19 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class HyperparameterChange:
+    """From an optimizer step on, `trial` was trained with these hyperparameters.
+
+    `parent` is the trial whose weights it took at the step; None: it kept its own.
+    """
+
+    step: int
+    hyperparameters: Mapping[str, Scalar]
+    trial: int
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrialSnapshot:
     """A trial at one moment.
 
@@ -205,6 +220,8 @@ class TrialSnapshot:
     known_point: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     retries: tuple[Retry, ...] = ()
+    schedule: tuple[HyperparameterChange, ...] = ()
+    changes: tuple[HyperparameterChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

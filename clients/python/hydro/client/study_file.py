@@ -39,6 +39,7 @@ import yaml
 from hydro.client.client import Client
 from hydro.client.commands import Command, MetricsSource, json_lines, log_pattern, prometheus
 from hydro.client.objectives import Constraint, Objective, Prior, maximize, minimize
+from hydro.client.populations import population
 from hydro.client.pruning import (
     Pruner,
     asha,
@@ -77,7 +78,7 @@ _METRICS: Mapping[str, Callable[..., MetricsSource]] = {
 _PLAIN = ("sampler", "trials", "parallelism", "seed", "retries", "failure_budget")
 _KEYS = {
     "id", "task", "command", "source_path", "search_space", "objective", "constraints", "known_points", "prior",
-    "pruner", "surrogate", "stopping", "tags", *_PLAIN,
+    "pruner", "population", "surrogate", "stopping", "tags", *_PLAIN,
 }  # fmt: skip
 _STOPPING: Mapping[str, Callable[[Any], Any]] = {
     "max_duration_seconds": float,
@@ -130,9 +131,16 @@ def read_study(file: Path) -> dict[str, Any]:
     if "tags" in fields:
         tags = _mapping(fields["tags"], "tags")
         arguments["tags"] = {str(key): str(value) for key, value in tags.items()}
+    if "population" in fields:
+        settings = _mapping(fields["population"], "population")
+        arguments["population"] = _one_of({"population": population}, {"population": settings}, "study", _called)
     if "surrogate" in fields:
         arguments["surrogate"] = _surrogate(_mapping(fields["surrogate"], "surrogate"))
     return arguments
+
+
+def _called(make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    return make(**settings)
 
 
 def _pruner(given: Any, field: str) -> Pruner:

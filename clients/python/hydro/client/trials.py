@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hydro.client.calls import CoordinatorCalls
 from hydro.client.names import TrialName
 from hydro.client.objectives import Objective
-from hydro.client.snapshots import Measurement, Retry, TrialKind, TrialSnapshot, TrialState
+from hydro.client.snapshots import HyperparameterChange, Measurement, Retry, TrialKind, TrialSnapshot, TrialState
 from hydro.client.spaces import Scalar
 from hydro.client.telling import Told, metrics_of
 
@@ -72,6 +72,16 @@ class Trial:
     def hyperparameters(self) -> Mapping[str, Scalar]:
         """Name to value."""
         return self._snapshot.hyperparameters
+
+    @property
+    def schedule(self) -> tuple[HyperparameterChange, ...]:
+        """What its weights were trained with, ascending by step; in a population, also in the trials they came from."""
+        return self._snapshot.schedule or (HyperparameterChange(0, self.hyperparameters, self.number),)
+
+    @property
+    def changes(self) -> tuple[HyperparameterChange, ...]:
+        """What the trial itself was trained with, ascending by step, weights that it gave up for others' included."""
+        return self._snapshot.changes or (HyperparameterChange(0, self.hyperparameters, self.number),)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:

@@ -26,6 +26,7 @@ from hydro.worker.lane_log import LaneLogs
 from hydro.worker.memory_watch import MemoryWatch
 from hydro.worker.recipe import Grant, Lane
 from hydro.worker.round import Keeper, LaneNews, Reports, Verdict
+from hydro.worker.succession import Succession
 
 
 class Attempt:
@@ -67,6 +68,7 @@ class Attempt:
         self._untold: tuple[MemoryMiss, ...] = ()
         self._watch = MemoryWatch(grant, builder.device)
         self._checkpointed_at = monotonic()
+        self._succession = Succession(self._lanes, workplace, self._save, self._note)
 
     def run(self) -> None:
         """Trains until no lanes are left, or the coordinator or this process wants to stop.
@@ -242,6 +244,9 @@ class Attempt:
         if due:
             self._measure(due)
             return
+        if self._succession.change(self._running):
+            self._report_failures()
+            return
         steps = min(self._steps_left(status.trial, status.step) for status in self._running.lanes)
         for _ in range(steps):
             self._running.train_step()
@@ -252,10 +257,11 @@ class Attempt:
                 return
 
     def _steps_left(self, trial: str, step: int) -> int:
-        """Optimizer steps to the lane's next measurement."""
+        """Optimizer steps to the lane's next measurement, or to other hyperparameters."""
         measured = self._measured[trial]
-        following = (each for each in self._recipe.measured_steps if each > measured and each >= step)
-        return next(following, step) - step
+        stops = [each for each in self._recipe.measured_steps if each > measured and each >= step][:1]
+        stops += [each.step for each in self._lanes[trial].changes if each.step > step][:1]
+        return min(stops, default=step) - step
 
     def _measure(self, due: Sequence[str]) -> None:
         steps = {status.trial: status.step for status in self._running.lanes}
@@ -319,6 +325,9 @@ class Attempt:
         answer = self._reporter.report(news, free, self._running.fusion_count, self._untold)
         self._untold = ()
         self._drop(failed + [trial for trial, verdict in answer.verdicts.items() if self._ends(trial, verdict)])
+        if answer.clones:
+            self._succession.replace(self._running, answer.clones)
+            self._report_failures()
         self._admit(answer.insertions)
 
     def _ends(self, trial: str, verdict: Verdict) -> bool:

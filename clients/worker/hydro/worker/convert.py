@@ -12,8 +12,8 @@ from hydro.kit.artifacts import StoredArtifact
 from hydro.kit.values import values_of
 from hydro.tuner.training.execution import Execution
 from hydro.worker.own_device import OwnDevice
-from hydro.worker.recipe import Grant, Lane, Recipe
-from hydro.worker.round import Answer, LaneNews, Round, Verdict
+from hydro.worker.recipe import Grant, Lane, LaneChange, Recipe
+from hydro.worker.round import Answer, ClonedLane, LaneNews, Round, Verdict
 
 _EXECUTIONS = {
     bundle_pb2.EXECUTION_FUSED: Execution.FUSED,
@@ -83,6 +83,7 @@ def to_lane(message: bundle_pb2.Lane) -> Lane:
         seed=message.seed,
         checkpoint=to_artifact(message.checkpoint) if message.HasField("checkpoint") else None,
         start_step=message.start_step,
+        changes=tuple(LaneChange(each.step, values_of(each.hyperparameters)) for each in message.changes),
     )
 
 
@@ -96,6 +97,7 @@ def to_answer(message: worker_pb.ReportMeasurementsResponse) -> Answer:
     return Answer(
         verdicts={verdict.trial: _VERDICTS[verdict.verdict] for verdict in message.verdicts},
         insertions=tuple(to_lane(lane) for lane in message.insertions),
+        clones=tuple(ClonedLane(to_lane(each.lane), each.parent) for each in message.clones),
         release_requested=message.release_requested,
     )
 

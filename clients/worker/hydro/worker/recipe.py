@@ -13,6 +13,14 @@ from hydro.tuner.training.lane import LaneSpec
 
 
 @dataclass(frozen=True, slots=True)
+class LaneChange:
+    """From a step on, a lane has other hyperparameters."""
+
+    step: int
+    hyperparameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """One trial in its bundle."""
 
@@ -21,6 +29,8 @@ class Lane:
     seed: int
     checkpoint: StoredArtifact | None
     start_step: int
+    changes: tuple[LaneChange, ...] = ()
+    """Those that are still to come, ascending by step."""
 
     def spec(self) -> LaneSpec:
         """Reads the checkpoint.

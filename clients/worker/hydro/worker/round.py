@@ -52,12 +52,21 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class ClonedLane:
+    """A lane as it goes on: with the checkpoint of its parent, and hyperparameters of its own."""
+
+    lane: Lane
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the coordinator has decided; the round is stored."""
 
     verdicts: Mapping[str, Verdict]
     insertions: tuple[Lane, ...]
     release_requested: bool
+    clones: tuple[ClonedLane, ...] = ()
 
 
 class Keeper(Protocol):

@@ -113,7 +113,9 @@ async def _stored(
 
 def allowance(study: Study, trials: Sequence[Trial]) -> int:
     """How many more trials a study may have now: within its parallelism, and not ahead of what can be learned."""
-    generation = math.ceil(study.spec.max_trials / GENERATIONS)
+    # A population begins together.
+    generations = GENERATIONS if study.spec.population is None else 1
+    generation = math.ceil(study.spec.max_trials / generations)
     unmeasured = sum(not trial.measurements and not trial.state.has_ended for trial in trials)
     return max(0, min(room(study, trials), generation - unmeasured))
 

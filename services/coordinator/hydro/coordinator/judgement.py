@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hydro.coordinator.bundle import Bundle
+from hydro.coordinator.evolution.evolve import evolve
 from hydro.coordinator.names import TrialName
 from hydro.coordinator.objectives import is_plain, rank_of, result_of, stored_result, wanted_metrics
 from hydro.coordinator.pruning.pruner import Pruner, Report
@@ -192,6 +193,9 @@ async def _judge_measured(
     for trial, each in reported:
         if verdicts[trial] is Verdict.STOP:
             await succeed(tx, study, trial, each.metrics)
+    if bundle.plan.kind is TrialKind.SEARCH:
+        new = [(trial, each.step) for trial, each in fresh if verdicts[trial] is Verdict.CONTINUE]
+        await evolve(tx, study, new)
     return verdicts
 
 

@@ -90,6 +90,6 @@ async def _recipe(tx: Transaction, study: Study, plan: PlannedBundle, lanes: Seq
         lanes=tuple(lanes),
         # Targets of different seeds see the data in different orders.
         data_seed=lanes[0].seed if is_target and lanes else study.spec.seed,
-        measured_steps=measured_steps(study.spec.pruning, study.spec.max_steps),
+        measured_steps=measured_steps(study.spec.measuring, study.spec.max_steps),
         objective=study.spec.objective,
     )

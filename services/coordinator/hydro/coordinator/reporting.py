@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import Bundle, MemoryMiss
 from hydro.coordinator.device import Device, DeviceKind, DeviceState
+from hydro.coordinator.evolution.evolve import Clone, clones
 from hydro.coordinator.fitting import fits_of
 from hydro.coordinator.judgement import LaneReport, judge
 from hydro.coordinator.lease import Lease, lease_lost
@@ -41,6 +42,7 @@ class ReportAnswer:
     sequence: int
     verdicts: tuple[tuple[TrialName, Verdict], ...]
     insertions: tuple[Trial, ...]
+    clones: tuple[Clone, ...]
     expire_time: datetime
     release_requested: bool
 
@@ -135,7 +137,7 @@ class Reporting:
         if turn.release_requested or bundle.plan.kind is TrialKind.TARGET:
             room = 0
         inserted = await insert_trials(tx, turn.study, bundle, room, message.sequence)
-        return _answer(turn, verdicts, inserted), room - len(inserted)
+        return _answer(turn, verdicts, inserted, await _clones(tx, turn, verdicts)), room - len(inserted)
 
     async def _insert(self, tx: Transaction, name: StudyName, message: ReportMessage) -> Sequence[Trial]:
         study = await tx.studies.lock(name)
@@ -207,20 +209,37 @@ async def _again(tx: Transaction, turn: _Round) -> ReportAnswer:
         otherwise = Verdict.CONTINUE if trial in running else Verdict.STOP
         verdicts.append((trial, stands[key].verdict if key in stands else otherwise))
     inserted = await tx.trials.inserted(turn.bundle.number, turn.message.sequence)
-    return _answer(turn, verdicts, inserted)
+    return _answer(turn, verdicts, inserted, await _clones(tx, turn, verdicts))
 
 
-def _answer(turn: _Round, verdicts: Sequence[tuple[TrialName, Verdict]], insertions: Sequence[Trial]) -> ReportAnswer:
+async def _clones(tx: Transaction, turn: _Round, verdicts: Sequence[tuple[TrialName, Verdict]]) -> tuple[Clone, ...]:
+    """What has been decided of the lanes that go on: the same when the message is sent again."""
+    if turn.study.spec.population is None or turn.bundle.plan.kind is not TrialKind.SEARCH:
+        return ()
+    going_on = {trial for trial, verdict in verdicts if verdict is Verdict.CONTINUE}
+    measured = [
+        (each.trial, each.measurement.step)
+        for each in turn.message.reports
+        if each.measurement is not None and each.trial in going_on
+    ]
+    return await clones(tx, turn.study.name, measured)
+
+
+def _answer(
+    turn: _Round,
+    verdicts: Sequence[tuple[TrialName, Verdict]],
+    insertions: Sequence[Trial],
+    cloned: tuple[Clone, ...],
+) -> ReportAnswer:
     return ReportAnswer(
         sequence=turn.message.sequence,
         verdicts=tuple(verdicts),
         insertions=tuple(insertions),
+        clones=cloned,
         expire_time=turn.lease.expire_time,
         release_requested=turn.release_requested,
     )
 
 
 def _with_insertions(answer: ReportAnswer, insertions: Sequence[Trial]) -> ReportAnswer:
-    return ReportAnswer(
-        answer.sequence, answer.verdicts, tuple(insertions), answer.expire_time, answer.release_requested
-    )
+    return replace(answer, insertions=tuple(insertions))

@@ -169,6 +169,11 @@ class SearchSpace:
             )
         )
 
+    @property
+    def searched_names(self) -> frozenset[str]:
+        """The parameters that may differ between trials."""
+        return frozenset(each.name for each in self.parameters if not isinstance(each.domain, ConstantDomain))
+
     def without(self, names: Iterable[str]) -> SearchSpace:
         """The space without the named parameters, and without those that are active only by one of them."""
         dropped = set(names)

@@ -10,7 +10,7 @@ from enum import Enum
 
 from hydro.coordinator.command import Command
 from hydro.coordinator.names import StudyName, SurrogateName, TrialName
-from hydro.coordinator.pruning_rules import Pruning
+from hydro.coordinator.pruning_rules import NoPruning, Pruning
 from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.stopping import Endurance, Stopping
 from hydro.coordinator.tags import Tags
@@ -114,6 +114,19 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Population:
+    """Population-based training: every `interval_steps` the bottom quantile of the trials goes on from the top one's.
+
+    Each hyperparameter is then drawn anew with the `resample_probability`, or multiplied by 1 + or - `perturbation`.
+    """
+
+    interval_steps: int
+    quantile: float = 0.25
+    resample_probability: float = 0.25
+    perturbation: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
 class StudySpec:
     """What the caller chose: a task, a command, or neither, when it trains the trials itself."""
 
@@ -133,6 +146,12 @@ class StudySpec:
     known_points: tuple[Hyperparameters, ...] = ()
     priors: tuple[Prior, ...] = ()
     command: Command | None = None
+    population: Population | None = None
+
+    @property
+    def measuring(self) -> Pruning:
+        """The rule that says when trials are measured."""
+        return self.pruning if self.population is None else NoPruning(self.population.interval_steps)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hydro.coordinator.bell import Bell
@@ -11,7 +12,7 @@ from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.storage.trial_values import NewTrial
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.surrogate import Surrogate
-from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind
+from hydro.coordinator.trial import HyperparameterChange, Hyperparameters, Trial, TrialKind
 from hydro.coordinator.tuner import Tuner
 from hydro.kit.errors import FailedPrecondition, FieldViolation, InvalidArgument
 
@@ -58,14 +59,21 @@ class Targets:
             raise InvalidArgument.of([FieldViolation("defaults", "excludes hyperparameters: give one of them")])
         if seed is not None and seed < 0:
             raise InvalidArgument.of([FieldViolation("seed", f"is {seed}: give 0 or more")])
-        transferred: Hyperparameters = {}
+        schedule: Sequence[HyperparameterChange] = ()
         if not defaults:
-            given = hyperparameters or await self._storage.run(lambda tx: _best(tx, study))
-            _check(study, given)
-            transferred = await self._tuner.transfer(surrogate, study.spec.search_space, given)
+            given = [HyperparameterChange(0, hyperparameters, 0)]
+            schedule = given if hyperparameters else await self._storage.run(lambda tx: _best(tx, study))
+        replayed = []
+        for change in schedule:
+            _check(study, change.hyperparameters)
+            transferred = await self._tuner.transfer(surrogate, study.spec.search_space, change.hyperparameters)
+            replayed.append(replace(change, hyperparameters={**transferred, **target_hyperparameters}))
         _check_of_target(study, target_hyperparameters)
         new = NewTrial(
-            {**transferred, **target_hyperparameters}, study.spec.seed if seed is None else seed, TrialKind.TARGET
+            replayed[-1].hyperparameters if replayed else target_hyperparameters,
+            study.spec.seed if seed is None else seed,
+            TrialKind.TARGET,
+            schedule=tuple(replayed) if len(replayed) > 1 else (),
         )
         trial = await self._storage.run(lambda tx: _stored(tx, name, new, request_id))
         self._bell.ring()
@@ -88,12 +96,12 @@ async def _ready(tx: Transaction, name: StudyName) -> tuple[Study, Surrogate]:
     return study, surrogate
 
 
-async def _best(tx: Transaction, study: Study) -> Hyperparameters:
+async def _best(tx: Transaction, study: Study) -> Sequence[HyperparameterChange]:
     if study.best_trial is None:
         raise FailedPrecondition(
             f"{study.name} has no best trial yet: wait until a trial was trained to the end, or give hyperparameters"
         )
-    return (await tx.trials.get(study.best_trial)).hyperparameters
+    return (await tx.trials.get(study.best_trial)).lineage
 
 
 def _check(study: Study, hyperparameters: Hyperparameters) -> None:

@@ -109,6 +109,16 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class HyperparameterChange:
+    """From the step on, `trial` trained with these hyperparameters; there it took the weights of `parent`, if any."""
+
+    step: int
+    hyperparameters: Hyperparameters
+    trial: int
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A trial as it is stored.
 
@@ -141,6 +151,20 @@ class Trial:
     tags: Tags = field(default_factory=dict)
     retries: tuple[Retry, ...] = ()
     lane_limit: int = 0
+    schedule: tuple[HyperparameterChange, ...] = ()
+    """What its weights were trained with, in the trials that they came through; empty: always with the same."""
+    changes: tuple[HyperparameterChange, ...] = ()
+    """What the trial itself was trained with, weights that it has lost included; empty: always with the same."""
+
+    @property
+    def lineage(self) -> tuple[HyperparameterChange, ...]:
+        """The schedule, with its first entry."""
+        return self.schedule or (HyperparameterChange(0, self.hyperparameters, self.name.number),)
+
+    @property
+    def own_changes(self) -> tuple[HyperparameterChange, ...]:
+        """The changes, with the first hyperparameters."""
+        return self.changes or (HyperparameterChange(0, self.hyperparameters, self.name.number),)
 
     @property
     def etag(self) -> str:

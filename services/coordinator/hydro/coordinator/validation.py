@@ -9,6 +9,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from hydro.coordinator.command_validation import command_violations
+from hydro.coordinator.evolution.validation import validate_population
 from hydro.coordinator.names import ID_PATTERN
 from hydro.coordinator.objectives import validate_objectives
 from hydro.coordinator.pruning.validation import validate_pruning
@@ -43,6 +44,7 @@ def validate_spec(spec: StudySpec) -> list[FieldViolation]:
         *in_space,
         *validate_objectives(spec),
         *(() if spec.command is None else command_violations(spec.command, spec.search_space)),
+        *validate_population(spec),
         *_number_violations(spec),
         *_prior_violations(spec),
         # A point cannot be held against a space that is wrong itself, nor a rule against a number of steps.

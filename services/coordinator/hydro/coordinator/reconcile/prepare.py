@@ -9,6 +9,7 @@ from functools import partial
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.device import Device, DeviceState
+from hydro.coordinator.evolution.evolve import unfit
 from hydro.coordinator.names import SurrogateName
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import FAIL_STUDY, START_SEARCH, Study, StudyState
@@ -85,5 +86,6 @@ async def _store(tx: Transaction, study: Study, surrogate: Surrogate) -> bool:
         case SurrogateState.READY:
             await tx.studies.set_surrogate(study.name, surrogate.name, surrogate.fingerprint)
             await tx.studies.add_warnings(study.name, surrogate.warnings)
-            await tx.studies.move(study.name, START_SEARCH)
+            reason = unfit(study, surrogate)
+            await tx.studies.move(study.name, FAIL_STUDY if reason else START_SEARCH, reason)
     return True

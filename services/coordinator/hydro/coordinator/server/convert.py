@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,8 +31,8 @@ from hydro.coordinator.server.convert_pruning import pruner_message, pruning_of,
 from hydro.coordinator.server.pages import place_of
 from hydro.coordinator.stopping import DEFAULT_RETRIES, Endurance, Stopping
 from hydro.coordinator.storage.trial_values import TrialOrder, TrialQuery
-from hydro.coordinator.study import Check, Goal, Objective, Prior, Sampler, Study, StudySpec, StudyState
-from hydro.coordinator.trial import Hyperparameters, Retry, Trial, TrialKind, TrialState
+from hydro.coordinator.study import Check, Goal, Objective, Population, Prior, Sampler, Study, StudySpec, StudyState
+from hydro.coordinator.trial import HyperparameterChange, Hyperparameters, Retry, Trial, TrialKind, TrialState
 from hydro.coordinator.watching import StudyChange
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_messages, values_of
@@ -82,6 +83,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             objective=Objective(message.objective.metric, _GOALS.get(message.objective.goal, Goal.MINIMIZE)),
             sampler=_SAMPLERS.get(message.sampler, Sampler.RANDOM),
             pruning=pruning_of(message.pruner),
+            population=_population_of(message.population) if message.HasField("population") else None,
             max_steps=message.max_steps,
             surrogate_width=message.surrogate_width,
             max_trials=message.max_trials,
@@ -178,6 +180,8 @@ def study_message(study: Study) -> study_pb2.Study:
     )
     if spec.stopping.is_set:
         message.stopping.CopyFrom(_stopping_message(spec.stopping))
+    if spec.population is not None:
+        message.population.CopyFrom(study_pb2.PopulationBasedTraining(**asdict(spec.population)))
     if spec.task is not None:
         message.task.CopyFrom(task_message(spec.task))
     if spec.command is not None:
@@ -204,6 +208,8 @@ def trial_message(trial: Trial) -> trial_pb2.Trial:
         log=trial.log,
         tags=trial.tags,
         retries=map(_retry_message, trial.retries),
+        schedule=[_change_message(trial.name.study, each) for each in trial.schedule],
+        changes=[_change_message(trial.name.study, each) for each in trial.changes],
     )
     if trial.value is not None:
         message.value = trial.value
@@ -230,6 +236,19 @@ def _set_result(message: trial_pb2.Trial, trial: Trial) -> None:
 
 def _retry_message(retry: Retry) -> trial_pb2.Retry:
     return trial_pb2.Retry(reason=retry.reason, steps=retry.steps, lanes=retry.lanes, time=timestamp(retry.time))
+
+
+def _change_message(study: StudyName, change: HyperparameterChange) -> trial_pb2.HyperparameterChange:
+    return trial_pb2.HyperparameterChange(
+        step=change.step,
+        hyperparameters=value_messages(change.hyperparameters),
+        trial=str(study.trial(change.trial)),
+        parent="" if change.parent is None else str(study.trial(change.parent)),
+    )
+
+
+def _population_of(message: study_pb2.PopulationBasedTraining) -> Population:
+    return Population(message.interval_steps, message.quantile, message.resample_probability, message.perturbation)
 
 
 def change_message(change: StudyChange) -> study_service_pb2.WatchStudyResponse:

@@ -21,7 +21,7 @@ from hydro.coordinator.names import DeviceName, LeaseName, TrialName
 from hydro.coordinator.recipe import Grant, Recipe
 from hydro.coordinator.reporting import ReportAnswer, ReportMessage
 from hydro.coordinator.server.convert import timestamp
-from hydro.coordinator.trial import MAX_STEPS, Trial
+from hydro.coordinator.trial import MAX_STEPS, Trial, TrialKind
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_messages
 
@@ -71,12 +71,20 @@ def recipe_message(recipe: Recipe, artifact_uri: str) -> bundle_pb2.BundleRecipe
 
 
 def lane_message(trial: Trial) -> bundle_pb2.Lane:
-    """The message of a trial that becomes a lane."""
+    """The message of a trial that becomes a lane. A target goes through the schedule that it was given."""
+    hyperparameters, changes = trial.hyperparameters, trial.schedule[:0]
+    if trial.kind is TrialKind.TARGET and trial.schedule:
+        done = [each for each in trial.schedule if each.step <= trial.checkpoint_steps]
+        hyperparameters, changes = done[-1].hyperparameters, trial.schedule[len(done) :]
     message = bundle_pb2.Lane(
         trial=str(trial.name),
-        hyperparameters=value_messages(trial.hyperparameters),
+        hyperparameters=value_messages(hyperparameters),
         seed=trial.seed,
         start_step=trial.checkpoint_steps,
+        changes=[
+            bundle_pb2.LaneChange(step=each.step, hyperparameters=value_messages(each.hyperparameters))
+            for each in changes
+        ],
     )
     if trial.checkpoint is not None:
         message.checkpoint.CopyFrom(artifact_message(trial.checkpoint))
@@ -141,6 +149,10 @@ def answer_message(answer: ReportAnswer) -> worker_service_pb2.ReportMeasurement
         sequence=answer.sequence,
         verdicts=verdicts,
         insertions=map(lane_message, answer.insertions),
+        clones=[
+            worker_service_pb2.LaneClone(lane=lane_message(each.trial), parent=str(each.parent))
+            for each in answer.clones
+        ],
         expire_time=timestamp(answer.expire_time),
         release_requested=answer.release_requested,
     )

@@ -32,8 +32,8 @@ from hydro.coordinator.search_space import (
     SearchSpace,
 )
 from hydro.coordinator.stopping import Endurance, Stopping
-from hydro.coordinator.study import Check, Constraint, Goal, Objective, Prior, Task, Verification
-from hydro.coordinator.trial import Artifact, Result
+from hydro.coordinator.study import Check, Constraint, Goal, Objective, Population, Prior, Task, Verification
+from hydro.coordinator.trial import Artifact, HyperparameterChange, Result
 
 Document = Any
 
@@ -123,6 +123,26 @@ def pruning_of(document: Document) -> Pruning:
     if content.get("rule"):
         content = {**content, "rule": pruning_of(content["rule"])}
     return _PRUNINGS[kind](**content)
+
+
+def population_document(population: Population | None) -> Document:
+    """The population as a document."""
+    return None if population is None else asdict(population)
+
+
+def population_of(document: Document) -> Population | None:
+    """The population of a document."""
+    return None if document is None else Population(**document)
+
+
+def changes_document(changes: Sequence[HyperparameterChange]) -> Document:
+    """Changes of hyperparameters as a document."""
+    return [[each.step, dict(each.hyperparameters), each.trial, each.parent] for each in changes]
+
+
+def changes_of(document: Document) -> tuple[HyperparameterChange, ...]:
+    """The changes of a document."""
+    return tuple(HyperparameterChange(*each) for each in document)
 
 
 def artifact_document(artifact: Artifact | None) -> Document:

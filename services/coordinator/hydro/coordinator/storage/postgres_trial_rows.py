@@ -8,7 +8,14 @@ from typing import Any
 from sqlalchemy import Row
 
 from hydro.coordinator.names import StudyName
-from hydro.coordinator.storage.documents import artifact_of, metrics_document, metrics_of, result_of
+from hydro.coordinator.storage.documents import (
+    artifact_of,
+    changes_document,
+    changes_of,
+    metrics_document,
+    metrics_of,
+    result_of,
+)
 from hydro.coordinator.storage.trial_values import Measured, NewTrial
 from hydro.coordinator.trial import Measurement, Retry, Trial, TrialKind, TrialState
 
@@ -23,6 +30,7 @@ def new_row(study: StudyName, number: int, trial: NewTrial, revision: int) -> di
         "hyperparameters": dict(trial.hyperparameters),
         "seed": trial.seed,
         "known_point": trial.known_point,
+        "schedule": changes_document(trial.schedule),
         "revision": revision,
     }
 
@@ -66,6 +74,8 @@ def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str
         end_time=row.end_time,
         log=log,
         known_point=row.known_point,
+        schedule=changes_of(row.schedule),
+        changes=changes_of(row.changes),
         result=result_of(row.result),
         tags=row.tags,
         retries=tuple(Retry(**{**each, "time": datetime.fromisoformat(each["time"])}) for each in row.retries),

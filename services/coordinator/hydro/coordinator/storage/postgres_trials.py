@@ -29,6 +29,7 @@ from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import (
     artifact_document,
+    changes_document,
     clean,
     result_document,
     result_of,
@@ -47,6 +48,8 @@ from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
     START_TRIAL,
+    Artifact,
+    HyperparameterChange,
     Measurement,
     Result,
     Trial,
@@ -251,6 +254,25 @@ class PostgresTrials:
             checkpoint=case((has_newer, checkpoint), else_=_TRIAL.c.checkpoint),
             checkpoint_steps=case((has_newer, new.c.steps), else_=_TRIAL.c.checkpoint_steps),
             log=func.right(_TRIAL.c.log + new.c.log, LOG_CHARACTERS),
+        )
+
+    async def inherit(
+        self,
+        name: TrialName,
+        checkpoint: Artifact | None,
+        schedule: Sequence[HyperparameterChange],
+        changes: Sequence[HyperparameterChange],
+    ) -> None:
+        """Has the trial go on from another one's checkpoint, with the hyperparameters that its schedule ends with."""
+        last = schedule[-1]
+        await self._change(
+            name.study,
+            [name.number],
+            hyperparameters=dict(last.hyperparameters),
+            checkpoint=artifact_document(checkpoint),
+            checkpoint_steps=last.step,
+            schedule=changes_document(schedule),
+            changes=changes_document(changes),
         )
 
     async def add_device_seconds(self, study: StudyName, numbers: Sequence[int], seconds: float) -> None:

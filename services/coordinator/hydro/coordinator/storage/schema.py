@@ -58,6 +58,7 @@ study = Table(
     Column("max_steps", BigInteger, nullable=False),
     Column("surrogate_width", Double, nullable=False),
     Column("verification", JSON, nullable=False, server_default="{}"),
+    Column("population", JSON(none_as_null=True)),
     Column("max_trials", Integer, nullable=False),
     Column("parallelism", Integer, nullable=False),
     Column("seed", BigInteger, nullable=False),
@@ -108,6 +109,9 @@ trial = Table(
     # The report message of its bundle whose answer carried it as an insertion; 0: it was there from the start.
     Column("inserted_sequence", BigInteger, nullable=False, server_default="0"),
     Column("log", Text, nullable=False, server_default=""),
+    # What its weights were trained with, and what became of the trial itself; empty while nothing has changed.
+    Column("schedule", JSON, nullable=False, server_default="[]"),
+    Column("changes", JSON, nullable=False, server_default="[]"),
     # The SuggestTrials request that it answered.
     Column("request_id", Text, nullable=False, server_default=""),
     # The index of the study's known point that it was made for.

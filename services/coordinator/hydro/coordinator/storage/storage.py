@@ -35,6 +35,8 @@ from hydro.coordinator.surrogate import Surrogate
 from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import Transition
 from hydro.coordinator.trial import (
+    Artifact,
+    HyperparameterChange,
     Hyperparameters,
     Result,
     Trial,
@@ -187,6 +189,15 @@ class Trials(Protocol):
 
     async def progress(self, study: StudyName, lanes: Sequence[Progress], *, on_slot: bool) -> None:
         """Raises the trials' acknowledged steps, replaces older checkpoints, appends to their logs."""
+
+    async def inherit(
+        self,
+        name: TrialName,
+        checkpoint: Artifact | None,
+        schedule: Sequence[HyperparameterChange],
+        changes: Sequence[HyperparameterChange],
+    ) -> None:
+        """Has the trial go on from another one's checkpoint, with the hyperparameters that its schedule ends with."""
 
     async def add_device_seconds(self, study: StudyName, numbers: Sequence[int], seconds: float) -> None:
         """Adds to each trial's device time."""

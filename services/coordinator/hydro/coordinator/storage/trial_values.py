@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from hydro.coordinator.tags import Tags
-from hydro.coordinator.trial import Artifact, Hyperparameters, Measurement, Result, TrialKind, TrialState, Verdict
+from hydro.coordinator.trial import (
+    Artifact,
+    HyperparameterChange,
+    Hyperparameters,
+    Measurement,
+    Result,
+    TrialKind,
+    TrialState,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,7 @@ class NewTrial:
     seed: int
     kind: TrialKind = TrialKind.SEARCH
     known_point: int | None = None
+    schedule: tuple[HyperparameterChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

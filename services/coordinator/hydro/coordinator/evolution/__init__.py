@@ -1,0 +1,1 @@
+"""Population-based training: members that fall behind go on from better ones."""
