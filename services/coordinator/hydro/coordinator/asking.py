@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hydro.coordinator.bell import Bell
+from hydro.coordinator.budget_history import budget_history, is_modelled_by_budget
 from hydro.coordinator.history import known_trial, prior_known_trial
 from hydro.coordinator.known_points import point_hyperparameters, waiting_points
 from hydro.coordinator.names import StudyName
@@ -77,7 +78,11 @@ async def _next_ask(tx: Transaction, name: StudyName) -> _Ask | None:
     }
     history = [
         *map(prior_known_trial, await tx.studies.prior_trials(name) if spec.priors else ()),
-        *(known_trial(spec, each) for each in trials),
+        *(
+            budget_history(spec, trials)
+            if is_modelled_by_budget(spec)
+            else (known_trial(spec, each) for each in trials)
+        ),
         *(KnownTrial(number, each, Outcome.OPEN) for number, each in enumerate(points.values(), study.next_trial)),
     ]
     request = SearchRequest(
