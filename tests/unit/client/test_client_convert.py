@@ -22,6 +22,7 @@ from hydro.client import (
     no_pruning,
     patience,
     percentile,
+    population,
     prometheus,
     successive_halving,
     surrogate,
@@ -97,6 +98,14 @@ def test_a_command_survives_the_wire():
 def test_an_argument_that_is_no_text_is_refused_by_name():
     with pytest.raises(InvalidArgument, match=r"study.command.arguments\[1\]: 3 is a int; write it as text"):
         convert.study_message(settings(entry_point="", command=Command(["train", 3])))
+
+
+def test_a_population_survives_the_wire():
+    sent = settings(pruner=no_pruning(100), population=population(10, 100, quantile=0.5, perturbation=0.1))
+    message = convert.study_message(sent)
+    message.name = "projects/default/studies/digits"
+    message.state = study_pb2.STUDY_STATE_SEARCHING
+    assert convert.study_snapshot(message).settings == sent
 
 
 @given(st.one_of(st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text()))

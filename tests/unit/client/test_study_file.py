@@ -12,6 +12,7 @@ from hydro.client import (
     minimize,
     patience,
     percentile,
+    population,
     prometheus,
     successive_halving,
     threshold,
@@ -98,6 +99,15 @@ def test_every_pruner_can_be_written_in_a_file(tmp_path, written_as, expected):
 def test_a_wrong_field_is_named_with_its_value(tmp_path, before, after, message):
     with pytest.raises(InvalidArgument, match=message):
         read_study(written(tmp_path, STUDY.replace(before, after)))
+
+
+def test_a_population_can_be_written_in_a_file(tmp_path):
+    there = "population: {interval_steps: 50, max_steps: 800, quantile: 0.5}"
+    text = STUDY.replace("pruner: {asha: {min_steps: 50, max_steps: 800, eta: 4}}", there)
+    arguments = read_study(written(tmp_path, text))
+    assert arguments["population"] == population(50, 800, quantile=0.5) and "pruner" not in arguments
+    with pytest.raises(InvalidArgument, match=r"study.population: .*unexpected keyword argument 'interval'"):
+        read_study(written(tmp_path, text.replace("interval_steps", "interval")))
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path):

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save
 
 from hydro.api.coordinator.v1 import (
+    study_pb2,
     trial_pb2,
 )
 from hydro.api.type.v1 import metric_pb2
@@ -14,9 +15,11 @@ from hydro.client import (
     TrialState,
     asha,
     choice,
+    hyperband,
     loguniform,
     minimize,
     no_pruning,
+    population,
 )
 from hydro.kit.artifacts import ArtifactStore
 from hydro.kit.errors import FailedPrecondition, InvalidArgument, NotFound, OutOfRange
@@ -27,6 +30,27 @@ SPACE = {"lr": loguniform(1e-3, 1), "batch_size": choice([64, 128])}
 def test_a_study_with_a_task_needs_a_pruner(client):
     with pytest.raises(InvalidArgument, match=r"study\.pruner: is missing; give asha"):
         client.create_study("a", task="digits:Digits", search_space=SPACE, objective=minimize("loss"))
+
+
+def test_bohb_is_tpe_with_hyperband(client, studies):
+    client.create_study("a", search_space=SPACE, objective=minimize("loss"), sampler="bohb", pruner=hyperband(1, 81))
+    assert studies.study.sampler == study_pb2.SAMPLER_TPE
+    assert studies.study.pruner.hyperband.eta == 3
+
+
+@pytest.mark.parametrize("pruner", [None, asha(1, 8)])
+def test_bohb_with_another_pruner_is_refused(client, pruner):
+    with pytest.raises(InvalidArgument, match=r"study\.sampler: is 'bohb', which is TPE with Hyperband, with"):
+        client.create_study("a", search_space=SPACE, objective=minimize("loss"), sampler="bohb", pruner=pruner)
+
+
+def test_a_population_trains_together_and_takes_no_pruner(client, studies):
+    given = {"task": "d:D", "source_path": "", "search_space": SPACE, "objective": minimize("loss")}
+    client.create_study("a", **given, population=population(10, 100), trials=48)
+    assert (studies.study.parallelism, studies.study.max_steps) == (48, 100)
+    assert studies.study.population.interval_steps == 10
+    with pytest.raises(InvalidArgument, match=r"study\.pruner: is given beside a population"):
+        client.create_study("a", **given, population=population(10, 100), pruner=asha(1, 8))
 
 
 def test_the_source_path_can_be_left_to_the_services(client, studies):

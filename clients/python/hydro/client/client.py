@@ -13,7 +13,7 @@ from hydro.client.commands import Command
 from hydro.client.names import StudyName
 from hydro.client.objectives import Constraint, Objective, Prior
 from hydro.client.populations import Population
-from hydro.client.pruning import NoPruning, Pruner
+from hydro.client.pruning import Hyperband, NoPruning, Pruner
 from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot, StudyState
 from hydro.client.spaces import Scalar, SearchSpace
 from hydro.client.stopping import Stopping
@@ -129,7 +129,7 @@ class Client:
             command: A program to run for each trial instead of a task: its arguments, or a `Command`.
             source_path: Folder that the task's module is imported from, or the command's own, the same on every
                 machine. None: where the module is found from here, none for a command; "": it is installed.
-            sampler: "tpe" or "random".
+            sampler: "tpe" or "random"; "bohb" is "tpe", and needs the pruner `hyperband`.
             pruner: Also says how long a trial trains. A study with a task needs one.
             population: Population-based training, in place of a pruner; `parallelism` is `trials` then.
             surrogate: None: the target itself is tuned.
@@ -157,7 +157,7 @@ class Client:
             priors=tuple(
                 each if "/" in each.study else replace(each, study=str(self.study_name(each.study))) for each in prior
             ),
-            sampler=sampler,
+            sampler=_sampler(sampler, pruner),
             pruner=_pruner(pruner, population, entry_point),
             population=population,
             surrogate=surrogate or SurrogateSettings(1.0),
@@ -224,6 +224,17 @@ class Client:
 
     def _study(self, snapshot: StudySnapshot) -> Study:
         return Study(snapshot, self._coordinator, self._tuner)
+
+
+def _sampler(sampler: str, pruner: Pruner | None) -> str:
+    """BOHB is TPE with Hyperband."""
+    if sampler != "bohb":
+        return sampler
+    if not isinstance(pruner, Hyperband):
+        given = "no pruner" if pruner is None else f"{type(pruner).__name__}"
+        advice = f"is 'bohb', which is TPE with Hyperband, with {given}: give pruner=hyperband(...), or sampler='tpe'"
+        raise InvalidArgument.of([FieldViolation("study.sampler", advice)])
+    return "tpe"
 
 
 def _pruner(pruner: Pruner | None, population: Population | None, entry_point: str) -> Pruner:
