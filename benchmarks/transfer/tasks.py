@@ -3,9 +3,9 @@
 The digits are seen through fresh noise at every step, so that no run memorizes its thousand images: the loss stays that
 of a hard problem, and a relative regret means something.
 
-Under SGD readouts start at zero, at every width and in both arms, as TP-V recommends (appendix D.2): all gradients of
-other layers go through the readout, and how its drawn values compare with what it learns depends on the width. Under
-AdamW, which divides the gradients' size out, they are drawn as torch does.
+Under SGD readouts start at zero, at every width and in both arms, as TP-V recommends (appendix D.2): drawn values that
+suit the gradients behind them at every width give a narrow model larger first outputs. Under AdamW, which divides the
+size of gradients out, they are drawn as torch does.
 """
 
 from __future__ import annotations
