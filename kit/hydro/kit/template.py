@@ -31,3 +31,8 @@ def filled(text: str, values: Mapping[str, str]) -> str:
         KeyError: a name has no value.
     """
     return _REFERENCE.sub(lambda match: "${" if match.group(1) is None else values[match.group(1)], text)
+
+
+def variable_name(prefix: str, name: str) -> str:
+    """Gives the environment variable of a name: in capitals, with the prefix, "." as "_"."""
+    return f"{prefix}{name.upper().replace('.', '_')}"

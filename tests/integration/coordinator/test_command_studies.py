@@ -113,7 +113,7 @@ async def test_a_program_that_ends_unmeasured_fails(running):
 
 async def test_a_second_run_changes_no_measurement_and_goes_on(running):
     await running.tell(1, measured(0, 1, 0.5))
-    await running.leasing.expire([running.grant.lease])
+    await running.leasing.expire({running.grant.lease: ""})
     assert (await running.trial(0)).state is TrialState.PENDING
     await plan(running.storage, None, Bell(), Patience(ManualClock(), 0.0), lambda device: True)
     running.grant = await running.leasing.acquire(CPU.name, "another", "", 0)

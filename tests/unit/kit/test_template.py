@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydro.kit.template import filled, names_in
+from hydro.kit.template import filled, names_in, variable_name
 
 
 def test_references_are_replaced_and_escapes_are_plain():
@@ -24,3 +24,7 @@ def test_an_unclosed_reference_is_refused(text):
 def test_a_text_without_references_is_itself(text):
     assert names_in(text) == frozenset()
     assert filled(text, {}) == text
+
+
+def test_a_name_with_points_is_a_variable_too():
+    assert variable_name("HP_", "optimizer.lr") == "HP_OPTIMIZER_LR"

@@ -12,7 +12,7 @@ from hydro.coordinator.command import GIVEN_NAMES, Command, JsonLinesFile, LogPa
 from hydro.coordinator.search_space import SearchSpace
 from hydro.kit.errors import FieldViolation
 from hydro.kit.line_metrics import MetricPattern
-from hydro.kit.template import names_in
+from hydro.kit.template import names_in, variable_name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,500}")
@@ -38,11 +38,6 @@ def command_violations(command: Command, space: SearchSpace, field: str = "study
     yield from _limit_violations(command, field)
     for index, source in enumerate(command.metrics):
         yield from _source_violations(source, f"{field}.metrics[{index}]")
-
-
-def variable_name(hyperparameter: str) -> str:
-    """The variable that has a hyperparameter's value."""
-    return f"HP_{hyperparameter.upper().replace('.', '_')}"
 
 
 def _argument_violations(command: Command, known: frozenset[str], field: str) -> Violations:
@@ -102,10 +97,11 @@ def _name_violations(space: SearchSpace) -> Violations:
             yield FieldViolation(
                 path, f"is {parameter.name!r}: in a command, names with hydro. in front are the service's"
             )
-        other = taken.setdefault(variable_name(parameter.name), parameter.name)
+        other = taken.setdefault(variable_name("HP_", parameter.name), parameter.name)
         if other != parameter.name:
             yield FieldViolation(
-                path, f"is {parameter.name!r}, whose variable {variable_name(other)} is that of {other!r}: rename one"
+                path,
+                f"is {parameter.name!r}, whose variable {variable_name('HP_', other)} is that of {other!r}: rename one",
             )
 
 

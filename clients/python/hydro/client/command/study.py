@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from hydro.client.command.options import (
     DEFAULT_ADDRESS,
@@ -55,7 +56,7 @@ def list_studies(
     if as_json:
         print_json(found)
         return
-    rows = [(each.name.study, coloured(each.state), _counts(each), each.settings.entry_point or "-") for each in found]
+    rows = [(each.name.study, coloured(each.state), _counts(each), _work(each)) for each in found]
     print_table(("study", "state", "trials", "task"), rows)
 
 
@@ -179,6 +180,11 @@ def _report_end(snapshot: StudySnapshot) -> None:
     say(f"[bold]{snapshot.name.study}[/] {coloured(snapshot.state)}  {_counts(snapshot)}")
     if snapshot.state is StudyState.CANCELLED:
         raise typer.Exit(1)
+
+
+def _work(snapshot: StudySnapshot) -> str:
+    settings = snapshot.settings
+    return settings.entry_point or (escape(" ".join(settings.command.arguments)[:60]) if settings.command else "-")
 
 
 def _counts(snapshot: StudySnapshot) -> str:

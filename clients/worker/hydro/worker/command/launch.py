@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydro.client.commands import Command, Prometheus
-from hydro.kit.template import filled, names_in
+from hydro.kit.template import filled, names_in, variable_name
 from hydro.worker.command.place import TrialPlace
 from hydro.worker.recipe import Lane, Recipe
 
@@ -135,12 +135,7 @@ def _own_environment(recipe: Recipe, lane: Lane, around: Surroundings) -> dict[s
         "HYDRO_MAX_STEPS": str(max(recipe.measured_steps, default=0)),
         "PYTHONUNBUFFERED": "1",
     }
-    return own | {variable_name(name): text_of(value) for name, value in lane.hyperparameters.items()}
-
-
-def variable_name(hyperparameter: str) -> str:
-    """The variable that has a hyperparameter's value."""
-    return f"HP_{hyperparameter.upper().replace('.', '_')}"
+    return own | {variable_name("HP_", name): text_of(value) for name, value in lane.hyperparameters.items()}
 
 
 def _python(recipe: Recipe, inherited: Mapping[str, str]) -> dict[str, str]:

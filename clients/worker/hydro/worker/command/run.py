@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import queue
 import time
 from collections import deque
@@ -23,6 +24,7 @@ LOG_SECONDS = 2.0
 """Between two messages that carry nothing but lines of the log."""
 _LOG_CHARACTERS = 64 * 1024
 _TAIL_LINES = 20
+_MOST_WAITING = 1000
 
 
 class TrialRun:
@@ -71,8 +73,12 @@ class TrialRun:
         self._is_measured = False
         self._log = ""
         self._logged_at = self._started_at = time.monotonic()
-        (place.directory / "trial.json").write_text(json.dumps(trial_document(recipe, lane)))
-        self._log_file = (place.directory / "log.txt").open("a", encoding="utf-8")
+        try:
+            (place.directory / "trial.json").write_text(json.dumps(trial_document(recipe, lane)))
+            self._log_file = (place.directory / "log.txt").open("a", encoding="utf-8")
+        except OSError:
+            os.close(lock)
+            raise
         if not place.is_shared:
             self._write(["HYDRO_CHECKPOINT_DIRECTORY is on this machine alone: elsewhere the trial begins anew"])
         self._token = server.admit(self._hear)
@@ -143,6 +149,9 @@ class TrialRun:
         """Takes in what is new: first what the program said itself."""
         while not self._inbox.empty():
             self._waiting.append(self._inbox.get())
+        if len(self._waiting) > _MOST_WAITING:
+            # The program waits, when its pipe is full.
+            return
         lines = self._program.take_lines()
         self._write(lines)
         for source in self._sources:
