@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -35,10 +36,11 @@ def run(settings: WorkerSettings, stopping: threading.Event) -> None:
     if settings.is_on_slot:
         idle_priority(lambda: __import__("hydro.worker.worker"))
     from hydro.worker.coordinator import Coordinator
-    from hydro.worker.device import torch_device, use_cores
+    from hydro.worker.device import choose_mps, torch_device, use_cores
     from hydro.worker.worker import Worker
 
     use_cores(settings)
+    choose_mps(settings, os.environ)
     with open_sync_channel(settings.coordinator_address) as channel:
         Worker(settings, Coordinator(channel), torch_device(settings), stopping).run()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, MutableMapping
+from typing import Final, Protocol, TypeVar
 
 import structlog
 import torch
@@ -16,6 +16,7 @@ from hydro.worker.priority import idle_priority
 from hydro.worker.settings import WorkerSettings
 
 _Result = TypeVar("_Result")
+_NO_DAEMON: Final = "/nonexistent/hydro-without-mps"
 
 
 def use_cores(settings: WorkerSettings) -> None:
@@ -32,6 +33,15 @@ def use_threads(planned: int, given: int) -> None:
     if planned > given:
         structlog.get_logger().warning("planned for more threads than there are", planned=planned, threads=given)
     torch.set_num_threads(min(planned, given) if planned else given)
+
+
+def choose_mps(settings: WorkerSettings, environment: MutableMapping[str, str]) -> None:
+    """Keeps this process out of MPS on a slot unless it was asked for: before CUDA starts, which looks for the daemon.
+
+    A client that finds no daemon runs without one (nvidia-cuda-mps-control(1)).
+    """
+    if settings.is_on_slot and not settings.worker_mps:
+        environment["CUDA_MPS_PIPE_DIRECTORY"] = _NO_DAEMON
 
 
 def torch_device(settings: WorkerSettings) -> torch.device:

@@ -27,6 +27,8 @@ class WorkerSettings(Settings):
     """Threads of one op. None: as many as cores it is pinned to, else torch's own choice."""
     worker_accelerator: bool | None = None
     """Use a GPU. None: where CUDA_VISIBLE_DEVICES names one."""
+    worker_mps: bool = False
+    """On a slot's GPU: go through CUDA's MPS, if its daemon runs. A fatal fault of any client then ends all of them."""
     gate_directory: Path | None = None
     """Where gate pages are; needed on a slot."""
 

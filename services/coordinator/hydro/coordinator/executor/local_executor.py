@@ -26,6 +26,7 @@ PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
     "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "HF_HOME", "XDG_CACHE_HOME",
     "HYDRO_GATE_DIRECTORY", "HYDRO_WORKER_IDLE_SECONDS", "HYDRO_WORKER_THREADS", "HYDRO_LOG_LEVEL",
+    "HYDRO_WORKER_MPS", "CUDA_MPS_PIPE_DIRECTORY",
 )  # fmt: skip
 """Variables of the coordinator's environment that workers get; no other one reaches them."""
 
