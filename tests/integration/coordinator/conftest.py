@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -108,17 +108,19 @@ class Coordinator:
         self.workers = worker_service_pb2_grpc.WorkerServiceStub(self.channel)
         self.devices = device_service_pb2_grpc.DeviceServiceStub(self.channel)
 
-    async def start(self) -> None:
+    async def start(self, command: Sequence[str] = (sys.executable, "-m", "hydro.coordinator")) -> None:
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "hydro.coordinator"], env=self._environment, stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
         for _ in range(300):
             with contextlib.suppress(HydroError):
                 await self.devices.ListDevices(device_service_pb2.ListDevicesRequest(), timeout=2)
                 return
             await asyncio.sleep(0.1)
         raise RuntimeError(f"the coordinator does not start: {self.log()}")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
         return self._log.read_text()[-5000:]

@@ -1,0 +1,110 @@
+"""Tags, filters, orders, pages, early ends and quotas, through the SDK, on a coordinator of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hydro.client import Client, StudyState, TrialState, loguniform, minimize, stop_when
+from hydro.kit.errors import InvalidArgument, ResourceExhausted
+
+QUOTAS = '{"small": {"open_studies": 1, "trials_per_study": 10, "reports_per_second": 20}}'
+
+
+@pytest.fixture
+async def address(database_url, tuner, make_coordinator, tmp_path):
+    coordinator = make_coordinator(database_url, tuner.address, tmp_path, QUOTAS=QUOTAS)
+    await coordinator.start()
+    yield coordinator.address
+    await coordinator.close()
+
+
+def create(client, study_id, **options):
+    space = {"lr": loguniform(1e-3, 1)}
+    return client.create_study(study_id, search_space=space, objective=minimize("loss"), sampler="random", **options)
+
+
+async def test_studies_and_trials_are_found_by_tags_states_and_values(address):
+    await asyncio.to_thread(check_finding, address)
+
+
+def check_finding(address):
+    with Client(address) as client:
+        study = create(client, "tagged", trials=6, parallelism=6, tags={"team": "vision"})
+        create(client, "other", tags={"team": "audio"})
+        study.tag({"stage": "1"}, remove=["nothing"])
+        assert study.snapshot().tags == {"team": "vision", "stage": "1"}
+        assert [each.name.study for each in client.list_studies(tags={"team": "vision"})] == ["tagged"]
+        assert client.list_studies(states=[StudyState.PAUSED]) == []
+        with pytest.raises(InvalidArgument, match="Team"):
+            study.tag({"Team": "x"})
+        for value in (0.3, 0.1, 0.2):
+            study.ask().tell(value)
+        study.ask().fail("no such file")
+        study.get_trial(1).tag({"keep": "yes"})
+        best = study.list_trials(best_first=True)
+        assert [each.number for each in best] == [1, 2, 0, 3]
+        assert [each.number for each in study.list_trials(best_first=True, limit=2)] == [1, 2]
+        assert [each.number for each in study.list_trials(states=[TrialState.FAILED])] == [3]
+        assert [each.number for each in study.list_trials(tags={"keep": "yes"})] == [1]
+        pages = study._coordinator.list_trials
+        assert len(list(pages(study.name, limit=3))) == 3
+
+
+async def test_a_driven_study_ends_at_its_target_and_its_loops_end_with_it(address):
+    await asyncio.to_thread(check_target, address)
+
+
+def check_target(address):
+    with Client(address) as client:
+        study = create(client, "target", trials=50, parallelism=4, stopping=stop_when(target_value=0.5))
+        open_trial = study.ask()
+        study.optimize(lambda trial: 1.0 - 0.1 * trial.number)
+        last = study.wait(timeout_seconds=30)
+        assert (last.state, last.state_reason.split(":")[0]) == (
+            StudyState.SUCCEEDED,
+            "the target value 0.5 was reached",
+        )
+        assert open_trial.refresh().state is TrialState.CANCELLED
+        assert last.statistics.searched_seconds > 0
+
+
+async def test_a_project_gets_no_more_than_its_quota_and_is_told_so(address):
+    await asyncio.to_thread(check_quotas, address)
+
+
+def check_quotas(address):
+    with Client(address, project="small") as client:
+        with pytest.raises(ResourceExhausted, match="trials_per_study is 10"):
+            create(client, "large", trials=11)
+        study = create(client, "first", trials=10)
+        with pytest.raises(ResourceExhausted, match="open_studies is 1") as caught:
+            create(client, "second", trials=10)
+        assert caught.value.reason == "QUOTA_EXCEEDED" and caught.value.retry_seconds
+        trial = study.ask()
+        # Too fast: refused with the time to wait, and sent again after it.
+        for step in range(30):
+            trial.report(step, 1.0)
+        study.cancel()
+        create(client, "second", trials=10)
+
+
+async def test_many_watchers_of_one_study_are_given_every_change(address):
+    await asyncio.to_thread(check_watchers, address)
+
+
+def check_watchers(address):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def ends(study):
+        seen = {}
+        for change in study.changes():
+            seen |= {each.name.number: each.state for each in change.trials}
+        return seen
+
+    with Client(address) as client, ThreadPoolExecutor(12) as pool:
+        study = create(client, "watched", trials=20)
+        watching = [pool.submit(ends, study) for _ in range(12)]
+        study.optimize(lambda trial: 1.0)
+        assert all(each.result(30) == dict.fromkeys(range(20), TrialState.SUCCEEDED) for each in watching)
