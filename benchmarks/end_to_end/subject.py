@@ -60,15 +60,15 @@ CHAR_LM = Subject(
         "beta2": choice([0.95, 0.99]),
         "warmup_fraction": uniform(0.02, 0.2),
         "weight_decay": loguniform(1e-3, 1),
-        # A third of the text is trained on, once: there is nothing to regularize.
+        # Half of the text is trained on, once: there is nothing to regularize.
         "dropout": constant(0.0),
         "width": constant(256),
-        "steps": constant(1120),
+        "steps": constant(1680),
     },
     metric="validation_loss",
     is_maximized=False,
-    steps=1120,
-    interval_steps=140,
+    steps=1680,
+    interval_steps=210,
 )
 
 SUBJECTS = (DIGITS, CHAR_LM)
