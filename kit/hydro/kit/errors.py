@@ -189,11 +189,16 @@ def to_status(error: HydroError) -> status_pb2.Status:
     return status_pb2.Status(code=number, message=error.message, details=details)
 
 
+_BROKEN = "Internal error from Core"
+
+
 def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> HydroError:
     """The class that the server raised, or the one of the status code where no Hydro server answered."""
     code: grpc.StatusCode = error.code()
-    error_class = _CLASSES.get(code, HydroError)
     message = error.details() or code.name
+    # A message that is being sent when its connection breaks: gRPC's own word, which no server says.
+    is_broken = code is grpc.StatusCode.INTERNAL and message == _BROKEN
+    error_class = Unavailable if is_broken else _CLASSES.get(code, HydroError)
     status = _status_of(error)
     if status is None:
         return error_class(message)

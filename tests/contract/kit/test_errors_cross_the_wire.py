@@ -17,7 +17,7 @@ from hydro.api.coordinator.v1 import (
 )
 from hydro.kit import errors
 from hydro.kit.channel import open_channel, open_sync_channel
-from hydro.kit.errors import FieldViolation, HydroError, InvalidArgument
+from hydro.kit.errors import FieldViolation, HydroError, InvalidArgument, Unavailable, from_rpc_error
 from hydro.kit.interceptors import ServerCalls
 
 ERRORS = [
@@ -142,6 +142,12 @@ async def test_a_call_without_a_deadline_ends_at_the_servers() -> None:
             await study_service_pb2_grpc.StudyServiceStub(channel).GetStudy(study_service_pb2.GetStudyRequest())
     await server.stop(None)
     assert seen.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_connection_that_breaks_while_a_message_is_sent_is_unavailable() -> None:
+    nothing = grpc.aio.Metadata()
+    said = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, nothing, nothing, "Internal error from Core")
+    assert type(from_rpc_error(said)) is Unavailable
 
 
 async def test_no_server_is_unavailable() -> None:

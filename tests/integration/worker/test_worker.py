@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,22 @@ def _open_gate(folder: Path) -> ControllerGate:
     minute_ns = 60_000_000_000
     gate.open(StageWait.attach(stage.path).number, time.monotonic_ns() + minute_ns, minute_ns)
     return gate
+
+
+@contextmanager
+def _beating(gate: ControllerGate) -> Iterator[None]:
+    """Its controller lives meanwhile."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(0.05):
+            gate.beat()
+
+    heart = threading.Thread(target=beat)
+    heart.start()
+    yield
+    done.set()
+    heart.join()
 
 
 def test_all_lanes_due_are_reported_in_one_round_with_stored_checkpoints(fake: Any, run_worker: Any, lane: Any) -> None:
@@ -229,17 +247,8 @@ def test_a_lane_whose_checkpoint_is_gone_fails_and_names_the_file(fake: Any, run
 def test_on_a_slot_only_the_time_inside_segments_counts(fake: Any, run_worker: Any, lane: Any, tmp_path: Path) -> None:
     gate = _open_gate(tmp_path)
     fake.offer(lane(0), gate="claim.gate")
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(0.05):
-            gate.beat()
-
-    heart = threading.Thread(target=beat)
-    heart.start()
-    run_worker()
-    done.set()
-    heart.join()
+    with _beating(gate):
+        run_worker()
     assert fake.measured().keys() == {("0", 4), ("0", 8)}
     assert sum(each.device_seconds for each in fake.rounds) == pytest.approx(gate.used_ns / 1e9)
     assert gate.segments >= 8 * 4
@@ -276,7 +285,8 @@ def test_a_slot_that_goes_ends_the_lease_without_blame(fake: Any, run_worker: An
     gate = _open_gate(tmp_path)
     fake.on_round = gate.revoke
     fake.offer(lane(0), gate="claim.gate")
-    run_worker()
+    with _beating(gate):
+        run_worker()
     assert fake.measured().keys() == {("0", 4)}
     (released,) = fake.released
     assert released.failure == ""

@@ -115,11 +115,11 @@ def test_a_bundle_that_runs_out_of_memory_trains_on_and_later_ones_begin_smaller
     fake.rounds.clear()
     losses = micro_bundle._losses
 
-    def with_little_memory(stacked: Any, parts: Any) -> torch.Tensor:
+    def with_little_memory(stacked: Any, *rest: Any) -> torch.Tensor:
         if len(stacked) > 1:
             refused.append(len(stacked))
             _refuse()
-        return losses(stacked, parts)
+        return losses(stacked, *rest)
 
     monkeypatch.setattr(micro_bundle, "_losses", with_little_memory)
     fake.offer(lane(0), lane(1), lane(2))
