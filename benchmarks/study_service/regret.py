@@ -14,8 +14,7 @@ from typing import Any
 from benchmarks.functions import FUNCTIONS
 from benchmarks.study_service.tpe import PARALLELISM
 from hydro.coordinator.search.ask_seed import ask_seed
-from hydro.coordinator.search.optuna_backend import suggest
-from hydro.coordinator.search.optuna_history import OptunaHistory
+from hydro.coordinator.search.optuna_backend import open_search
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchRequest
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.study import Goal, Sampler
@@ -38,7 +37,7 @@ def measure_regret(name: str, trials: int, seeds: int) -> Row:
 def _regret(name: str, trials: int, missed: int, seed: int) -> float:
     function, bounds, least = FUNCTIONS[name]
     space = SearchSpace(tuple(Parameter(f"x{i}", FloatDomain(low, high)) for i, (low, high) in enumerate(bounds)))
-    known = OptunaHistory(space, Goal.MINIMIZE)
+    known = open_search(SearchRequest(Sampler.TPE, space, Goal.MINIMIZE, (), 1, 0, 0))
     running: list[KnownTrial] = []
     results: list[KnownTrial] = []
     learned = 0
@@ -47,7 +46,7 @@ def _regret(name: str, trials: int, missed: int, seed: int) -> float:
         known.learn(results[learned:seen])
         learned = seen
         request = SearchRequest(Sampler.TPE, space, Goal.MINIMIZE, (), 1, ask_seed(seed, 0), number)
-        (point,) = suggest(request, known)
+        (point,) = known.suggest(request)
         known.learn([KnownTrial(number, point, Outcome.OPEN)])
         if len(running) == PARALLELISM - 1:
             # The oldest of those that run ends.

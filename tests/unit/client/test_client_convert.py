@@ -121,9 +121,14 @@ def test_a_value_that_is_no_scalar_is_refused_by_name():
     assert caught.value.violations[0].field == "study.search_space.parameters[lr].values"
 
 
-def test_an_unknown_sampler_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidArgument, match="'annealing' is not known; choose one of random, tpe"):
-        convert.study_message(settings(sampler="annealing"))
+@pytest.mark.parametrize("sampler", ["auto", "cmaes", "gp", "grid", "nsga2", "random", "sobol", "tpe", "annealing"])
+def test_a_sampler_survives_the_wire_and_any_other_name_is_a_backends(sampler):
+    message = convert.study_message(settings(sampler=sampler))
+    message.name, message.state = "projects/default/studies/digits", study_pb2.STUDY_STATE_SEARCHING
+    assert message.external_sampler == ("annealing" if sampler == "annealing" else "")
+    message.sampler_reason = "because"
+    found = convert.study_snapshot(message)
+    assert (found.settings.sampler, found.sampler_reason) == (sampler, "because")
 
 
 def test_a_parameter_that_is_no_domain_is_refused_by_name():

@@ -129,7 +129,9 @@ class Client:
             command: A program to run for each trial instead of a task: its arguments, or a `Command`.
             source_path: Folder that the task's module is imported from, or the command's own, the same on every
                 machine. None: where the module is found from here, none for a command; "": it is installed.
-            sampler: "tpe" or "random"; "bohb" is "tpe", and needs the pruner `hyperband`.
+            sampler: "tpe", "gp", "cmaes", "nsga2", "sobol", "random" or "grid"; "auto": the service chooses, and the
+                study says why; or the name of a search backend that is installed where the coordinator runs.
+                "bohb" is "tpe", and needs the pruner `hyperband`.
             pruner: Also says how long a trial trains. A study with a task needs one.
             population: Population-based training, in place of a pruner; `parallelism` is `trials` then.
             surrogate: None: the target itself is tuned.

@@ -41,7 +41,16 @@ from hydro.client.surrogates import (
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_message, value_of, values_of
 
-_SAMPLERS = {"random": study_pb2.SAMPLER_RANDOM, "tpe": study_pb2.SAMPLER_TPE}
+_SAMPLERS = {
+    "auto": study_pb2.SAMPLER_AUTO,
+    "cmaes": study_pb2.SAMPLER_CMA_ES,
+    "gp": study_pb2.SAMPLER_GP,
+    "grid": study_pb2.SAMPLER_GRID,
+    "nsga2": study_pb2.SAMPLER_NSGA2,
+    "random": study_pb2.SAMPLER_RANDOM,
+    "sobol": study_pb2.SAMPLER_QUASI_RANDOM,
+    "tpe": study_pb2.SAMPLER_TPE,
+}
 _SAMPLER_NAMES = {number: name for name, number in _SAMPLERS.items()}
 
 
@@ -61,7 +70,9 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         constraints=map(constraint_message, settings.constraints),
         known_points=known_points_message(settings.known_points, "study.known_points"),
         priors=[study_pb2.Prior(study=each.study, weight=each.weight) for each in settings.priors],
-        sampler=_sampler(settings.sampler),
+        # Any other name is that of a search backend where the coordinator runs: it knows the name, or refuses it.
+        sampler=_SAMPLERS.get(settings.sampler, study_pb2.SAMPLER_UNSPECIFIED),
+        external_sampler="" if settings.sampler in _SAMPLERS else settings.sampler,
         pruner=pruner_message(settings.pruner),
         max_steps=settings.pruner.max_steps,
         surrogate_width=settings.surrogate.width,
@@ -162,13 +173,6 @@ def measurement_message(step: int, metrics: Mapping[str, float]) -> metric_pb2.M
     return metric_pb2.Measurement(step=step, metrics=dict(metrics))
 
 
-def _sampler(name: str) -> study_pb2.Sampler.ValueType:
-    if name not in _SAMPLERS:
-        known = ", ".join(sorted(_SAMPLERS))
-        raise InvalidArgument.of([FieldViolation("study.sampler", f"{name!r} is not known; choose one of {known}")])
-    return _SAMPLERS[name]
-
-
 def _parameter_message(name: str, domain: Domain) -> search_space_pb2.Parameter:
     field = f"study.search_space.parameters[{name}]"
     if not isinstance(domain, Domain):
@@ -208,6 +212,7 @@ def study_snapshot(message: study_pb2.Study) -> snapshots.StudySnapshot:
         state=snapshots.StudyState[_short(study_pb2.StudyState.Name(message.state), "STUDY_STATE_")],
         state_reason=message.state_reason,
         warnings=tuple(message.warnings),
+        sampler_reason=message.sampler_reason,
         surrogate=message.surrogate,
         best_trial=TrialName.parse(message.best_trial) if message.best_trial else None,
         statistics=_statistics(message.statistics),
@@ -314,7 +319,7 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
     return snapshots.StudySettings(
         search_space={each.name: _domain(each) for each in message.search_space.parameters},
         objective=objective_value(message.objective),
-        sampler=_SAMPLER_NAMES.get(message.sampler, ""),
+        sampler=message.external_sampler or _SAMPLER_NAMES.get(message.sampler, ""),
         pruner=pruner_of(message.pruner, message.max_steps),
         population=_population(message),
         surrogate=_surrogate_settings(message),

@@ -164,6 +164,8 @@ class StudySnapshot:
     statistics: StudyStatistics
     create_time: datetime | None
     end_time: datetime | None
+    sampler_reason: str = ""
+    """Who chose the sampler, and why; what it cannot do with this search space."""
     best_trials: tuple[TrialName, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 

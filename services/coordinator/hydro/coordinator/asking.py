@@ -95,6 +95,8 @@ async def _next_ask(tx: Transaction, name: StudyName) -> _Ask | None:
         first_index=study.next_trial + len(points),
         study=study.uid,
         further_goals=spec.goals[1:],
+        max_trials=spec.max_trials,
+        external_sampler=spec.external_sampler,
     )
     return _Ask(points, request)
 

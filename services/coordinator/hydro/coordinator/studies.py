@@ -14,6 +14,7 @@ from hydro.coordinator.overview import overview
 from hydro.coordinator.priors import Adopted, adopt, validate_prior
 from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.quotas import Quotas
+from hydro.coordinator.sampling import settled
 from hydro.coordinator.storage.storage import Answer, Storage, Transaction
 from hydro.coordinator.study import (
     CANCEL_STUDY,
@@ -77,6 +78,7 @@ class Studies:
         found = [*validate_study_id(study_id), *violations, *validate_spec(spec), *validate_tags(tags, "study.tags")]
         if found:
             raise InvalidArgument.of(found)
+        spec = settled(spec)
         self._quotas.check_trials(project, spec.max_trials)
         name = StudyName(project.project, study_id)
         state = StudyState.PREPARING if spec.task is not None else StudyState.SEARCHING

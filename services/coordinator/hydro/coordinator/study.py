@@ -57,6 +57,15 @@ class Sampler(Enum):
 
     RANDOM = "RANDOM"
     TPE = "TPE"
+    GRID = "GRID"
+    QUASI_RANDOM = "QUASI_RANDOM"
+    GP = "GP"
+    CMA_ES = "CMA_ES"
+    NSGA2 = "NSGA2"
+    AUTO = "AUTO"
+    """Not chosen yet: no stored study has it."""
+    EXTERNAL = "EXTERNAL"
+    """Of another distribution's search backend, which the spec names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,10 @@ class StudySpec:
     priors: tuple[Prior, ...] = ()
     command: Command | None = None
     population: Population | None = None
+    external_sampler: str = ""
+    """The entry point of the search backend, where the sampler is EXTERNAL."""
+    sampler_reason: str = ""
+    """Who chose the sampler, and why."""
 
     @property
     def measuring(self) -> Pruning:

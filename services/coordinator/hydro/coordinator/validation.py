@@ -13,6 +13,7 @@ from hydro.coordinator.evolution.validation import validate_population
 from hydro.coordinator.names import ID_PATTERN
 from hydro.coordinator.objectives import validate_objectives
 from hydro.coordinator.pruning.validation import validate_pruning
+from hydro.coordinator.sampling import validate_sampling
 from hydro.coordinator.search_space import SearchSpace, validate_some_hyperparameters
 from hydro.coordinator.search_space import validate as validate_search_space
 from hydro.coordinator.stopping import validate_stopping
@@ -47,7 +48,8 @@ def validate_spec(spec: StudySpec) -> list[FieldViolation]:
         *validate_population(spec),
         *_number_violations(spec),
         *_prior_violations(spec),
-        # A point cannot be held against a space that is wrong itself, nor a rule against a number of steps.
+        # Neither a sampler nor a point can be held against a space that is wrong itself, nor a rule against such steps.
+        *(() if in_space else validate_sampling(spec)),
         *(() if in_space else validate_known_points(spec.search_space, spec.known_points, spec.max_trials)),
         *validate_stopping(spec.stopping, spec.endurance),
         *(validate_pruning(spec.pruning, spec.max_steps) if spec.max_steps >= 0 else ()),

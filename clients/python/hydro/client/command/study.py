@@ -73,6 +73,7 @@ def show(
     statistics = snapshot.statistics
     say(f"[bold]{snapshot.name.study}[/]  {coloured(snapshot.state)}  {snapshot.state_reason}")
     say(f"trials   {_counts(snapshot)}")
+    say(f"sampler  {escape(_sampler(snapshot))}")
     say(f"bundles  {statistics.bundles}, at most {statistics.max_fusion_count} lanes in one")
     say(f"steps    {statistics.trial_steps}, {statistics.slot_trial_steps} of them on slots")
     say(f"devices  {statistics.device_seconds:.1f} s")
@@ -185,6 +186,11 @@ def _report_end(snapshot: StudySnapshot) -> None:
 def _work(snapshot: StudySnapshot) -> str:
     settings = snapshot.settings
     return settings.entry_point or (escape(" ".join(settings.command.arguments)[:60]) if settings.command else "-")
+
+
+def _sampler(snapshot: StudySnapshot) -> str:
+    name, reason = snapshot.settings.sampler, snapshot.sampler_reason
+    return f"{name}: {reason}" if reason else name
 
 
 def _counts(snapshot: StudySnapshot) -> str:

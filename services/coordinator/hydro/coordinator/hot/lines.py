@@ -10,8 +10,8 @@ import structlog
 from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.search.prefetch import Prefetch, line_length, most_stale
+from hydro.coordinator.search.random_backend import needs_no_history
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
-from hydro.coordinator.study import Sampler
 from hydro.coordinator.trial import Hyperparameters
 
 _log = structlog.get_logger()
@@ -42,7 +42,7 @@ class Lines:
         if count == 0:
             # What is searched ahead learns of them with their results.
             return []
-        if hot.study.spec.sampler is Sampler.RANDOM:
+        if needs_no_history(hot.study.spec.sampler, hot.study.spec.search_space):
             # Nothing is learned, and drawing takes microseconds.
             return await self._search.ask(_request(hot, count, first))
         line = self._lines.get(hot.name)
@@ -97,4 +97,6 @@ def _request(hot: HotStudy, count: int, first_index: int) -> SearchRequest:
         first_index=first_index,
         study=hot.study.uid,
         further_goals=spec.goals[1:],
+        max_trials=spec.max_trials,
+        external_sampler=spec.external_sampler,
     )

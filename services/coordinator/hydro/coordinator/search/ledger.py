@@ -71,4 +71,9 @@ class Ledger:
 
 
 def _goes_on(told: SearchRequest, request: SearchRequest) -> bool:
-    return (told.space, told.goal, told.further_goals) == (request.space, request.goal, request.further_goals)
+    return _about(told) == _about(request)
+
+
+def _about(request: SearchRequest) -> SearchRequest:
+    """The request without what each of a study's requests has of its own."""
+    return replace(request, history=(), count=0, first_index=0)

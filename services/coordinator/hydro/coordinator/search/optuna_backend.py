@@ -1,58 +1,80 @@
-"""Search by Optuna, in memory."""
+"""The searches that come with the coordinator: its own simple ones, and Optuna's, in memory."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable
+from random import Random
+from typing import Protocol
 
-import optuna
-from optuna.samplers import BaseSampler, TPESampler
-
-from hydro.coordinator.search.ask_seed import ask_seed
-from hydro.coordinator.search.optuna_codec import Codec
-from hydro.coordinator.search.optuna_history import OptunaHistory
-from hydro.coordinator.search.search_backend import SearchRequest
-from hydro.coordinator.search_space import ConstantDomain, SearchSpace
+from hydro.coordinator.search.random_backend import draw
+from hydro.coordinator.search.search_backend import KnownTrial, SearchRequest
+from hydro.coordinator.search.study_search import GridSearch, Method, StudySearch
+from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.study import Sampler
 from hydro.coordinator.trial import Value
 
 
 class OptunaBackend:
-    """Optuna's samplers. A request blocks its process while it computes, so that process should be one of its own."""
+    """Every sampler but the external ones. A request blocks its process while it computes."""
 
     async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:
         """Gives `request.count` suggestions."""
-        history = OptunaHistory(request.space, request.goal, request.further_goals)
-        history.learn(request.history)
-        return suggest(request, history)
+        search = open_search(request)
+        search.learn(request.history)
+        return search.suggest(request)
 
 
-def suggest(request: SearchRequest, history: OptunaHistory) -> list[dict[str, Value]]:
-    """Gives `request.count` suggestions from a history; the request's own is not looked at."""
-    study = history.study()
-    suggestions = []
-    for index in range(request.first_index, request.first_index + request.count):
-        study.sampler = _sampler(request.sampler, ask_seed(request.seed, index))
-        suggestions.append(_suggest_one(study.ask(), request.space, history.codecs))
-    return suggestions
+class Search(Protocol):
+    """A study's search: learns its trials, and suggests the next ones."""
+
+    def learn(self, trials: Iterable[KnownTrial]) -> None:
+        """Notes what is known of trials, in any order, which replaces what was known of them."""
+
+    def suggest(self, request: SearchRequest) -> list[dict[str, Value]]:
+        """Gives the suggestions; the request's own history is not looked at."""
+        ...
 
 
-def _suggest_one(trial: optuna.Trial, space: SearchSpace, codecs: Mapping[str, Codec]) -> dict[str, Value]:
-    """Fills a trial from the parents down, so that it has only active parameters; its keys are in the space's order."""
-    values: dict[str, Value] = {}
-    for parameter in space.ordered():
-        if not parameter.is_active(values):
-            continue
-        if isinstance(parameter.domain, ConstantDomain):
-            values[parameter.name] = parameter.domain.value
-        else:
-            values[parameter.name] = codecs[parameter.name].draw(trial, parameter.name)
-    return {each.name: values[each.name] for each in space.parameters if each.name in values}
+def open_search(request: SearchRequest) -> Search:
+    """A search of the request's study that has learned nothing yet."""
+    if request.sampler is Sampler.GRID:
+        return GridSearch(request.space, request.seed)
+    return StudySearch(request.space, _method(request))
 
 
-def _sampler(sampler: Sampler, seed: int) -> BaseSampler:
-    if sampler is not Sampler.TPE:
-        raise ValueError(f"{sampler} is not one of Optuna's samplers here: RandomBackend draws at random")
-    with warnings.catch_warnings():  # `group` has been called experimental since 2021
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+def _method(request: SearchRequest) -> Method:
+    # Each with its own libraries, which take up to seconds to import: a process has those that its studies need.
+    match request.sampler:
+        case Sampler.RANDOM:
+            return RandomMethod(request.space)
+        case Sampler.QUASI_RANDOM:
+            from hydro.coordinator.search.sobol_method import SobolMethod
+
+            return SobolMethod(request.space, request.seed)
+        case Sampler.TPE | Sampler.GP:
+            from hydro.coordinator.search import optuna_method
+
+            return optuna_method.method_of(request)
+        case Sampler.CMA_ES | Sampler.NSGA2:
+            from hydro.coordinator.search import optuna_generations
+
+            return optuna_generations.method_of(request)
+        case _:
+            raise ValueError(f"{request.sampler} is no sampler of this backend")
+
+
+class RandomMethod:
+    """Random draws, as `RandomBackend` gives them."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+
+    def learn(self, trials: Iterable[KnownTrial]) -> None:
+        """Nothing."""
+
+    def forget(self, number: int) -> None:
+        """Nothing."""
+
+    def suggest(self, number: int, seed: int) -> dict[str, Value]:
+        """Hyperparameters for the trial of a number."""
+        return draw(self._space, Random(seed))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Protocol, assert_never
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from hydro.coordinator.search.unit_cube import count_of, value_number
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     ConstantDomain,
@@ -57,10 +57,10 @@ class FloatCodec:
     """A float is a float. A range that is no multiple of its step ends at the last one inside."""
 
     def __init__(self, domain: FloatDomain) -> None:
+        self._domain = domain
         high = domain.max
         if domain.step:
-            low_, high_, step_ = (Decimal(repr(each)) for each in (domain.min, domain.max, domain.step))
-            high = float((high_ - low_) // step_ * step_ + low_)
+            high = float(value_number(domain, (count_of(domain) or 1) - 1))
         self.distribution = FloatDistribution(domain.min, high, log=domain.log, step=domain.step or None)
 
     def encode(self, value: Value) -> OptunaValue:
@@ -71,6 +71,9 @@ class FloatCodec:
         """The same value, kept in its range, which a logarithm's rounding may leave."""
         low, high, step = self.distribution.low, self.distribution.high, self.distribution.step
         value = trial.suggest_float(name, low, high, step=step, log=self.distribution.log)
+        if step is not None:
+            # In decimals: Optuna's tenth of a tenth is 0.30000000000000004 for 0.3.
+            return value_number(self._domain, round((value - low) / step))
         return min(max(value, low), high)
 
 

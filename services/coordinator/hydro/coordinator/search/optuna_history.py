@@ -85,20 +85,36 @@ class OptunaHistory:
             self._rank_of[known.number] = rank
             insort(self._ranks, rank)
 
+    def forget(self, number: int) -> None:
+        """Forgets a trial."""
+        self._forget(number)
+
+    def add_to(self, study: optuna.Study, number: int) -> None:
+        """Adds a trial that was learned to a study that was made before."""
+        if number in self._trials:
+            _add(study, self._trials[number])
+
     def chosen(self) -> list[FrozenTrial]:
         """The trials that an ask looks at, in the order of their numbers."""
         numbers = self._ended if len(self._ended) <= MOST_TRIALS else self._part()
         return [self._trials[number] for number in sorted([*numbers, *self._open])]
 
+    def ended(self) -> list[FrozenTrial]:
+        """The trials that were trained to the end or pruned, in the order of their numbers."""
+        return [self._trials[number] for number in self._ended]
+
     def study(self) -> optuna.Study:
         """A study in memory with the chosen trials."""
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(storage=storage, directions=[_DIRECTIONS[goal] for goal in self.goals])
-        study_id = storage.get_study_id_from_name(study.study_name)
+        study = self.empty_study()
         for trial in self.chosen():
-            storage.create_new_trial(study_id, template_trial=trial)
+            _add(study, trial)
         return study
+
+    def empty_study(self) -> optuna.Study:
+        """A study in memory without trials."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        directions = [_DIRECTIONS[goal] for goal in self.goals]
+        return optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=directions)
 
     def _part(self) -> list[int]:
         best = {int(rank[-1]) for rank in self._best()}
@@ -165,6 +181,11 @@ class OptunaHistory:
             for name, violation in known.violations.items():
                 frozen.set_constraint(name, violation)
         return frozen
+
+
+def _add(study: optuna.Study, trial: FrozenTrial) -> None:
+    # Not `add_trial`, which checks each trial anew.
+    study._storage.create_new_trial(study._study_id, template_trial=trial)
 
 
 def _front(ranks: Sequence[Rank]) -> list[Rank]:

@@ -11,6 +11,9 @@ from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.study import Goal, Sampler
 from hydro.coordinator.trial import Hyperparameters, Value
 
+GROUP = "hydro.search_backends"
+"""The entry points by which other distributions bring search backends."""
+
 
 class Outcome(Enum):
     """How far a trial of the history has come."""
@@ -62,6 +65,8 @@ class SearchRequest:
         first_index: The number that the first suggestion will have as a trial; the next ones follow.
         study: Which study it is, for ever. A backend may keep by it what it was told before; "" keeps nothing.
         further_goals: Which way is better for each further objective.
+        max_trials: How many trials the study has in the end; 0: not known.
+        external_sampler: The entry point of the backend, where the sampler is EXTERNAL.
     """
 
     sampler: Sampler
@@ -73,6 +78,8 @@ class SearchRequest:
     first_index: int
     study: str = ""
     further_goals: tuple[Goal, ...] = ()
+    max_trials: int = 0
+    external_sampler: str = ""
 
 
 class SearchBackend(Protocol):
@@ -84,6 +91,8 @@ class SearchBackend(Protocol):
         Suggestion i of a request is seeded by (seed, first_index + i).
         A suggestion has a value for each active parameter, constants among them, each in its domain, and nothing else.
         Suggestions of one request see those before them as open trials.
+        What a trial of the history has had is not suggested again, while a finite space has points that none has had.
+        There are `request.count` suggestions; fewer only from GRID, when no point is left.
     """
 
     async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import zlib
 
-from hydro.coordinator.search.random_backend import RandomBackend
+from hydro.coordinator.search.random_backend import RandomBackend, needs_no_history
 from hydro.coordinator.search.search_backend import SearchRequest
 from hydro.coordinator.search.search_process import SearchProcess
-from hydro.coordinator.study import Sampler
 from hydro.coordinator.trial import Value
 
 
@@ -24,7 +23,7 @@ class SearchPool:
 
     async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:
         """Gives `request.count` suggestions."""
-        if request.sampler is Sampler.RANDOM:
+        if needs_no_history(request.sampler, request.space):
             return await self._random.ask(request)
         return await self._processes[zlib.crc32(request.study.encode()) % len(self._processes)].ask(request)
 

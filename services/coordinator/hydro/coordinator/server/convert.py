@@ -38,7 +38,10 @@ from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_messages, values_of
 
 _GOALS = {metric_pb2.GOAL_MINIMIZE: Goal.MINIMIZE, metric_pb2.GOAL_MAXIMIZE: Goal.MAXIMIZE}
-_SAMPLERS = {study_pb2.SAMPLER_RANDOM: Sampler.RANDOM, study_pb2.SAMPLER_TPE: Sampler.TPE}
+_SAMPLERS: dict[study_pb2.Sampler.ValueType, Sampler] = {
+    study_pb2.Sampler.Value(f"SAMPLER_{each.name}"): each for each in Sampler if each is not Sampler.EXTERNAL
+}
+_SAMPLER_NUMBERS: dict[Sampler, study_pb2.Sampler.ValueType] = {each: number for number, each in _SAMPLERS.items()}
 _KINDS = {trial_pb2.TRIAL_KIND_SEARCH: TrialKind.SEARCH, trial_pb2.TRIAL_KIND_TARGET: TrialKind.TARGET}
 _ORDERS = {
     study_service_pb2.TRIAL_ORDER_UNSPECIFIED: TrialOrder.NUMBER,
@@ -64,9 +67,12 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
         if objective.goal not in _GOALS:
             field = f"study.further_objectives[{index}].goal"
             violations.append(FieldViolation(field, "is not set: give MINIMIZE or MAXIMIZE"))
-    if message.sampler not in _SAMPLERS:
-        known = " or ".join(sampler.name for sampler in Sampler)
-        violations.append(FieldViolation("study.sampler", f"is not set, or not known here: give {known}"))
+    if message.external_sampler and message.sampler:
+        violations.append(FieldViolation("study.external_sampler", "is set beside sampler: give one of them"))
+    elif not message.external_sampler and message.sampler not in _SAMPLERS:
+        known = ", ".join(each.name for each in _SAMPLERS.values())
+        advice = f"is not set, or not known here: give one of {known}, or an external_sampler"
+        violations.append(FieldViolation("study.sampler", advice))
     violations += pruning_violations(message.pruner)
     for check in unknown_checks(message.verification):
         known = " or ".join(f"CHECK_{each.value}" for each in Check)
@@ -81,7 +87,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             task=task_of(message.task) if message.HasField("task") else None,
             search_space=search_space_of(message.search_space),
             objective=Objective(message.objective.metric, _GOALS.get(message.objective.goal, Goal.MINIMIZE)),
-            sampler=_SAMPLERS.get(message.sampler, Sampler.RANDOM),
+            sampler=Sampler.EXTERNAL if message.external_sampler else _SAMPLERS.get(message.sampler, Sampler.RANDOM),
             pruning=pruning_of(message.pruner),
             population=_population_of(message.population) if message.HasField("population") else None,
             max_steps=message.max_steps,
@@ -90,6 +96,7 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
             parallelism=message.parallelism,
             seed=message.seed,
             verification=verification_of(message.verification),
+            external_sampler=message.external_sampler,
             further_objectives=tuple(
                 Objective(each.metric, _GOALS.get(each.goal, Goal.MINIMIZE)) for each in message.further_objectives
             ),
@@ -146,7 +153,9 @@ def study_message(study: Study) -> study_pb2.Study:
         etag=study.etag,
         search_space=search_space_message(spec.search_space),
         objective=objective_message(spec.objective),
-        sampler=study_pb2.Sampler.Value(f"SAMPLER_{spec.sampler.name}"),
+        sampler=_SAMPLER_NUMBERS.get(spec.sampler, study_pb2.SAMPLER_UNSPECIFIED),
+        external_sampler=spec.external_sampler,
+        sampler_reason=spec.sampler_reason,
         pruner=pruner_message(spec.pruning),
         max_steps=spec.max_steps,
         surrogate_width=spec.surrogate_width,

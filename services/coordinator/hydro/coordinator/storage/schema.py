@@ -54,6 +54,8 @@ study = Table(
     Column("known_points", JSON, nullable=False, server_default="[]"),
     Column("priors", JSON, nullable=False, server_default="[]"),
     Column("sampler", Text, nullable=False),
+    # The external backend, and why the sampler was chosen.
+    Column("sampling", JSON, nullable=False, server_default="{}"),
     Column("pruning", JSON, nullable=False),
     Column("max_steps", BigInteger, nullable=False),
     Column("surrogate_width", Double, nullable=False),

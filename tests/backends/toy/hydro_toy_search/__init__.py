@@ -1,0 +1,1 @@
+"""A search backend of another distribution."""
