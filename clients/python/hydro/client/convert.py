@@ -18,6 +18,7 @@ from hydro.client.convert_pruning import pruner_message, pruner_of
 from hydro.client.names import StudyName, TrialName
 from hydro.client.objectives import Prior
 from hydro.client.populations import Population
+from hydro.client.samplers import sampler_name, set_sampler
 from hydro.client.spaces import (
     CategoricalDomain,
     Condition,
@@ -41,19 +42,6 @@ from hydro.client.surrogates import (
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_message, value_of, values_of
 
-_SAMPLERS = {
-    "auto": study_pb2.SAMPLER_AUTO,
-    "cmaes": study_pb2.SAMPLER_CMA_ES,
-    "gp": study_pb2.SAMPLER_GP,
-    "grid": study_pb2.SAMPLER_GRID,
-    "nsga2": study_pb2.SAMPLER_NSGA2,
-    "random": study_pb2.SAMPLER_RANDOM,
-    "sobol": study_pb2.SAMPLER_QUASI_RANDOM,
-    "tpe": study_pb2.SAMPLER_TPE,
-}
-_SAMPLER_NAMES = {number: name for name, number in _SAMPLERS.items()}
-
-
 # From values to messages.
 
 
@@ -70,9 +58,6 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         constraints=map(constraint_message, settings.constraints),
         known_points=known_points_message(settings.known_points, "study.known_points"),
         priors=[study_pb2.Prior(study=each.study, weight=each.weight) for each in settings.priors],
-        # Any other name is that of a search backend where the coordinator runs: it knows the name, or refuses it.
-        sampler=_SAMPLERS.get(settings.sampler, study_pb2.SAMPLER_UNSPECIFIED),
-        external_sampler="" if settings.sampler in _SAMPLERS else settings.sampler,
         pruner=pruner_message(settings.pruner),
         max_steps=settings.pruner.max_steps,
         surrogate_width=settings.surrogate.width,
@@ -88,6 +73,7 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         message.stopping.CopyFrom(_stopping_message(settings.stopping))
     if settings.population is not None:
         message.population.CopyFrom(_population_message(settings.population))
+    set_sampler(message, settings.sampler)
     if settings.entry_point:
         message.task.CopyFrom(task_pb2.Task(entry_point=settings.entry_point, source_path=settings.source_path))
     if settings.command is not None:
@@ -319,7 +305,7 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
     return snapshots.StudySettings(
         search_space={each.name: _domain(each) for each in message.search_space.parameters},
         objective=objective_value(message.objective),
-        sampler=message.external_sampler or _SAMPLER_NAMES.get(message.sampler, ""),
+        sampler=sampler_name(message),
         pruner=pruner_of(message.pruner, message.max_steps),
         population=_population(message),
         surrogate=_surrogate_settings(message),
