@@ -116,3 +116,12 @@ def test_what_cannot_be_a_tag_is_named(tags):
 def test_a_tag_is_not_added_and_removed_at_once():
     with pytest.raises(InvalidArgument, match="removed_tags"):
         changed({}, {"a": ""}, ["a"])
+
+
+def test_members_that_train_together_stay_so_until_they_stop_coming_further():
+    first = after_loss(TRIAL, 8, 3, trains_together=True)
+    assert (first.lane_limit, first.failures, first.has_failed) == (0, 0, False)
+    lost = replace(TRIAL, retries=(Retry("killed", 20, 8, NOW),), checkpoint_steps=40)
+    assert after_loss(lost, 8, 3, trains_together=True).lane_limit == 0
+    assert after_loss(replace(lost, checkpoint_steps=20), 8, 3, trains_together=True).lane_limit == 4
+    assert after_loss(lost, 8, 3).lane_limit == 4

@@ -211,7 +211,11 @@ class Leasing:
         max_retries = study.spec.endurance.max_retries
         has_run = was_lost or (await tx.studies.statistics(study.name)).trial_steps > 0
         for lane in lanes:
-            judged = after_loss(lane, len(lanes), max_retries) if has_run else after_refusal(lane, max_retries)
+            judged = (
+                after_loss(lane, len(lanes), max_retries, trains_together=study.spec.population is not None)
+                if has_run
+                else after_refusal(lane, max_retries)
+            )
             retry = NewRetry(reason, lane.checkpoint_steps, len(lanes))
             number = lane.name.number
             counts = {"failures": judged.failures, "lane_limit": judged.lane_limit}

@@ -19,17 +19,18 @@ class Judged:
     has_failed: bool
 
 
-def after_loss(trial: Trial, lanes: int, max_retries: int) -> Judged:
+def after_loss(trial: Trial, lanes: int, max_retries: int, *, trains_together: bool = False) -> Judged:
     """A worker was lost, or raised, with so many lanes.
 
     Beside others nobody is blamed: each is run again beside at most half as many, so that one that ends workers is
     alone after a few losses, and has cost its mates no retry. Alone it counts, from the start again if it came further
-    than the time before.
+    than the time before. Members that train together stay so at a first loss, and when they came further.
     """
-    if lanes > 1:
-        return Judged(trial.failures, math.ceil(lanes / 2), has_failed=False)
     last = trial.retries[-1] if trial.retries else None
     came_further = last is not None and trial.checkpoint_steps > last.steps
+    if lanes > 1:
+        stays = trains_together and (last is None or came_further)
+        return Judged(trial.failures, 0 if stays else math.ceil(lanes / 2), has_failed=False)
     failures = 1 if came_further else trial.failures + 1
     return Judged(failures, 1, failures > max_retries)
 
