@@ -60,7 +60,7 @@ def _frozen(trial: TrialSnapshot, settings: StudySettings) -> optuna.trial.Froze
         distributions=distributions,
         intermediate_values=intermediate,
         user_attrs=_attributes(trial, set(distributions)),
-        constraints=_violations(trial, settings),
+        system_attrs=_violations(trial, settings),
     )
     if state is not optuna.trial.TrialState.WAITING:
         frozen.datetime_start = _naive(trial.create_time)
@@ -69,15 +69,17 @@ def _frozen(trial: TrialSnapshot, settings: StudySettings) -> optuna.trial.Froze
     return frozen
 
 
-def _violations(trial: TrialSnapshot, settings: StudySettings) -> dict[str, float]:
-    """How far each constrained metric that is known is beyond its bounds, as Optuna wants it."""
-    if not _STATES[trial.state].is_finished():
-        return {}
+def _violations(trial: TrialSnapshot, settings: StudySettings) -> dict[str, list[float]]:
+    """How far each constrained metric is beyond its bounds, if all are known, where both Optuna and its dashboard look.
+
+    The dashboard does not read constraints that have names (`trial.set_constraint`).
+    """
     last = trial.measurements[-1].metrics if trial.measurements else {}
     metrics = {**last, **trial.metrics}
-    return {
-        each.metric: each.violation(metrics[each.metric]) for each in settings.constraints if each.metric in metrics
-    }
+    is_known = all(each.metric in metrics for each in settings.constraints)
+    if not settings.constraints or not is_known or not _STATES[trial.state].is_finished():
+        return {}
+    return {"constraints": [each.violation(metrics[each.metric]) for each in settings.constraints]}
 
 
 def _distribution(domain: Domain) -> BaseDistribution | None:
