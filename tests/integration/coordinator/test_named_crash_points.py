@@ -15,7 +15,7 @@ from hydro.kit.errors import DeadlineExceeded, Unavailable
 
 from .crashing_coordinator import POINTS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 NAME = "projects/p/studies/digits"
 PROGRAM = Path(__file__).with_name("crashing_coordinator.py")
 
