@@ -26,6 +26,7 @@ from benchmarks.squeezer.stage import PIPELINE_RUN, REACTIVE_RING
 from hydro.api.squeezer.v1 import squeezer_service_pb2, squeezer_service_pb2_grpc
 from hydro.kit.channel import open_sync_channel
 from hydro.kit.errors import HydroError
+from hydro.kit.parent import tethered_command
 from hydro.squeezer.events import EventKind, EventWriter
 from hydro.squeezer.gate import MAGIC, WORD_COUNT, ControllerGate
 from hydro.squeezer.shared_page import SharedPage
@@ -176,7 +177,7 @@ class Arms:
         return Trial(self._spawn(command), gate, page)
 
     def _spawn(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        process: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
+        process: subprocess.Popen[bytes] = subprocess.Popen(tethered_command(tuple(command)), **options)
         self._stack.callback(_end, process)
         return process
 
