@@ -172,7 +172,7 @@ class CoordinatorCalls:
         request = study_service_pb2.EnqueueTrialsRequest(
             name=str(name), known_points=convert.known_points_message(points, "known_points"), request_id=_request_id()
         )
-        return convert.study_snapshot(self._studies.EnqueueTrials(request))
+        return convert.study_snapshot(self._studies.EnqueueTrials(request, wait_for_ready=True))
 
     def suggest_trials(self, name: StudyName, count: int) -> list[TrialSnapshot]:
         """SuggestTrials: fewer than asked for at the study's limits."""

@@ -14,7 +14,7 @@ from hydro.client.names import StudyName
 from hydro.client.snapshots import StudySettings, TrialState
 from hydro.client.telling import Told, mean_metrics, metrics_of
 from hydro.client.trials import Trial, TrialPruned
-from hydro.kit.errors import FailedPrecondition, FieldViolation, HydroError, InvalidArgument
+from hydro.kit.errors import FailedPrecondition, FieldViolation, HydroError, InvalidArgument, Unavailable
 
 ObjectiveFunction = Callable[[Trial], Told]
 _FULL_SECONDS = 0.5
@@ -36,7 +36,11 @@ class StudyTrials:
 
     def may_give_more(self) -> bool:
         """Whether the study may give one later: others hold all that may be open at once."""
-        snapshot = self._coordinator.get_study(self._name)
+        try:
+            snapshot = self._coordinator.get_study(self._name)
+        except Unavailable:
+            # The services may be restarting: the next ask waits for them, or says so.
+            return True
         given = sum(snapshot.statistics.trials_by_state.values())
         return not snapshot.state.has_ended and given < self._settings.max_trials
 
