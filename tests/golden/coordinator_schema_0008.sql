@@ -1,4 +1,4 @@
--- The coordinator's database as schema 0007 left it, with rows in it.
+-- The coordinator's database as schema 0008 left it, with rows in it.
 SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;
