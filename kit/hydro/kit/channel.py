@@ -37,6 +37,7 @@ _RETRIES = json.dumps(
     }
 )
 _RETRY_OPTIONS: list[tuple[str, Any]] = [("grpc.service_config", _RETRIES), ("grpc.enable_retries", 1)]
+_NO_RETRY_OPTIONS: list[tuple[str, Any]] = [("grpc.enable_retries", 0)]
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -57,19 +58,23 @@ def open_channel(address: str, *, retries: bool = True, retry_seconds: float = S
     """
     again = CallRetries(retry_seconds if retries else 0.0)
     interceptors = [_AsyncUnaryErrors(again), _AsyncStreamErrors(), _AsyncStreamInErrors(), _AsyncDuplexErrors()]
-    options = [*_OPTIONS, *(_RETRY_OPTIONS if retries else [("grpc.enable_retries", 0)])]
+    options = [*_OPTIONS, *(_RETRY_OPTIONS if retries else _NO_RETRY_OPTIONS)]
     return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
 
 
-def open_sync_channel(address: str, *, retry_seconds: float = SHORT_RETRY_SECONDS) -> grpc.Channel:
+def open_sync_channel(
+    address: str, *, retries: bool = True, retry_seconds: float = SHORT_RETRY_SECONDS
+) -> grpc.Channel:
     """A blocking channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none.
 
     Args:
         address: host:port of the service.
+        retries: Whether a call that finds nobody is tried again. False: whoever calls does that, as who sends on a
+            stream has to: gRPC's own second attempt of one may wait for ever.
         retry_seconds: For so long unary calls are tried again.
     """
-    options = [*_OPTIONS, *_RETRY_OPTIONS]
-    errors = _SyncErrors(CallRetries(retry_seconds))
+    options = [*_OPTIONS, *(_RETRY_OPTIONS if retries else _NO_RETRY_OPTIONS)]
+    errors = _SyncErrors(CallRetries(retry_seconds if retries else 0.0))
     return grpc.intercept_channel(grpc.insecure_channel(address, options=options), errors)
 
 

@@ -24,6 +24,7 @@ class TcpProxy:
         self._open = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         self.latency_seconds = 0.0
         self.refuses = False
+        self.refused = 0
         self.heal()
 
     async def start(self) -> str:
@@ -65,6 +66,7 @@ class TcpProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuses:
+            self.refused += 1
             _abort(writer)
             return
         try:

@@ -30,8 +30,12 @@ async def call(method, request):
                 await asyncio.sleep(0.05)
 
 
+TRIALS = 60
+"""So many that commits go on for long after the one that is killed."""
+
+
 async def drive(studies, told: dict[str, float], asked: list[str]) -> None:
-    while len(told) < 8:
+    while len(told) < TRIALS:
         request = study_service_pb2.SuggestTrialsRequest(parent=NAME, count=1, request_id=uuid.uuid4().hex)
         trials = (await call(studies.SuggestTrials, request)).trials
         if not trials:
@@ -51,7 +55,9 @@ async def test_a_coordinator_killed_at_a_named_point_loses_nothing(
 ):
     coordinator = make_coordinator(database_url, tuner.address, tmp_path)
     await coordinator.start([sys.executable, str(PROGRAM), point, "7"])
-    request = make_study_request(tmp_path, task=None, max_trials=8, parallelism=4, surrogate_width=1.0, pruner=None)
+    request = make_study_request(
+        tmp_path, task=None, max_trials=TRIALS, parallelism=4, surrogate_width=1.0, pruner=None
+    )
     await coordinator.studies.CreateStudy(request)
     told: dict[str, float] = {}
     asked: list[str] = []
@@ -64,6 +70,6 @@ async def test_a_coordinator_killed_at_a_named_point_loses_nothing(
     listing = study_service_pb2.ListTrialsRequest(parent=NAME, page_size=1000)
     stored = {each.name: each for each in (await coordinator.studies.ListTrials(listing)).trials}
     await coordinator.close()
-    assert len(asked) == len(set(asked)) and set(asked) == set(stored) and len(stored) == 8
+    assert len(asked) == len(set(asked)) and set(asked) == set(stored) and len(stored) == TRIALS
     assert {name: each.value for name, each in stored.items()} == told
     assert {each.state for each in stored.values()} == {trial_pb2.TRIAL_STATE_SUCCEEDED}
