@@ -11,6 +11,7 @@ TRIALS = {"random": 60, "tpe": 60, "gp": 24}
 SUBJECTS = {
     "random": ("branin", "ackley 5", "rosenbrock 4", "sphere 8", "hartmann 6", "digits table"),
     "tpe": ("branin", "ackley 5", "rosenbrock 4", "sphere 8", "hartmann 6", "digits table"),
+    "gp": ("branin", "hartmann 6", "digits table"),
 }
 SAMPLERS = tuple(SUBJECTS)
 

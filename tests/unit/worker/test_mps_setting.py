@@ -7,7 +7,7 @@ import pytest
 from hydro.worker.device import choose_mps
 from hydro.worker.settings import WorkerSettings
 
-DAEMON = "/tmp/nvidia-mps"
+DAEMON = "pipes-of-a-daemon"
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,8 @@ def _violations(spec: StudySpec) -> Iterator[FieldViolation]:
         case Sampler.EXTERNAL:
             known = sorted(each.name for each in entry_points(group=GROUP))
             if spec.external_sampler not in known:
-                advice = f"no search backend of that name is installed here: give one of {', '.join(known) or 'none'}"
+                others = f"one of {', '.join(known)}, or " if known else ""
+                advice = f"no search backend of that name is installed here: give {others}a sampler of Hydro's own"
                 yield FieldViolation("study.external_sampler", f"is {spec.external_sampler!r}, and {advice}")
 
 
