@@ -8,6 +8,7 @@ import pytest
 from hydro.coordinator.search.conformance import request
 from hydro.coordinator.search.prefetch import Prefetch
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome
+from hydro.coordinator.trial import SearchedHistory
 from hydro.kit.errors import Unavailable
 
 
@@ -85,7 +86,7 @@ async def test_a_result_has_the_line_searched_anew(line):
     line.learn([ended(1)], 2)
     await line.search.answer()
     (taken,) = await line.take(2, 1)
-    assert (taken.hyperparameters["results"], taken.results, taken.searched_from) == (2, 2, 2)
+    assert taken.hyperparameters["results"] == 2 and taken.searched == SearchedHistory(2, (0, 1))
 
 
 async def test_an_ask_during_a_search_gets_the_older_suggestion_that_is_not_too_stale(line):
@@ -94,7 +95,7 @@ async def test_an_ask_during_a_search_gets_the_older_suggestion_that_is_not_too_
     line.learn([ended(1)], 2)
     await until(lambda: len(line.search.requests) == 2)
     (taken,) = await asyncio.wait_for(line.take(2, 1), 1)
-    assert taken.results == 1
+    assert taken.searched == SearchedHistory(1, (0,))
 
 
 async def test_an_ask_waits_rather_than_take_a_suggestion_that_is_too_stale(line):
@@ -106,7 +107,7 @@ async def test_an_ask_waits_rather_than_take_a_suggestion_that_is_too_stale(line
     assert not ask.done()
     await line.search.answer()
     (taken,) = await ask
-    assert taken.results == 4
+    assert taken.searched == SearchedHistory(4, (0, 1, 2, 3))
 
 
 async def test_trials_that_were_taken_are_open_to_the_next_search(line):
@@ -123,10 +124,10 @@ async def test_a_suggestion_is_what_the_search_gives_again_for_the_history_it_sa
     await line.search.answer()
     (taken,) = await line.take(2, 1)
     seen = line.search.requests[0]
-    again = replace(seen, first_index=taken.searched_from, count=1)
+    again = replace(seen, first_index=taken.searched.searched_from, count=1)
     line.search.may_answer.release(), line.search.may_answer.release()
     assert (await line.search.ask(again))[0] == taken.hyperparameters
-    assert sum(each.outcome is not Outcome.OPEN for each in seen.history) == taken.results
+    assert tuple(each.number for each in seen.history if each.outcome is not Outcome.OPEN) == taken.searched.ended
 
 
 async def test_who_waits_is_told_of_a_failing_search_and_the_next_ask_tries_again(line):

@@ -15,6 +15,7 @@ from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.pruning_rules import MedianPruning
+from hydro.coordinator.search.prefetch import Suggestion
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import DrivenTrial, StudyChanges, TrialChange
 from hydro.coordinator.storage.postgres_driven import PostgresDriven
@@ -162,7 +163,7 @@ async def test_a_study_read_again_decides_as_if_it_had_stayed_in_memory(storage,
     dice = random.Random(0)
 
     async def start(study):
-        numbers = study.start([{"lr": 0.5}], "", commit.changes(study))
+        numbers = study.start([Suggestion({"lr": 0.5})], "", commit.changes(study))
         await commit.stored(study)
         return numbers[0]
 

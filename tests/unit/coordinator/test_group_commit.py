@@ -12,6 +12,7 @@ from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.pruning_rules import MedianPruning
+from hydro.coordinator.search.prefetch import Suggestion
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, Committed
 from hydro.coordinator.study import Goal, Objective, Sampler, Study, StudySpec, StudyState
@@ -64,7 +65,7 @@ def commit(writer):
 
 
 def start(commit, hot, count=1):
-    return hot.start([{"lr": 0.5}] * count, "", commit.changes(hot))
+    return hot.start([Suggestion({"lr": 0.5})] * count, "", commit.changes(hot))
 
 
 async def test_an_answer_follows_its_commit(commit, writer):

@@ -11,6 +11,7 @@ from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.known_points import point_hyperparameters
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.pruning_rules import NoPruning
+from hydro.coordinator.search.prefetch import Suggestion
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -76,7 +77,7 @@ def test_points_come_in_their_order_as_many_as_are_asked_for_and_once():
 def test_points_that_have_a_trial_are_not_used_again_when_the_study_is_read_anew():
     hot = HotStudy(ClaimedStudy(study(), 1, [], []))
     changes = hot.changes()
-    hot.start([{"lr": 0.5}], "", changes, {1: hot.next_points(3)[1]})
+    hot.start([Suggestion({"lr": 0.5})], "", changes, {1: hot.next_points(3)[1]})
     stored = [
         StoredTrial(each, TrialState.FAILED, None, 0, NOW, 1, ())  # whatever became of them
         for each in changes.started

@@ -14,6 +14,7 @@ from hydro.coordinator.hot.outcome import Outcome as Told
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.objectives import front, rank_of, result_of
 from hydro.coordinator.pruning_rules import AshaPruning, NoPruning
+from hydro.coordinator.search.prefetch import Suggestion
 from hydro.coordinator.search.search_backend import Outcome
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, Committed
@@ -39,7 +40,7 @@ def hot_study(spec):
 
 def open_trial(hot):
     changes = hot.changes()
-    (number,) = hot.start([{"lr": 0.5}], "", changes)
+    (number,) = hot.start([Suggestion({"lr": 0.5})], "", changes)
     hot.settle(changes, Committed(1, NOW).revision, NOW)
     return hot.open(number)
 

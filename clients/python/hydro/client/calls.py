@@ -36,6 +36,7 @@ from hydro.client.snapshots import (
 from hydro.client.spaces import Scalar
 from hydro.client.surrogates import Surrogate
 from hydro.kit.channel import USER_RETRY_SECONDS, open_sync_channel
+from hydro.kit.values import values_of
 
 _PAGE_SIZE = 1000
 _ORDERS = {
@@ -169,6 +170,11 @@ class CoordinatorCalls:
         """TagTrial."""
         request = study_service_pb2.TagTrialRequest(name=str(name), tags=tags, removed_tags=removed)
         return convert.trial_snapshot(self._studies.TagTrial(request))
+
+    def replay_suggestion(self, name: TrialName) -> dict[str, Scalar]:
+        """ReplaySuggestion."""
+        request = study_service_pb2.ReplaySuggestionRequest(name=str(name))
+        return values_of(self._studies.ReplaySuggestion(request).hyperparameters)
 
     def enqueue_trials(self, name: StudyName, points: Sequence[Mapping[str, Scalar]]) -> StudySnapshot:
         """EnqueueTrials."""

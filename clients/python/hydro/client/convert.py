@@ -237,6 +237,13 @@ def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
         ),
         schedule=tuple(map(_change, message.schedule)),
         changes=tuple(map(_change, message.changes)),
+        searched=_searched(message.searched_history) if message.HasField("searched_history") else None,
+    )
+
+
+def _searched(message: trial_pb2.SearchedHistory) -> snapshots.SearchedHistory:
+    return snapshots.SearchedHistory(
+        message.searched_from, tuple(message.ended), dict(message.paused), dict(message.running)
     )
 
 

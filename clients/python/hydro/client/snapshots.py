@@ -194,6 +194,20 @@ class HyperparameterChange:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchedHistory:
+    """What a suggestion's search knew of the search trials that no suggestion before it had known.
+
+    It knew those before `searched_from`: `ended` as they ended, `paused` after so many steps, of `running` ones what
+    they had measured in so many steps. What no suggestion says of a trial: it was open.
+    """
+
+    searched_from: int
+    ended: tuple[int, ...] = ()
+    paused: Mapping[int, int] = field(default_factory=dict)
+    running: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TrialSnapshot:
     """A trial at one moment.
 
@@ -224,6 +238,7 @@ class TrialSnapshot:
     retries: tuple[Retry, ...] = ()
     schedule: tuple[HyperparameterChange, ...] = ()
     changes: tuple[HyperparameterChange, ...] = ()
+    searched: SearchedHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)

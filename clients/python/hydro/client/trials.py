@@ -147,6 +147,17 @@ class Trial:
         """
         self._snapshot = self._coordinator.tag_trial(self.name, tags or {}, remove)
 
+    def replay(self) -> Mapping[str, Scalar]:
+        """Gives what the search suggests for the trial once more, from the history that its suggestion had known.
+
+        Returns:
+            The trial's hyperparameters, unless the service is of a release that searches otherwise.
+
+        Raises:
+            FailedPrecondition: nothing suggested it: it is a known point or a target.
+        """
+        return self._coordinator.replay_suggestion(self.name)
+
     def refresh(self) -> Trial:
         """Reads the trial again, and gives it."""
         self._snapshot = self._coordinator.get_trial(self.name)

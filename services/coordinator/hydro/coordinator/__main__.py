@@ -36,6 +36,7 @@ from hydro.coordinator.reconcile.prepare import Preparation
 from hydro.coordinator.reconcile.reclaim import Reclaiming
 from hydro.coordinator.reconcile.slots import follow_slots
 from hydro.coordinator.reconcile.warm import Warming
+from hydro.coordinator.replaying import Replays
 from hydro.coordinator.reporting import Reporting
 from hydro.coordinator.search.search_pool import SearchPool
 from hydro.coordinator.server.device_servicer import DeviceServicer
@@ -99,8 +100,9 @@ class Coordinator:
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to the server."""
         settings, watches = self.settings, Watches(self.storage, self.changed, self.clock)
+        replays = Replays(self.storage, self.search)
         study_service_pb2_grpc.add_StudyServiceServicer_to_server(
-            StudyServicer(self.storage, watches, self.studies, self.targets, self.driven), server
+            StudyServicer(self.storage, watches, self.studies, self.targets, self.driven, replays), server
         )
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(
             WorkerServicer(self.leasing, self.reporting, settings.artifact_uri, settings.checkpoint_interval_seconds),

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from hydro.coordinator.bell import Bell
-from hydro.coordinator.budget_history import budget_history, is_modelled_by_budget
-from hydro.coordinator.history import known_trial, prior_known_trial
+from hydro.coordinator.budget_history import search_history
+from hydro.coordinator.history import prior_known_trial, request_of
 from hydro.coordinator.known_points import point_hyperparameters, waiting_points
 from hydro.coordinator.names import StudyName
+from hydro.coordinator.search.random_backend import needs_no_history
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.search_space import ConstantDomain, SearchSpace
+from hydro.coordinator.searched_history import searched_history
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.storage.trial_values import NewTrial
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.surrogate import Surrogate
-from hydro.coordinator.trial import Hyperparameters, Trial, TrialKind, TrialState
+from hydro.coordinator.trial import Hyperparameters, SearchedHistory, Trial, TrialKind, TrialState
 
 GENERATIONS = 4
 """A study's trials without any measurement are at most 1 / GENERATIONS of all, so that the search can learn."""
@@ -59,6 +61,11 @@ class _Ask:
 
     points: Mapping[int, Hyperparameters]
     request: SearchRequest
+    searched: SearchedHistory | None
+
+    def history(self, place: int) -> SearchedHistory | None:
+        """What the suggestion of a place in the answer has known that no one before it had."""
+        return self.searched if place == 0 or self.searched is None else SearchedHistory(self.request.first_index)
 
 
 async def _next_ask(tx: Transaction, name: StudyName) -> _Ask | None:
@@ -78,27 +85,13 @@ async def _next_ask(tx: Transaction, name: StudyName) -> _Ask | None:
     }
     history = [
         *map(prior_known_trial, await tx.studies.prior_trials(name) if spec.priors else ()),
-        *(
-            budget_history(spec, trials)
-            if is_modelled_by_budget(spec)
-            else (known_trial(spec, each) for each in trials)
-        ),
+        *search_history(spec, trials),
         *(KnownTrial(number, each, Outcome.OPEN) for number, each in enumerate(points.values(), study.next_trial)),
     ]
-    request = SearchRequest(
-        sampler=spec.sampler,
-        space=space,
-        goal=spec.objective.goal,
-        history=tuple(history),
-        count=wanted - len(points),
-        seed=spec.seed,
-        first_index=study.next_trial + len(points),
-        study=study.uid,
-        further_goals=spec.goals[1:],
-        max_trials=spec.max_trials,
-        external_sampler=spec.external_sampler,
-    )
-    return _Ask(points, request)
+    first = study.next_trial + len(points)
+    request = request_of(study, space, history, count=wanted - len(points), first_index=first)
+    searched = None if needs_no_history(spec.sampler, space) else searched_history(spec, trials, first)
+    return _Ask(points, request, searched)
 
 
 async def _stored(
@@ -110,10 +103,13 @@ async def _stored(
     if study.next_trial != ask.request.first_index - len(ask.points):
         # A target took the number meanwhile, or this very transaction was stored and its answer lost: look again.
         return None
-    made = [*((each, index) for index, each in ask.points.items()), *((each, None) for each in suggestions)]
+    made = [
+        *((each, index, None) for index, each in ask.points.items()),
+        *((each, None, ask.history(place)) for place, each in enumerate(suggestions)),
+    ]
     new = [
-        NewTrial(hyperparameters, trial_seed(study.spec.seed, number), known_point=known_point)
-        for number, (hyperparameters, known_point) in enumerate(made, study.next_trial)
+        NewTrial(hyperparameters, trial_seed(study.spec.seed, number), known_point=known_point, searched=searched)
+        for number, (hyperparameters, known_point, searched) in enumerate(made, study.next_trial)
     ]
     return await tx.trials.insert(name, new)
 

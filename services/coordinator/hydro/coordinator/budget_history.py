@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hydro.coordinator.history import known_trial
+from hydro.coordinator.objectives import violations_of
 from hydro.coordinator.pruning.pruning_rule import measured_steps
 from hydro.coordinator.pruning_rules import HyperbandPruning
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome
@@ -27,6 +28,13 @@ def is_modelled_by_budget(spec: StudySpec) -> bool:
     return spec.sampler is Sampler.TPE and isinstance(spec.pruning, HyperbandPruning)
 
 
+def search_history(spec: StudySpec, trials: Sequence[Trial]) -> tuple[KnownTrial, ...]:
+    """The study's trials as its search sees them; those that callers drive measure where they like."""
+    if is_modelled_by_budget(spec) and not spec.is_driven:
+        return budget_history(spec, trials)
+    return tuple(known_trial(spec, each) for each in trials)
+
+
 def budget_history(spec: StudySpec, trials: Sequence[Trial]) -> tuple[KnownTrial, ...]:
     """The trials as a model of one budget sees them.
 
@@ -39,12 +47,16 @@ def budget_history(spec: StudySpec, trials: Sequence[Trial]) -> tuple[KnownTrial
     for budget in reversed(measured_steps(spec.pruning, spec.max_steps)):
         if sum(budget in course for course in courses) >= needed:
             return tuple(
-                replace(each, outcome=Outcome.SUCCEEDED, value=course[budget], steps=budget)
-                if budget in course
-                else _unmeasured(each)
-                for each, course in zip(known, courses, strict=True)
+                _at(spec, each, trial, budget, course[budget]) if budget in course else _unmeasured(each)
+                for each, trial, course in zip(known, trials, courses, strict=True)
             )
     return tuple(known)
+
+
+def _at(spec: StudySpec, known: KnownTrial, trial: Trial, budget: int, value: float) -> KnownTrial:
+    measured = next(each.metrics for each in trial.measurements if each.step == budget)
+    violations = violations_of(spec, measured)
+    return replace(known, outcome=Outcome.SUCCEEDED, value=value, steps=budget, violations=violations)
 
 
 def _unmeasured(trial: KnownTrial) -> KnownTrial:

@@ -1,33 +1,42 @@
-"""A study's trials as its search sees them."""
+"""A study as its search sees it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 
 from hydro.coordinator.objectives import violations_of
-from hydro.coordinator.search.search_backend import KnownTrial, Outcome
+from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchRequest
+from hydro.coordinator.search_space import SearchSpace
 from hydro.coordinator.storage.trial_values import PriorTrial
-from hydro.coordinator.study import StudySpec
-from hydro.coordinator.trial import Trial, TrialState
+from hydro.coordinator.study import Study, StudySpec
+from hydro.coordinator.trial import Hyperparameters, Result, Trial, TrialState
 
 
 def known_trial(spec: StudySpec, trial: Trial) -> KnownTrial:
     """A trial of the study."""
-    violations: Mapping[str, float] = {}
-    if trial.result is not None:
-        violations = trial.result.violations
-    elif trial.measurements:
-        violations = violations_of(spec, trial.measurements[-1].metrics)
-    return KnownTrial(
-        trial.name.number,
-        trial.hyperparameters,
-        known_outcome(trial.state, trial.value),
-        _finite(trial.value),
-        trial.steps,
-        () if trial.result is None else trial.result.values[1:],
-        violations,
-    )
+    found = known(trial.name.number, trial.hyperparameters, trial.state, trial.value, trial.steps, trial.result)
+    if trial.result is None and trial.measurements and found.outcome in (Outcome.SUCCEEDED, Outcome.PRUNED):
+        return replace(found, violations=violations_of(spec, trial.measurements[-1].metrics))
+    return found
+
+
+def known(
+    number: int,
+    hyperparameters: Hyperparameters,
+    state: TrialState,
+    value: float | None,
+    steps: int,
+    result: Result | None,
+) -> KnownTrial:
+    """A trial by what it has come to. What an open one has measured so far is not told: only its place counts."""
+    outcome = known_outcome(state, value)
+    if outcome is Outcome.OPEN:
+        return KnownTrial(number, hyperparameters, outcome)
+    further = () if result is None else result.values[1:]
+    violations = {} if result is None else result.violations
+    return KnownTrial(number, hyperparameters, outcome, _finite(value), steps, further, violations)
 
 
 def prior_known_trial(trial: PriorTrial) -> KnownTrial:
@@ -59,3 +68,23 @@ def known_outcome(state: TrialState, value: float | None) -> Outcome:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def request_of(
+    study: Study, space: SearchSpace, history: Iterable[KnownTrial], *, count: int, first_index: int
+) -> SearchRequest:
+    """A request of the study for so many trials from a number on."""
+    spec = study.spec
+    return SearchRequest(
+        sampler=spec.sampler,
+        space=space,
+        goal=spec.objective.goal,
+        history=tuple(history),
+        count=count,
+        seed=spec.seed,
+        first_index=first_index,
+        study=study.uid,
+        further_goals=spec.goals[1:],
+        max_trials=spec.max_trials,
+        external_sampler=spec.external_sampler,
+    )

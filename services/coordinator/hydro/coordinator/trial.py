@@ -119,6 +119,21 @@ class HyperparameterChange:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchedHistory:
+    """What a suggestion's search knew of the study's search trials that no suggestion before it had known.
+
+    It knew those before the number `searched_from`, and suggested the ones from there up to its own. Of those it knew
+    `ended` had ended, `paused` waited at a rung after so many steps, and `running` had gone on from there or were
+    modelled by what they had measured in so many steps. What no suggestion says of a trial: it was open.
+    """
+
+    searched_from: int
+    ended: tuple[int, ...] = ()
+    paused: Mapping[int, int] = field(default_factory=dict)
+    running: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """A trial as it is stored.
 
@@ -155,6 +170,8 @@ class Trial:
     """What its weights were trained with, in the trials that they came through; empty: always with the same."""
     changes: tuple[HyperparameterChange, ...] = ()
     """What the trial itself was trained with, weights that it has lost included; empty: always with the same."""
+    searched: SearchedHistory | None = None
+    """What its suggestion followed from; None: from no other trial."""
 
     @property
     def lineage(self) -> tuple[HyperparameterChange, ...]:

@@ -106,6 +106,21 @@ def log(
 
 
 @app.command()
+def replay(
+    study_id: StudyId, number: Number, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
+) -> None:
+    """Search a trial's suggestion once more, from what it had known, and compare."""
+    trial = _trial(study_id, number, address, project)
+    again = trial.replay()
+    first = dict(trial.changes[0].hyperparameters)
+    say(f"[bold]trial {trial.number}[/]  {pairs(first)}")
+    say(f"[bold]again[/]    {pairs(again)}")
+    if again != first:
+        raise FailedPrecondition("the search suggests something else now: another release, or other library versions")
+    say("the same")
+
+
+@app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="STUDY/NUMBER, or the trial's full name.", show_default=False)],
     address: Address = DEFAULT_ADDRESS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from hydro.coordinator.asking import trial_seed
-from hydro.coordinator.history import known_outcome, prior_known_trial
+from hydro.coordinator.history import known, prior_known_trial
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.judgement import fault_of
 from hydro.coordinator.known_points import point_hyperparameters, waiting_points
@@ -25,6 +25,7 @@ from hydro.coordinator.objectives import (
 from hydro.coordinator.pruners import standing_of
 from hydro.coordinator.pruning.pruner import MeasuredTrial, Report
 from hydro.coordinator.pruning.pruning_rule import build_pruner
+from hydro.coordinator.search.prefetch import Suggestion
 from hydro.coordinator.search.search_backend import KnownTrial
 from hydro.coordinator.storage.driven_storage import ClaimedStudy, DrivenTrial, StudyChanges, TrialChange
 from hydro.coordinator.storage.trial_values import Measured
@@ -87,6 +88,8 @@ class HotStudy:
         self._best = None if best is None else best.number
         self._best_rank: Rank | None = None
         self._waiting_points: list[int] = []
+        self.noted_ends: list[int] = []
+        """The trials whose end some suggestion is known to have known, in that order."""
         self._restore(claimed)
 
     @property
@@ -133,21 +136,25 @@ class HotStudy:
 
     def start(
         self,
-        suggestions: Sequence[Hyperparameters],
+        suggestions: Sequence[Suggestion],
         request_id: str,
         changes: StudyChanges,
         points: Mapping[int, Hyperparameters] | None = None,
     ) -> list[int]:
-        """Starts trials with the points and then with these hyperparameters, and gives their numbers."""
+        """Starts trials with the points and then with what is suggested, and gives their numbers."""
         numbers = []
         indices = list(points or ())
-        made = [*((each, index) for index, each in (points or {}).items()), *((each, None) for each in suggestions)]
-        for hyperparameters, known_point in made:
+        made = [
+            *((each, index, None) for index, each in (points or {}).items()),
+            *((each.hyperparameters, None, each.searched) for each in suggestions),
+        ]
+        for hyperparameters, known_point, searched in made:
             number = self.next_trial
             seed = trial_seed(self.study.spec.seed, number)
-            started = DrivenTrial(number, hyperparameters, seed, request_id, known_point)
+            started = DrivenTrial(number, hyperparameters, seed, request_id, known_point, searched)
             self._trials[number] = OpenTrial(started)
             self._note(self._trials[number])
+            self._note_search(started)
             changes.started.append(started)
             numbers.append(number)
             self.next_trial += 1
@@ -243,6 +250,7 @@ class HotStudy:
             steps=trial.steps,
             end_time=trial.end_time,
             known_point=started.known_point,
+            searched=started.searched,
             result=trial.result,
         )
 
@@ -276,16 +284,12 @@ class HotStudy:
         self._note(trial)
 
     def _note(self, trial: OpenTrial) -> None:
-        started = trial.started
-        self._known[started.number] = KnownTrial(
-            started.number,
-            started.hyperparameters,
-            known_outcome(trial.state, trial.value),
-            trial.value,
-            trial.steps,
-            () if trial.result is None else trial.result.values[1:],
-            {} if trial.result is None else trial.result.violations,
-        )
+        number, hyperparameters = trial.started.number, trial.started.hyperparameters
+        self._known[number] = known(number, hyperparameters, trial.state, trial.value, trial.steps, trial.result)
+
+    def _note_search(self, started: DrivenTrial) -> None:
+        if started.searched is not None:
+            self.noted_ends += started.searched.ended
 
     def _restore(self, claimed: ClaimedStudy) -> None:
         spec = claimed.study.spec
@@ -308,6 +312,7 @@ class HotStudy:
                 revision=each.revision,
                 result=each.result,
             )
+            self._note_search(each.started)
             if each.started.request_id:
                 self._requests.setdefault(each.started.request_id, []).append(each.started.number)
             if each.started.number == self._best:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
+from hydro.coordinator.history import request_of
 from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.names import StudyName
-from hydro.coordinator.search.prefetch import Prefetch, line_length, most_stale
+from hydro.coordinator.search.prefetch import Prefetch, Suggestion, line_length, most_stale
 from hydro.coordinator.search.random_backend import needs_no_history
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.trial import Hyperparameters
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +27,40 @@ class Lines:
         self._search = search
         self._lines: dict[StudyName, _Line] = {}
 
-    async def take(
-        self, hot: HotStudy, count: int, before: Iterable[Hyperparameters] = ()
-    ) -> Sequence[Hyperparameters]:
-        """Gives hyperparameters for the study's next trials behind those that have `before`.
+    async def take(self, hot: HotStudy, count: int, before: Iterable[Hyperparameters] = ()) -> Sequence[Suggestion]:
+        """Gives what is suggested for the study's next trials behind those that have `before`.
 
         Who takes holds the study's asks meanwhile.
         """
         known = [KnownTrial(number, each, Outcome.OPEN) for number, each in enumerate(before, hot.next_trial)]
         first = hot.next_trial + len(known)
+        line = self._open(hot)
         if count == 0:
-            # What is searched ahead learns of them with their results.
+            if line is not None:
+                line.prefetch.learn(known, first)
             return []
         if needs_no_history(hot.study.spec.sampler, hot.study.spec.search_space):
             # Nothing is learned, and drawing takes microseconds.
-            return await self._search.ask(_request(hot, count, first))
-        line = self._lines.get(hot.name)
-        if line is None or line.hot is not hot:
+            return [Suggestion(each) for each in await self._search.ask(_request(hot, count, first))]
+        if line is None:
             line = await self._opened(hot)
         line.prefetch.learn(known, first)
-        taken = await line.prefetch.take(first, count)
-        for number, each in enumerate(taken, first):
-            saw = {"results": each.results, "searched_from": each.searched_from}
-            _log.debug("suggested", study=str(hot.name), trial=number, **saw)
-        return [each.hyperparameters for each in taken]
+        return await line.prefetch.take(first, count)
 
     def learn(self, hot: HotStudy, number: int) -> None:
         """Notes that a trial has ended: what was searched before it is stale."""
-        line = self._lines.get(hot.name)
-        if line is not None and line.hot is hot:
+        line = self._open(hot)
+        if line is not None:
             line.prefetch.learn([hot.known_trial(number)], hot.next_trial)
 
     async def close(self) -> None:
         """Ends all searches ahead."""
         for name in list(self._lines):
             await self._drop(name)
+
+    def _open(self, hot: HotStudy) -> _Line | None:
+        line = self._lines.get(hot.name)
+        return line if line is not None and line.hot is hot else None
 
     async def _opened(self, hot: HotStudy) -> _Line:
         for name in [name for name, line in self._lines.items() if line.hot.closed or line.hot.is_done]:
@@ -76,6 +72,7 @@ class Lines:
             length=line_length(spec),
             most_stale=most_stale(spec),
             most_trials=spec.max_trials,
+            noted=hot.noted_ends,
         )
         line = self._lines[hot.name] = _Line(hot, prefetch)
         prefetch.learn(hot.known_trials(), hot.next_trial)
@@ -86,17 +83,4 @@ class Lines:
 
 
 def _request(hot: HotStudy, count: int, first_index: int) -> SearchRequest:
-    spec = hot.study.spec
-    return SearchRequest(
-        sampler=spec.sampler,
-        space=spec.search_space,
-        goal=spec.objective.goal,
-        history=(),
-        count=count,
-        seed=spec.seed,
-        first_index=first_index,
-        study=hot.study.uid,
-        further_goals=spec.goals[1:],
-        max_trials=spec.max_trials,
-        external_sampler=spec.external_sampler,
-    )
+    return request_of(hot.study, hot.study.spec.search_space, (), count=count, first_index=first_index)

@@ -21,7 +21,7 @@ from prometheus_client import Counter, Histogram
 
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
 from hydro.coordinator.study import StudySpec
-from hydro.coordinator.trial import Hyperparameters
+from hydro.coordinator.trial import Hyperparameters, SearchedHistory
 from hydro.kit.errors import HydroError, Internal
 
 _log = structlog.get_logger()
@@ -49,11 +49,15 @@ def most_stale(spec: StudySpec) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Hyperparameters of the next trial of a number, from the results of so many trials.
+    """Hyperparameters of a trial, and the history that they follow from; None: they follow from no other trial."""
 
-    `searched_from` is the first number of the search that gave it: its trials before that number it knew, those from
-    there on are its own.
-    """
+    hyperparameters: Hyperparameters
+    searched: SearchedHistory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search gave for a number: the search began with `searched_from` and knew so many results."""
 
     hyperparameters: Hyperparameters
     results: int
@@ -69,10 +73,18 @@ class Prefetch:
         length: How many suggestions are searched ahead.
         most_stale: How many results a suggestion that is taken may have missed.
         most_trials: How many trials the study has in the end.
+        noted: The trials whose end some trial's history says already.
     """
 
     def __init__(
-        self, search: SearchBackend, request: SearchRequest, *, length: int, most_stale: int, most_trials: int
+        self,
+        search: SearchBackend,
+        request: SearchRequest,
+        *,
+        length: int,
+        most_stale: int,
+        most_trials: int,
+        noted: Iterable[int] = (),
     ) -> None:
         self._search = search
         self._request = request
@@ -80,10 +92,13 @@ class Prefetch:
         self._most_stale = most_stale
         self._most_trials = most_trials
         self._known: dict[int, KnownTrial] = {}
-        self._results = 0
+        # The study's trials in the order in which their ends were learned; the first ones are noted with some trial.
+        self._ended = dict.fromkeys(noted)
+        self._results: list[int] = list(self._ended)
+        self._noted = len(self._results)
         self._next = 0
         self._wanted = 0
-        self._line: dict[int, Suggestion] = {}
+        self._line: dict[int, _Found] = {}
         self._changed = asyncio.Event()
         self._filled = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -93,11 +108,13 @@ class Prefetch:
     def learn(self, trials: Iterable[KnownTrial], next_index: int) -> None:
         """Takes in trials that are new or have changed, and the number of the next one."""
         for known in trials:
-            before = self._known.get(known.number)
             self._known[known.number] = known
-            if known.outcome is not Outcome.OPEN and (before is None or before.outcome is Outcome.OPEN):
-                self._results += 1
-        self._next = next_index
+            is_own = known.number >= 0
+            if is_own and known.outcome is not Outcome.OPEN and known.number not in self._ended:
+                self._ended[known.number] = None
+                self._results.append(known.number)
+        # A take may be ahead of what its caller has noted.
+        self._next = max(self._next, next_index)
         self._wake()
 
     async def take(self, index: int, count: int) -> Sequence[Suggestion]:
@@ -116,13 +133,19 @@ class Prefetch:
             await self._until_ready(index, count)
         taken = []
         for number in range(index, index + count):
-            suggestion = self._line.pop(number)
-            _STALENESS.observe(self._results - suggestion.results)
-            self._known[number] = KnownTrial(number, suggestion.hyperparameters, Outcome.OPEN)
-            taken.append(suggestion)
+            found = self._line.pop(number)
+            _STALENESS.observe(len(self._results) - found.results)
+            self._known[number] = KnownTrial(number, found.hyperparameters, Outcome.OPEN)
+            taken.append(Suggestion(found.hyperparameters, self._searched(found)))
         self._next = index + count
         self._wake()
         return taken
+
+    def _searched(self, found: _Found) -> SearchedHistory:
+        """What it knew beyond the suggestions that were taken before: a later one never knew less."""
+        ended = tuple(self._results[self._noted : found.results])
+        self._noted = max(self._noted, found.results)
+        return SearchedHistory(found.searched_from, ended)
 
     async def close(self) -> None:
         """Ends the search ahead."""
@@ -133,7 +156,7 @@ class Prefetch:
 
     def _is_ready(self, index: int, count: int) -> bool:
         return all(
-            (found := self._line.get(number)) is not None and self._results - found.results <= self._most_stale
+            (found := self._line.get(number)) is not None and len(self._results) - found.results <= self._most_stale
             for number in range(index, index + count)
         )
 
@@ -175,14 +198,14 @@ class Prefetch:
         """Searches the line anew if anything of it is missing or stale."""
         for number in [number for number in self._line if number < self._next]:
             del self._line[number]
-        first, results = self._next, self._results
+        first, results = self._next, len(self._results)
         last = min(max(first + self._length, self._wanted), self._most_trials)
         if all(number in self._line and self._line[number].results == results for number in range(first, last)):
             return
         request = replace(self._request, history=tuple(self._known.values()), count=last - first, first_index=first)
         for number, hyperparameters in enumerate(await self._search.ask(request), first):
             if number >= self._next:
-                self._line[number] = Suggestion(hyperparameters, results, first)
+                self._line[number] = _Found(hyperparameters, results, first)
         self._filled.set()
         # Some may have been taken meanwhile, and results have come.
         self._changed.set()

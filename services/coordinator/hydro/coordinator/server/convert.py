@@ -32,7 +32,15 @@ from hydro.coordinator.server.pages import place_of
 from hydro.coordinator.stopping import DEFAULT_RETRIES, Endurance, Stopping
 from hydro.coordinator.storage.trial_values import TrialOrder, TrialQuery
 from hydro.coordinator.study import Check, Goal, Objective, Population, Prior, Sampler, Study, StudySpec, StudyState
-from hydro.coordinator.trial import HyperparameterChange, Hyperparameters, Retry, Trial, TrialKind, TrialState
+from hydro.coordinator.trial import (
+    HyperparameterChange,
+    Hyperparameters,
+    Retry,
+    SearchedHistory,
+    Trial,
+    TrialKind,
+    TrialState,
+)
 from hydro.coordinator.watching import StudyChange
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_messages, values_of
@@ -222,6 +230,8 @@ def trial_message(trial: Trial) -> trial_pb2.Trial:
     )
     if trial.value is not None:
         message.value = trial.value
+    if trial.searched is not None:
+        message.searched_history.CopyFrom(_searched_message(trial.searched))
     if trial.known_point is not None:
         message.known_point = trial.known_point
     if trial.state is TrialState.SUCCEEDED:
@@ -241,6 +251,12 @@ def _set_result(message: trial_pb2.Trial, trial: Trial) -> None:
     message.metrics.update(trial.result.metrics)
     if trial.result.violations:
         message.feasible = trial.result.violation == 0
+
+
+def _searched_message(history: SearchedHistory) -> trial_pb2.SearchedHistory:
+    return trial_pb2.SearchedHistory(
+        searched_from=history.searched_from, ended=history.ended, paused=history.paused, running=history.running
+    )
 
 
 def _retry_message(retry: Retry) -> trial_pb2.Retry:

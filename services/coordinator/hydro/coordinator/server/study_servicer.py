@@ -14,13 +14,14 @@ from hydro.coordinator.driven import DrivenTrials
 from hydro.coordinator.messages import measurement_of
 from hydro.coordinator.names import ProjectName, StudyName, TrialName
 from hydro.coordinator.recipe import trial_recipe
+from hydro.coordinator.replaying import Replays
 from hydro.coordinator.server import convert, convert_work, pages
 from hydro.coordinator.storage.storage import Storage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
 from hydro.coordinator.watching import Watches
 from hydro.kit.errors import FieldViolation, InvalidArgument
-from hydro.kit.values import values_of
+from hydro.kit.values import value_messages, values_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _STUDIES_PER_PAGE = 50
@@ -31,13 +32,20 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
     """Studies and their trials."""
 
     def __init__(
-        self, storage: Storage, watches: Watches, studies: Studies, targets: Targets, driven: DrivenTrials
+        self,
+        storage: Storage,
+        watches: Watches,
+        studies: Studies,
+        targets: Targets,
+        driven: DrivenTrials,
+        replays: Replays,
     ) -> None:
         self._storage = storage
         self._watches = watches
         self._studies = studies
         self._targets = targets
         self._driven = driven
+        self._replays = replays
 
     async def CreateStudy(  # noqa: N802
         self, request: study_service_pb2.CreateStudyRequest, context: Context
@@ -138,6 +146,13 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         name = TrialName.parse(request.name)
         recipe = await self._storage.run(lambda tx: trial_recipe(tx, name))
         return convert_work.recipe_message(recipe, artifact_uri="")
+
+    async def ReplaySuggestion(  # noqa: N802
+        self, request: study_service_pb2.ReplaySuggestionRequest, context: Context
+    ) -> study_service_pb2.ReplaySuggestionResponse:
+        """Searches a trial's suggestion once more."""
+        found = await self._replays.replay(TrialName.parse(request.name))
+        return study_service_pb2.ReplaySuggestionResponse(hyperparameters=value_messages(found))
 
     async def ListTrials(  # noqa: N802
         self, request: study_service_pb2.ListTrialsRequest, context: Context

@@ -33,7 +33,7 @@ from hydro.coordinator.search_space import (
 )
 from hydro.coordinator.stopping import Endurance, Stopping
 from hydro.coordinator.study import Check, Constraint, Goal, Objective, Population, Prior, Task, Verification
-from hydro.coordinator.trial import Artifact, HyperparameterChange, Result
+from hydro.coordinator.trial import Artifact, HyperparameterChange, Result, SearchedHistory
 
 Document = Any
 
@@ -223,6 +223,25 @@ def result_document(result: Result | None) -> Document:
 def result_of(document: Document) -> Result | None:
     """What a trial has come to."""
     return None if document is None else Result(tuple(document["values"]), document["violations"], document["metrics"])
+
+
+def searched_document(history: SearchedHistory | None) -> Document:
+    """What a suggestion had known, as a document; what is empty is left out."""
+    if history is None:
+        return None
+    parts = {"from": history.searched_from, "ended": list(history.ended)}
+    parts |= {"paused": dict(history.paused), "running": dict(history.running)}
+    return {name: part for name, part in parts.items() if part or name == "from"}
+
+
+def searched_of(document: Document) -> SearchedHistory | None:
+    """What a suggestion had known, of a document."""
+    if document is None:
+        return None
+    paused, running = (
+        {int(number): steps for number, steps in document.get(name, {}).items()} for name in ("paused", "running")
+    )
+    return SearchedHistory(document["from"], tuple(document.get("ended", ())), paused, running)
 
 
 def work_document(work: Task | Command | None) -> Document:

@@ -18,7 +18,7 @@ from typing import Protocol
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.storage.trial_values import Measured, PriorTrial
 from hydro.coordinator.study import Study
-from hydro.coordinator.trial import Hyperparameters, Result, TrialState
+from hydro.coordinator.trial import Hyperparameters, Result, SearchedHistory, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class DrivenTrial:
     seed: int
     request_id: str
     known_point: int | None = None
+    searched: SearchedHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)

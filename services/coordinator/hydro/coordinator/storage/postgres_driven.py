@@ -14,7 +14,15 @@ from sqlalchemy import JSON
 
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.storage import schema
-from hydro.coordinator.storage.documents import clean, metrics_document, metrics_of, result_document, result_of
+from hydro.coordinator.storage.documents import (
+    clean,
+    metrics_document,
+    metrics_of,
+    result_document,
+    result_of,
+    searched_document,
+    searched_of,
+)
 from hydro.coordinator.storage.driven_storage import (
     ClaimedStudy,
     Committed,
@@ -51,21 +59,23 @@ WITH owned AS (
     WHERE study.name = new.name AND study.epoch = new.epoch
     RETURNING study.name, study.revision
 ), started AS (
-    INSERT INTO trial (study, number, kind, state, hyperparameters, seed, request_id, known_point, revision)
+    INSERT INTO trial (
+        study, number, kind, state, hyperparameters, seed, request_id, known_point, searched, revision)
     SELECT owned.name, new.number, 'SEARCH', 'RUNNING', new.hyperparameters::json, new.seed, new.request_id,
-        new.known_point, owned.revision
-    FROM unnest($5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[], $10::int[])
-        AS new (study, number, hyperparameters, seed, request_id, known_point) JOIN owned ON owned.name = new.study
+        new.known_point, new.searched::json, owned.revision
+    FROM unnest($5::text[], $6::int[], $7::text[], $8::bigint[], $9::text[], $10::int[], $11::text[])
+        AS new (study, number, hyperparameters, seed, request_id, known_point, searched)
+    JOIN owned ON owned.name = new.study
 ), measured AS (
     INSERT INTO measurement (study, number, step, metrics, value, verdict)
     SELECT owned.name, new.number, new.step, new.metrics::json, new.value, new.verdict
-    FROM unnest($11::text[], $12::int[], $13::bigint[], $14::text[], $15::float8[], $16::text[])
+    FROM unnest($12::text[], $13::int[], $14::bigint[], $15::text[], $16::float8[], $17::text[])
         AS new (study, number, step, metrics, value, verdict) JOIN owned ON owned.name = new.study
 ), changed AS (
     UPDATE trial SET state = new.state, state_reason = new.state_reason, value = new.value, steps = new.steps,
         result = new.result::json, revision = owned.revision,
         end_time = CASE WHEN new.state <> 'RUNNING' THEN now() END
-    FROM unnest($17::text[], $18::int[], $19::text[], $20::text[], $21::float8[], $22::bigint[], $23::text[])
+    FROM unnest($18::text[], $19::int[], $20::text[], $21::text[], $22::float8[], $23::bigint[], $24::text[])
         AS new (study, number, state, state_reason, value, steps, result) JOIN owned ON owned.name = new.study
     WHERE trial.study = new.study AND trial.number = new.number AND trial.end_time IS NULL
     RETURNING trial.study
@@ -83,8 +93,8 @@ RETURNING *
 """
 
 _TRIALS = """
-SELECT trial.number, state, hyperparameters, seed, request_id, known_point, trial.value, result, steps, create_time,
-    revision, measured.steps_measured, measured.objectives
+SELECT trial.number, state, hyperparameters, seed, request_id, known_point, searched, trial.value, result, steps,
+    create_time, revision, measured.steps_measured, measured.objectives
 FROM trial LEFT JOIN (
     SELECT number, array_agg(step ORDER BY step) AS steps_measured, array_agg(value ORDER BY step) AS objectives
     FROM measurement WHERE study = $1 AND value IS NOT NULL GROUP BY number
@@ -231,18 +241,32 @@ class _Fields:
 
 
 def _stored(row: _Record) -> StoredTrial:
+    started = DrivenTrial(
+        row["number"],
+        json.loads(row["hyperparameters"]),
+        row["seed"],
+        row["request_id"],
+        row["known_point"],
+        searched_of(_opened(row["searched"])),
+    )
     return StoredTrial(
-        DrivenTrial(
-            row["number"], json.loads(row["hyperparameters"]), row["seed"], row["request_id"], row["known_point"]
-        ),
+        started,
         TrialState(row["state"]),
         row["value"],
         row["steps"],
         row["create_time"],
         row["revision"],
         tuple(zip(row["steps_measured"] or (), row["objectives"] or (), strict=True)),
-        None if row["result"] is None else result_of(json.loads(row["result"])),
+        result_of(_opened(row["result"])),
     )
+
+
+def _opened(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _text(document: Any) -> str | None:
+    return None if document is None else json.dumps(document)
 
 
 def _measured(row: _Record) -> Measured:
@@ -260,6 +284,7 @@ def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
             new.seed,
             clean(new.request_id),
             new.known_point,
+            _text(searched_document(new.searched)),
         )
         for each in changes
         for new in each.started
@@ -284,12 +309,12 @@ def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
             clean(new.state_reason),
             new.value,
             new.steps,
-            None if new.result is None else json.dumps(result_document(new.result)),
+            _text(result_document(new.result)),
         )
         for each in changes
         for new in each.changed.values()
     ]
-    return [*_columns(studies, 4), *_columns(started, 6), *_columns(measured, 6), *_columns(changed, 7)]
+    return [*_columns(studies, 4), *_columns(started, 7), *_columns(measured, 6), *_columns(changed, 7)]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -15,6 +15,8 @@ from hydro.coordinator.storage.documents import (
     metrics_document,
     metrics_of,
     result_of,
+    searched_document,
+    searched_of,
 )
 from hydro.coordinator.storage.trial_values import Measured, NewTrial
 from hydro.coordinator.trial import Measurement, Retry, Trial, TrialKind, TrialState
@@ -30,6 +32,7 @@ def new_row(study: StudyName, number: int, trial: NewTrial, revision: int) -> di
         "hyperparameters": dict(trial.hyperparameters),
         "seed": trial.seed,
         "known_point": trial.known_point,
+        "searched": searched_document(trial.searched),
         "schedule": changes_document(trial.schedule),
         "revision": revision,
     }
@@ -74,6 +77,7 @@ def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str
         end_time=row.end_time,
         log=log,
         known_point=row.known_point,
+        searched=searched_of(row.searched),
         schedule=changes_of(row.schedule),
         changes=changes_of(row.changes),
         result=result_of(row.result),

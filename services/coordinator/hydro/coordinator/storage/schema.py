@@ -118,6 +118,8 @@ trial = Table(
     Column("request_id", Text, nullable=False, server_default=""),
     # The index of the study's known point that it was made for.
     Column("known_point", Integer),
+    # What its suggestion had known of other trials that no suggestion before it had; NULL: nothing could matter.
+    Column("searched", JSON(none_as_null=True)),
     # What it has come to, where that is more than `value`.
     Column("result", JSON(none_as_null=True)),
     Column("revision", BigInteger, nullable=False),

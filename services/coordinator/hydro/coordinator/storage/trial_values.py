@@ -12,6 +12,7 @@ from hydro.coordinator.trial import (
     Hyperparameters,
     Measurement,
     Result,
+    SearchedHistory,
     TrialKind,
     TrialState,
     Verdict,
@@ -27,6 +28,7 @@ class NewTrial:
     kind: TrialKind = TrialKind.SEARCH
     known_point: int | None = None
     schedule: tuple[HyperparameterChange, ...] = ()
+    searched: SearchedHistory | None = None
 
 
 @dataclass(frozen=True, slots=True)
