@@ -91,6 +91,17 @@ def test_climbing_finds_the_best_rate_of_every_rung_and_trains_nothing_twice():
     assert all(each.is_enclosed for each in ladder.rungs)
 
 
+def test_a_rung_is_trained_with_the_surrogate_that_is_given_for_its_width():
+    class Recording(Simulated):
+        def losses(self, width, seed, rates, solution=None):
+            given.add((width, solution))
+            return super().losses(width, seed, rates)
+
+    given = set()
+    climb(Recording(), LearningRate("lr", 1e-3, 1.0), 1 / 8, lambda width: f"of {width}")
+    assert given == {(width, f"of {width}") for width in (1 / 8, 1 / 4, 1 / 2)}
+
+
 def test_rungs_end_at_the_target():
     assert rung_widths(1 / 2) == (1 / 2, 1.0)
 

@@ -65,6 +65,7 @@ SPEC = StudySpec(
     pruning=AshaPruning(2, 2),
     max_steps=8,
     surrogate_width=0.25,
+    surrogate_depth=0.5,
     max_trials=8,
     parallelism=4,
     seed=7,

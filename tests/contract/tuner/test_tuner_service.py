@@ -114,20 +114,18 @@ async def built(tuner, builder, **changes: object) -> surrogate_pb2.Surrogate:
 
 async def test_a_new_surrogate_is_building(tuner, builder):
     surrogate = await tuner.CreateSurrogate(creation())
-    assert surrogate.name == NAME
+    assert (surrogate.name, surrogate.requested_width) == (NAME, 0.125)
     assert surrogate.state == surrogate_pb2.SURROGATE_STATE_BUILDING
-    assert surrogate.requested_width == 0.125
     assert surrogate.create_time.seconds > 0
 
 
 async def test_the_build_gets_what_was_asked_and_values_that_stand_for_each_domain(tuner, builder):
-    await built(tuner, builder)
+    await built(tuner, builder, depth=0.5)
     (request,) = builder.requests
-    assert request.entry_point == "digits:Digits"
-    assert request.source_path == "/tasks"
+    assert (request.entry_point, request.source_path) == ("digits:Digits", "/tasks")
     assert request.values == {"lr": (1e-3, 1.0), "batch_size": (64, 128)}
     assert (request.width, request.max_lanes, request.artifact_uri) == (0.125, 32, "file:///out")
-    assert request.max_steps == 800
+    assert (request.max_steps, request.depth) == (800, 0.5)
 
 
 async def test_a_watch_gives_every_state_to_the_end(tuner, builder):
@@ -221,6 +219,8 @@ def floats(name: str = "lr", **domain: float) -> search_space_pb2.Parameter:
         ({"width": 0.0}, "width"),
         ({"width": 1.5}, "width"),
         ({"width": float("nan")}, "width"),
+        ({"depth": 0.0}, "depth"),
+        ({"depth": 0.5, "width": 1.0}, "depth"),
         ({"objective_metric": ""}, "objective_metric"),
         ({"artifact_uri": ""}, "artifact_uri"),
         ({"max_lanes": 0}, "max_lanes"),

@@ -12,6 +12,9 @@ from hydro.tuner.building.request import BuildRequest, BuildResult, Check
 from hydro.tuner.building.surrogate_build import build
 from hydro.tuner.planning.role import Role
 from hydro.tuner.shrinking.solution import Solution
+from hydro.tuner.task_loading import load_task
+from hydro.tuner.training.models import ModelLibrary
+from hydro.tuner.training.placed_task import PlacedTask
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -92,6 +95,33 @@ class ScalingTwice(Good):
 class Vector(Good):
     def loss(self, model, batch, hp):
         return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(32), nn.Linear(32, 32), nn.Linear(32, 32)
+
+    def forward(self, x):
+        return x + self.down(F.relu(self.up(self.norm(x))))
+
+
+class Stream(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(8, 32), nn.LayerNorm(32), nn.Linear(32, 4)
+        self.layers = nn.ModuleList(Residual() for _ in range(4))
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in self.layers:
+            x = layer(x)
+        return self.last(self.norm(x))
+
+
+class Deep(Good):
+    def model(self, hp):
+        return Stream()
 
 
 class DependingOnData(Good):
@@ -298,6 +328,21 @@ def test_checks_on_request_are_in_the_report_and_their_figures_in_the_result(ask
     assert "update sizes at widths" in result.report and "ladder of 3 widths, 5 seeds" in result.report
     assert [rung.width for rung in result.checks.rungs] == [0.25, 0.5, 1.0]
     assert BuildResult.from_json(result.to_json()).checks == result.checks
+
+
+def test_a_surrogate_of_fewer_layers_is_checked_over_depths_too_and_a_worker_has_as_many(ask):
+    result = build(replace(ask("Deep"), depth=0.5))
+    assert (result.failure, result.width, result.depth) == ("", 0.25, 0.5)
+    assert "depth 0.5: 2 of 4 layers of layers, each branch times 2" in result.report
+    assert "coordinate check at depths 0.5, 1:" in result.report
+    solution = Solution.from_json(read_artifact(result.artifact.uri, result.artifact.digest).decode())
+    task = PlacedTask(load_task("built_task:Deep", ""), torch.device("cpu"))
+    trained = ModelLibrary(task, 0.25, solution).model_for(task.defaults).template
+    assert [name for name, _ in trained.named_modules() if name.endswith(".up")] == ["layers.0.up", "layers.1.up"]
+
+
+def test_a_depth_of_a_model_without_layers_that_can_be_left_out_is_refused(ask):
+    assert "depth: no stack of pre-LN residual layers is found" in build(replace(ask("Good"), depth=0.5)).failure
 
 
 def test_a_ladder_without_a_learning_rate_to_follow_is_refused(ask):

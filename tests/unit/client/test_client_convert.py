@@ -51,7 +51,7 @@ def settings(**changes):
         "objective": minimize("validation_loss"),
         "sampler": "tpe",
         "pruner": asha(50, 800, 4),
-        "surrogate": surrogate(0.125, verify=["ladder"], accept_failed_checks=True),
+        "surrogate": surrogate(0.125, depth=0.5, verify=["ladder"], accept_failed_checks=True),
         "max_trials": 64,
         "parallelism": 32,
         "seed": 7,

@@ -34,7 +34,7 @@ search_space:
   dropout: {uniform: [0, 0.5], transfer: false}
 objective: {minimize: validation_loss}
 pruner: {asha: {min_steps: 50, max_steps: 800, eta: 4}}
-surrogate: {width: 0.125, verify: [ladder]}
+surrogate: {width: 0.125, depth: 0.5, verify: [ladder]}
 trials: 64
 """
 
@@ -59,7 +59,7 @@ def test_a_file_gives_the_arguments_of_create_study(tmp_path):
         },
         "objective": minimize("validation_loss"),
         "pruner": asha(50, 800, 4),
-        "surrogate": surrogate(0.125, verify=["ladder"]),
+        "surrogate": surrogate(0.125, depth=0.5, verify=["ladder"]),
         "trials": 64,
     }
 

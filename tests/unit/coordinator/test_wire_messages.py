@@ -83,6 +83,7 @@ specs = st.builds(
     pruning=prunings,
     max_steps=whole,
     surrogate_width=real,
+    surrogate_depth=real,
     max_trials=counts,
     parallelism=counts,
     seed=whole,

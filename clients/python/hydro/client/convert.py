@@ -61,6 +61,7 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         pruner=pruner_message(settings.pruner),
         max_steps=settings.pruner.max_steps,
         surrogate_width=settings.surrogate.width,
+        surrogate_depth=settings.surrogate.depth,
         verification=_verification_message(settings.surrogate),
         max_trials=settings.max_trials,
         parallelism=settings.parallelism,
@@ -282,6 +283,7 @@ def surrogate_value(message: surrogate_pb2.Surrogate) -> Surrogate:
         state_reason=message.state_reason,
         requested_width=message.requested_width,
         width=message.width,
+        depth=message.depth or 1.0,
         warnings=tuple(message.warnings),
         report=message.report,
         parameters=message.parameters,
@@ -341,7 +343,8 @@ def _stopping(message: study_pb2.Stopping) -> Stopping:
 def _surrogate_settings(message: study_pb2.Study) -> SurrogateSettings:
     wanted = message.verification
     checks = tuple(_short(verification_pb2.Check.Name(each), "CHECK_").lower() for each in wanted.checks)
-    return SurrogateSettings(message.surrogate_width, checks, wanted.accept_failed_checks)
+    depth = message.surrogate_depth if message.HasField("surrogate_depth") else 1.0
+    return SurrogateSettings(message.surrogate_width, checks, wanted.accept_failed_checks, depth)
 
 
 def _domain(message: search_space_pb2.Parameter) -> Domain:

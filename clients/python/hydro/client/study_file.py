@@ -253,12 +253,13 @@ def _stopping(fields: Mapping[str, Any]) -> Stopping:
 
 
 def _surrogate(fields: Mapping[str, Any]) -> SurrogateSettings:
-    unknown = sorted(fields.keys() - {"width", "verify", "accept_failed_checks"})
+    unknown = sorted(fields.keys() - {"width", "depth", "verify", "accept_failed_checks"})
     if unknown:
-        known = "known: width, verify, accept_failed_checks"
+        known = "known: width, depth, verify, accept_failed_checks"
         raise InvalidArgument.of([FieldViolation(f"surrogate.{key}", f"is no key of it; {known}") for key in unknown])
     return surrogate(
         float(fields.get("width", 1.0)),
+        depth=float(fields.get("depth", 1.0)),
         verify=list(fields.get("verify", ())),
         accept_failed_checks=bool(fields.get("accept_failed_checks", False)),
     )

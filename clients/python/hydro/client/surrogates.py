@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class SurrogateSettings:
-    """How wide the surrogate is, over the target, and what it has to show before it is tuned."""
+    """How wide and how deep the surrogate is, over the target, and what it has to show before it is tuned."""
 
     width: float
     """In (0, 1]."""
@@ -18,6 +18,8 @@ class SurrogateSettings:
     """Checks beyond those that always run: "update_size", "ladder"."""
     accept_failed_checks: bool = False
     """Whether the study goes on though a check fails; its warnings say what failed."""
+    depth: float = 1.0
+    """Its layers, in (0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ class LadderRung:
 class Surrogate:
     """What the tuner made of a study's task, and measured of it.
 
-    `width` is the one in effect, 1 when the model cannot be shrunk; `warnings` says why. `report` holds the shrink
-    table, the parametrization and the checks, as text. `transfers` says of each hyperparameter of the search space
-    what becomes of it on the target.
+    `width` and `depth` are those in effect, 1 when the model cannot be shrunk; `warnings` says why. `report` holds the
+    shrink table, the parametrization and the checks, as text. `transfers` says of each hyperparameter of the search
+    space what becomes of it on the target.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Surrogate:
     rungs: tuple[LadderRung, ...] = ()
     """Ascending by width; empty when the ladder was not asked for."""
     transfers: tuple[Transfer, ...] = ()
+    depth: float = 1.0
 
     def save_picture(self, path: str | Path) -> None:
         """Draws the coordinate check, and the ladder if it was climbed.
@@ -126,7 +129,9 @@ class Surrogate:
         save_picture(self, path)
 
 
-def surrogate(width: float, *, verify: Sequence[str] = (), accept_failed_checks: bool = False) -> SurrogateSettings:
+def surrogate(
+    width: float, *, depth: float = 1.0, verify: Sequence[str] = (), accept_failed_checks: bool = False
+) -> SurrogateSettings:
     """Tunes a model of `width` times the target's channels; 1 tunes the target itself.
 
     The static checks and the coordinate check always run. A study whose surrogate fails a check fails, and says which
@@ -134,8 +139,10 @@ def surrogate(width: float, *, verify: Sequence[str] = (), accept_failed_checks:
 
     Args:
         width: In (0, 1].
+        depth: The surrogate's layers over the target's, in (0, 1]: of pre-LN residual stacks, whose branches are then
+            multiplied. Below 1 only with a width below 1; a study whose model has no such stack fails and says why.
         verify: Further checks: "update_size" (seconds), "ladder" (the best learning rate over three widths; as long as
             some tens of trials).
         accept_failed_checks: Goes on though a check fails; `Study.warnings` says what failed.
     """
-    return SurrogateSettings(width, tuple(verify), accept_failed_checks)
+    return SurrogateSettings(width, tuple(verify), accept_failed_checks, depth)

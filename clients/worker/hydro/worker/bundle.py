@@ -24,18 +24,23 @@ class MemoryLessons:
     """How many lanes at once have been too many for this process's device, by what they train."""
 
     def __init__(self) -> None:
-        self._too_many: dict[tuple[str, float], int] = {}
+        self._too_many: dict[tuple[str, str], int] = {}
 
     def learn(self, recipe: Recipe, misses: Sequence[MemoryMiss]) -> None:
         """Takes in what ran out of memory."""
         for miss in misses:
-            key = recipe.fingerprint, recipe.width
+            key = _trained(recipe)
             self._too_many[key] = min(miss.lanes, self._too_many.get(key, miss.lanes))
 
     def micro_lanes(self, recipe: Recipe) -> int:
         """Gives the most lanes at once: the plan's, or less where that was too many."""
-        too_many = self._too_many.get((recipe.fingerprint, recipe.width), 2**31)
+        too_many = self._too_many.get(_trained(recipe), 2**31)
         return max(1, min(recipe.micro_lanes or recipe.max_lanes, too_many // 2))
+
+
+def _trained(recipe: Recipe) -> tuple[str, str]:
+    """Of a task its target, or one of its surrogates."""
+    return recipe.fingerprint, recipe.surrogate.digest if recipe.surrogate else ""
 
 
 class BundleBuilder:

@@ -156,6 +156,8 @@ class StudySpec:
     priors: tuple[Prior, ...] = ()
     command: Command | None = None
     population: Population | None = None
+    surrogate_depth: float = 1.0
+    """Its layers over the target's; below 1 with a width below 1 alone."""
     external_sampler: str = ""
     """The entry point of the search backend, where the sampler is EXTERNAL."""
     sampler_reason: str = ""

@@ -59,6 +59,7 @@ class TunerClient:
                 surrogate_id=name.surrogate,
                 task=task_message(spec.task),
                 width=spec.surrogate_width,
+                depth=spec.surrogate_depth,
                 search_space=search_space_message(spec.search_space),
                 objective_metric=spec.objective.metric,
                 artifact_uri=artifact_uri,

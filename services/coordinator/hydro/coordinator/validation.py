@@ -47,6 +47,7 @@ def validate_spec(spec: StudySpec) -> list[FieldViolation]:
         *(() if spec.command is None else command_violations(spec.command, spec.search_space)),
         *validate_population(spec),
         *_number_violations(spec),
+        *_surrogate_violations(spec),
         *_prior_violations(spec),
         # Neither a sampler nor a point can be held against a space that is wrong itself, nor a rule against such steps.
         *(() if in_space else validate_sampling(spec)),
@@ -77,28 +78,36 @@ def _number_violations(spec: StudySpec) -> Iterator[FieldViolation]:
     least_steps = 0 if spec.task is None else 1
     if not least_steps <= spec.max_steps <= MAX_STEPS:
         yield FieldViolation("study.max_steps", f"is {spec.max_steps}: give {least_steps} to {MAX_STEPS}")
-    if not 0 < spec.surrogate_width <= 1:
-        yield FieldViolation(
-            "study.surrogate_width", f"is {spec.surrogate_width:g}: give the surrogate over the target, in (0, 1]"
-        )
-    elif spec.command is not None and spec.surrogate_width != 1:
-        yield FieldViolation(
-            "study.surrogate_width", f"is {spec.surrogate_width:g}, and a command has no surrogate: give 1, or a task"
-        )
     if not 1 <= spec.max_trials <= MAX_TRIALS:
         yield FieldViolation("study.max_trials", f"is {spec.max_trials}: give 1 to {MAX_TRIALS}")
     if spec.parallelism < 1:
         yield FieldViolation("study.parallelism", f"is {spec.parallelism}: give 1 or more")
-    checks = spec.verification.checks
+    if spec.seed < 0:
+        yield FieldViolation("study.seed", f"is {spec.seed}: give 0 or more")
+
+
+def _surrogate_violations(spec: StudySpec) -> Iterator[FieldViolation]:
+    width, depth, checks = spec.surrogate_width, spec.surrogate_depth, spec.verification.checks
+    if not 0 < width <= 1:
+        yield FieldViolation("study.surrogate_width", f"is {width:g}: give the surrogate over the target, in (0, 1]")
+    elif spec.command is not None and width != 1:
+        yield FieldViolation(
+            "study.surrogate_width", f"is {width:g}, and a command has no surrogate: give 1, or a task"
+        )
+    if not 0 < depth <= 1:
+        yield FieldViolation("study.surrogate_depth", f"is {depth:g}: give the surrogate over the target, in (0, 1]")
+    elif depth < 1 and (spec.task is None or width == 1):
+        yield FieldViolation(
+            "study.surrogate_depth",
+            f"is {depth:g}, and there is no surrogate to have fewer layers: give a task and a surrogate_width below 1",
+        )
     if len(set(checks)) < len(checks):
         named = ", ".join(check.value for check in checks)
         yield FieldViolation("study.verification.checks", f"are {named}: give each check once")
-    if checks and (spec.task is None or spec.surrogate_width == 1):
+    if checks and (spec.task is None or width == 1):
         yield FieldViolation(
             "study.verification.checks", "there is no surrogate to check: give a task and a surrogate_width below 1"
         )
-    if spec.seed < 0:
-        yield FieldViolation("study.seed", f"is {spec.seed}: give 0 or more")
 
 
 def _prior_violations(spec: StudySpec) -> Iterator[FieldViolation]:

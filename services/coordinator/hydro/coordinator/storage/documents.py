@@ -170,9 +170,10 @@ def clean(text: str) -> str:
     return text.replace("\x00", "")
 
 
-def verification_document(verification: Verification) -> Document:
-    """What the surrogate has to show, as a document."""
+def verification_document(verification: Verification, surrogate_depth: float) -> Document:
+    """What the surrogate has to show, and its depth, as a document."""
     return {
+        "surrogate_depth": surrogate_depth,
         "checks": [check.value for check in verification.checks],
         "accept_failed_checks": verification.accept_failed_checks,
     }
@@ -183,6 +184,11 @@ def verification_of(document: Document) -> Verification:
     return Verification(
         tuple(Check(each) for each in document.get("checks", ())), document.get("accept_failed_checks", False)
     )
+
+
+def surrogate_depth_of(document: Document) -> float:
+    """The surrogate's depth in a document; studies of older releases have all layers."""
+    return float(document.get("surrogate_depth", 1.0))
 
 
 def objectives_document(objectives: Sequence[Objective]) -> Document:

@@ -59,6 +59,7 @@ study = Table(
     Column("pruning", JSON, nullable=False),
     Column("max_steps", BigInteger, nullable=False),
     Column("surrogate_width", Double, nullable=False),
+    # Of the surrogate: its depth, too.
     Column("verification", JSON, nullable=False, server_default="{}"),
     Column("population", JSON(none_as_null=True)),
     Column("max_trials", Integer, nullable=False),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.tuner.building.rate_sweep import RateSweep
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.shrinking.ladder import Ladder, Rung
-from hydro.tuner.shrinking.loss_curve import LossCurve, lowest
+from hydro.tuner.shrinking.loss_curve import lowest
+from hydro.tuner.shrinking.solution import Solution
 from hydro.tuner.shrinking.transfer import LEARNING_RATES
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -20,6 +21,8 @@ MOST_MOVES = 4
 """So often the rates of a rung are moved towards the best one; after that the report says that it lies at their end."""
 
 _HALF_OCTAVES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+SolutionAt = Callable[[float], Solution | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +55,23 @@ def searched_rate(values: Mapping[str, Sequence[Value]]) -> LearningRate:
     raise _violation(f"needs a learning rate in the search space, by the name of {' or '.join(LEARNING_RATES)}")
 
 
-def climb(sweep: RateSweep, rate: LearningRate, width: float) -> Ladder:
+def climb(sweep: RateSweep, rate: LearningRate, width: float, solution_at: SolutionAt = lambda width: None) -> Ladder:
     """Trains the rungs, from the surrogate's width to at most four times that.
+
+    Args:
+        sweep: What trains them.
+        rate: The learning rate, and where it is searched.
+        width: Of the surrogate.
+        solution_at: The surrogate of a width, where it is more than the width that rises; None: it is solved.
 
     Raises:
         TaskFailed: the task's own code raised.
     """
-    coarse = sweep.losses(width, SEEDS[0], rate.octaves)
+    coarse = sweep.losses(width, SEEDS[0], rate.octaves, solution_at(width))
     middle = lowest(coarse)
     rungs = list[Rung]()
     for each in rung_widths(width):
-        rungs.append(_rung(sweep, each, middle))
+        rungs.append(_rung(sweep, each, solution_at(each), middle))
         middle = lowest(rungs[-1].mean())
     return Ladder(tuple(rungs))
 
@@ -72,22 +81,19 @@ def rung_widths(width: float) -> tuple[float, ...]:
     return tuple(sorted({min(1.0, factor * width) for factor in (1, 2, 4)}))
 
 
-def _rung(sweep: RateSweep, width: float, middle: float) -> Rung:
+def _rung(sweep: RateSweep, width: float, solution: Solution | None, middle: float) -> Rung:
     curves: dict[int, dict[float, float]] = {seed: {} for seed in SEEDS}
     for _ in range(MOST_MOVES):
         rates = [middle + each for each in _HALF_OCTAVES]
         for seed, curve in curves.items():
-            curve.update(_missing(sweep, width, seed, rates, curve))
+            wanted = [each for each in rates if each not in curve]
+            if wanted:
+                curve.update(sweep.losses(width, seed, wanted, solution))
         rung = Rung(width, curves)
         if rung.is_enclosed:
             return rung
         middle = lowest(rung.mean())
     return rung
-
-
-def _missing(sweep: RateSweep, width: float, seed: int, rates: Sequence[float], known: LossCurve) -> LossCurve:
-    wanted = [each for each in rates if each not in known]
-    return sweep.losses(width, seed, wanted) if wanted else {}
 
 
 def _violation(needs: str) -> InvalidArgument:

@@ -38,6 +38,8 @@ class BuildRequest:
     artifact_path: str
     """Where under `artifact_uri` the surrogate's artifact goes."""
     max_lanes: int
+    depth: float = 1.0
+    """Layers over the target's, in (0, 1]."""
     max_steps: int = 0
     """Of the longest training. 0: not known, and the compiled form is not measured."""
     threads: int = field(default=0, compare=False)
@@ -84,6 +86,8 @@ class BuildResult:
     fingerprint: str = ""
     width: float = 0.0
     """In effect: 1 when the model cannot be shrunk, 0 while it is not known."""
+    depth: float = 0.0
+    """Likewise."""
     warnings: tuple[str, ...] = ()
     report: str = ""
     parameters: int = 0

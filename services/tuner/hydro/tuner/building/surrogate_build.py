@@ -63,6 +63,7 @@ def _build(request: BuildRequest, tell: Tell) -> BuildResult:
     result = BuildResult(
         fingerprint=fingerprint(request.entry_point, request.source_path),
         width=shrinking.width,
+        depth=shrinking.depth,
         warnings=(*shrinking.warnings, *_unmarked(transfers, request)),
         parameters=shrinking.parameters or rehearsal.target_parameters,
         target_parameters=rehearsal.target_parameters,
@@ -110,6 +111,10 @@ class _Shrinking:
     optimizer_family: str = ""
 
     @property
+    def depth(self) -> float:
+        return self.model.solution.depth if self.model else 1.0
+
+    @property
     def parameters(self) -> int:
         return self.model.solution.parameters if self.model else 0
 
@@ -123,7 +128,7 @@ def _shrink(
             _require_traceable(task, hyperparameters)
             return _Shrinking(width=1.0, report=("The target itself is tuned: nothing is shrunk.",))
         untried = require_rules(task, rehearsal.model, hyperparameters, request.values)
-        shrunk = build_surrogate(task, hyperparameters, width, seed=0)
+        shrunk = build_surrogate(task, hyperparameters, width, depth=request.depth, seed=0)
         verified = verify(task, hyperparameters, shrunk, request)
     except NotTraceable as error:
         warning = f"{error}; it runs unshrunk and unfused"
@@ -178,7 +183,7 @@ def _profile_key(
 ) -> str | None:
     """What the profile holds for; None: nobody can tell without a graph.
 
-    A surrogate's profile holds the target's step as well, so it goes by the target's graph and the width too.
+    A surrogate's profile holds the target's step as well, so it goes by the target's graph, width and depth too.
     """
     if not shrinking.is_traceable:
         return None
@@ -187,7 +192,8 @@ def _profile_key(
     traced = trace(LossModule(task, target, hyperparameters), (batch,), train=True)
     optimizer = task.optimizer(target, hyperparameters)
     groups = [sorted(name for name, value in group.items() if value) for group in optimizer.param_groups]
-    how = f"{type(optimizer).__qualname__} {groups} {task.gradient_clip_norm} width {shrinking.width}"
+    size = f"width {shrinking.width} depth {shrinking.depth}"
+    how = f"{type(optimizer).__qualname__} {groups} {task.gradient_clip_norm} {size}"
     return profile_key(traced, how, max_lanes, steps, torch.device("cpu"), rules_digest())
 
 

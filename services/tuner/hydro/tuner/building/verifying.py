@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydro.tuner.building.climbing import climb, searched_rate
+from hydro.tuner.building.climbing import SolutionAt, climb, searched_rate
 from hydro.tuner.building.rate_sweep import RateSweep
 from hydro.tuner.building.request import BuildRequest, Check
 from hydro.tuner.shrinking.check_figures import CheckFigures, RungFigure, SlopeFigure
 from hydro.tuner.shrinking.coordinate_check import CoordinateCheck, check_coordinates
+from hydro.tuner.shrinking.depth_check import DepthCheck, check_depths
 from hydro.tuner.shrinking.ladder import Ladder
 from hydro.tuner.shrinking.shrink import ShrunkModel
+from hydro.tuner.shrinking.solution import Solution
+from hydro.tuner.shrinking.surrogate import build_surrogate
 from hydro.tuner.shrinking.update_size import UpdateSizeCheck, check_update_sizes
 from hydro.tuner.task import TrainingTask
 
@@ -23,6 +26,7 @@ class Verified:
 
     coordinates: CoordinateCheck
     update_sizes: UpdateSizeCheck | None = None
+    depths: DepthCheck | None = None
     ladder: Ladder | None = None
 
     @property
@@ -30,6 +34,7 @@ class Verified:
         """What failed, with the layer and the likely rule."""
         return (
             *self.coordinates.failures,
+            *(self.depths.failures if self.depths else ()),
             *self._told_of_sizes(growing=True),
             *((self.ladder.finding,) if self.ladder and self.ladder.has_failed else ()),
         )
@@ -37,7 +42,7 @@ class Verified:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know, failures included."""
-        told = self.ladder.warnings if self.ladder else ()
+        told = [*(self.depths.warnings if self.depths else ()), *(self.ladder.warnings if self.ladder else ())]
         return tuple(
             dict.fromkeys([*self.coordinates.findings, *self.failures, *self._told_of_sizes(growing=False), *told])
         )
@@ -52,7 +57,8 @@ class Verified:
     @property
     def report(self) -> tuple[str, ...]:
         """The tables."""
-        return tuple(str(each) for each in (self.coordinates, self.update_sizes, self.ladder) if each is not None)
+        checks = (self.coordinates, self.depths, self.update_sizes, self.ladder)
+        return tuple(str(each) for each in checks if each is not None)
 
     @property
     def figures(self) -> CheckFigures:
@@ -89,11 +95,25 @@ def verify(
     # First: it needs no training to refuse.
     rate = searched_rate(request.values) if Check.LADDER in checks else None
     coordinates = check_coordinates(task, hyperparameters, shrunk)
+    depths = check_depths(task, hyperparameters, shrunk) if shrunk.solution.stacks else None
     sizes = _update_sizes(task, hyperparameters, shrunk) if Check.UPDATE_SIZE in checks else None
     if rate is None:
-        return Verified(coordinates, sizes)
+        return Verified(coordinates, sizes, depths)
     sweep = RateSweep(task, hyperparameters, rate.name, request.max_steps)
-    return Verified(coordinates, sizes, climb(sweep, rate, shrunk.solution.width))
+    ladder = climb(sweep, rate, shrunk.solution.width, towards_the_target(task, hyperparameters, shrunk.solution))
+    return Verified(coordinates, sizes, depths, ladder)
+
+
+def towards_the_target(task: TrainingTask, hyperparameters: Mapping[str, Any], narrowest: Solution) -> SolutionAt:
+    """The surrogates of a ladder whose depth rises with its width, towards the target."""
+
+    def solution_at(width: float) -> Solution | None:
+        if narrowest.depth == 1 or width == 1:
+            return None
+        depth = min(1.0, narrowest.depth * width / narrowest.width)
+        return build_surrogate(task, hyperparameters, width, depth=depth).solution
+
+    return solution_at
 
 
 def _update_sizes(task: TrainingTask, hyperparameters: Mapping[str, Any], shrunk: ShrunkModel) -> UpdateSizeCheck:

@@ -67,6 +67,7 @@ def _create_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Ite
         )
     if not 0 < request.width <= 1:
         yield FieldViolation("width", f"is {request.width:g}: give the surrogate over the target, in (0, 1]")
+    yield from _depth_violations(request)
     if not request.objective_metric:
         yield FieldViolation("objective_metric", "is empty: name the metric that the study optimizes")
     if not urlparse(request.artifact_uri).path:
@@ -77,6 +78,15 @@ def _create_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Ite
         yield FieldViolation("threads", f"is {request.threads}: give the threads of one op, or 0 (not known)")
     yield from _max_steps_violations(request.max_steps)
     yield from _verification_violations(request)
+
+
+def _depth_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Iterator[FieldViolation]:
+    if not request.HasField("depth"):
+        return
+    if not 0 < request.depth <= 1:
+        yield FieldViolation("depth", f"is {request.depth:g}: give the surrogate over the target, in (0, 1]")
+    elif request.depth < 1 and request.width == 1:
+        yield FieldViolation("depth", f"is {request.depth:g} without a surrogate: give a width below 1, too")
 
 
 def _verification_violations(request: tuner_service_pb2.CreateSurrogateRequest) -> Iterator[FieldViolation]:

@@ -99,7 +99,7 @@ def _measured(
     steps: int,
 ) -> _Measured:
     widths = tuple(model.solution.width for model in models)
-    runs = [[_changes(task, hyperparameters, model, seed, steps) for seed in seeds] for model in models]
+    runs = [[layer_changes(task, hyperparameters, model, seed, steps) for seed in seeds] for model in models]
     sizes = [[before for before, _ in by_seed] for by_seed in runs]
     changes = [[change for _, change in by_seed] for by_seed in runs]
     diverged = tuple(
@@ -139,7 +139,7 @@ def _unclassified(shrunk: ShrunkModel) -> tuple[str, ...]:
     )
 
 
-def _changes(
+def layer_changes(
     task: TrainingTask, hyperparameters: Hyperparameters, shrunk: ShrunkModel, seed: int, steps: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The mean absolute size of each layer's output on the first batch, and of its change after a few steps."""

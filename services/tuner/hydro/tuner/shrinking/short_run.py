@@ -41,6 +41,22 @@ def wider_surrogates(
     task: TrainingTask, hyperparameters: Hyperparameters, shrunk: ShrunkModel, widths: Sequence[float]
 ) -> list[ShrunkModel]:
     """Surrogates of the same target, depth and parametrization at other widths."""
+    return _resized(task, hyperparameters, shrunk, [(width, shrunk.solution.depth) for width in widths])
+
+
+def deeper_surrogates(
+    task: TrainingTask, hyperparameters: Hyperparameters, shrunk: ShrunkModel, depths: Sequence[float]
+) -> list[ShrunkModel]:
+    """Surrogates of the same target, width and parametrization at other depths."""
+    return _resized(task, hyperparameters, shrunk, [(shrunk.solution.width, depth) for depth in depths])
+
+
+def _resized(
+    task: TrainingTask,
+    hyperparameters: Hyperparameters,
+    shrunk: ShrunkModel,
+    widths_and_depths: Sequence[tuple[float, float]],
+) -> list[ShrunkModel]:
     model = build_target(task, hyperparameters, seed=0)
     args, kwargs = capture_inputs(task, model, next(iter(task.train_batches(hyperparameters, 0, 0))), hyperparameters)
     solution = shrunk.solution
@@ -48,11 +64,11 @@ def wider_surrogates(
         shrink(
             model,
             args,
-            each,
-            depth=solution.depth,
+            width,
+            depth=depth,
             example_keywords=kwargs,
             multiplied_readout=solution.multiplied_readout,
             feature_learning=solution.feature_learning,
         )
-        for each in widths
+        for width, depth in widths_and_depths
     ]
