@@ -1,4 +1,4 @@
-"""Lanes that pause inside forward and backward train as if they had not."""
+"""Lanes that pause inside forward, backward and validation train as if they had not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_lanes_that_pause_are_trained_to_the_same_bits(task: Any) -> None:
     assert [paused.checkpoint(f"trials/{lane}") for lane in range(3)] == [
         whole.checkpoint(f"trials/{lane}") for lane in range(3)
     ]
-    assert set(gate.places) == {"forward", "backward"}
+    trials = [f"trials/{lane}" for lane in range(3)]
+    assert paused.validate(trials) == whole.validate(trials)
+    assert set(gate.places) == {"forward", "backward", "validation"}
     assert gate.places.count("backward") >= 3 * 3
 
 

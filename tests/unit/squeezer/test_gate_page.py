@@ -305,6 +305,30 @@ def test_pause_right_after_a_part_began_is_not_taken(
     assert controller.segments == 1
 
 
+def test_segments_that_are_known_to_be_short_do_not_pause(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60)
+    for name in 5 * ("forward", "backward"):
+        with worker.segment(name):
+            pass
+    with worker.segment("forward"):
+        assert worker.pause is None
+    with worker.segment("validation"):
+        assert worker.pause is not None
+
+
+def test_segments_that_take_most_of_the_longest_bubble_pause_however_short_they_are(
+    controller: ControllerGate, stage: EventWriter, worker: WorkerGate
+) -> None:
+    open_for(controller, stage, 60, longest_seconds=0.0015)
+    for name in 5 * ("forward", "backward"):
+        with worker.segment(name):
+            time.sleep(0.001)
+    with worker.segment("forward"):
+        assert worker.pause is not None
+
+
 def test_slot_that_goes_at_a_pause_leaves_the_gate_quiet(
     controller: ControllerGate, stage: EventWriter, worker: WorkerGate
 ) -> None:

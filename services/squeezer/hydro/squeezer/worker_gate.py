@@ -43,7 +43,11 @@ _BEAT_SECONDS: Final = 0.5
 _SHORTEST_PART_NS: Final = 200_000
 """A pause sooner after the one before costs more than it is worth."""
 _WORTH_DIVIDING_NS: Final = 2_000_000
-_DIVISIBLE: Final = ("forward", "backward")
+_WORTH_DIVIDING_SHARE: Final = 0.5
+"""Of the longest bubble: what takes more of it would wait for the whole of one each time."""
+_DIVISIBLE: Final = {"forward": ("forward", "backward"), "validation": ("validation",)}
+"""By the segment that asks for a pause, those whose length says whether there are any: a backward pauses at the places
+that its forward has made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ class WorkerGate:
         self._is_interrupted = is_interrupted
         self._durations = SegmentDurations()
         self._wholes = SegmentDurations()
-        self._divides = True
+        self._is_long = {name: True for names in _DIVISIBLE.values() for name in names}
+        """What is not known yet counts as long."""
         self._detached = threading.Event()
         self.latest_admission: Admission | None = None
         self._running: _Part | None = None
@@ -192,16 +197,18 @@ class WorkerGate:
 
     @property
     def pause(self) -> Callable[[], None] | None:
-        """Called between two modules of a forward or a backward, whose rest can as well run in a later bubble.
+        """Called between two ops of a forward, backward or validation, whose rest can as well run in a later bubble.
 
         Ends the part of the segment that runs, and waits for a bubble in which the next one fits. Parts are told apart
-        by how many pauses came before, so they have to come in the same order each time. None while whole segments are
-        too short for that to pay.
+        by how many pauses came before, so they have to come in the same order each time. None where whole segments are
+        too short for that to pay; outside of segments, where all of them are.
 
         Raises:
             GateLost, SegmentDoesNotFit, Interrupted: as `segment`; what has run of the block is in vain.
         """
-        return self._pause if self._divides else None
+        segment = "" if self._running is None else self._running.segment
+        names = _DIVISIBLE.get(segment, self._is_long)
+        return self._pause if any(self._is_long[name] for name in names) else None
 
     def _pause(self) -> None:
         part = self._running
@@ -276,10 +283,14 @@ class WorkerGate:
         self._durations.forgive(name, longest_ns)
 
     def _learn_whole(self, name: str, duration_ns: int) -> None:
-        """Divides forward and backward as long as one of them, all its parts together, is long or not known."""
+        """Keeps whether a segment, all its parts together, is long enough to be divided."""
+        if name not in self._is_long:
+            return
         self._wholes.add(name, duration_ns)
-        typical_ns = [self._wholes.typical_ns(each) for each in _DIVISIBLE]
-        self._divides = any(each is None or each > _WORTH_DIVIDING_NS for each in typical_ns)
+        typical_ns = self._wholes.typical_ns(name)
+        if typical_ns is not None:
+            longest_ns = self._words[LONGEST]
+            self._is_long[name] = typical_ns > min(_WORTH_DIVIDING_NS, _WORTH_DIVIDING_SHARE * longest_ns)
 
     def _finish(self) -> int:
         """Accounts for the part that runs, and gives its nanoseconds; none does when a later part was not let in."""

@@ -23,7 +23,7 @@ def is_idle(device: Device) -> bool:
 
 
 def fits(bundle: PlannedBundle, device: Device) -> bool:
-    """Whether the device has the memory and, if it is a slot, bubbles as long as the bundle's longest segment.
+    """Whether the device has the memory and, if it is a slot, bubbles as long as what of the bundle runs undivided.
 
     A device whose memory is not known has enough. A bundle whose segment was not measured (0) fits no slot.
     """

@@ -19,8 +19,9 @@ class ProfilePoint:
     step_seconds: float
     """Of the whole bundle."""
     memory_bytes: int
-    segment_seconds: float
-    """The longest part of a step that runs undivided, 99th percentile: what has to fit into a bubble."""
+    segment_seconds: float = 0.0
+    """The longest part of a step or a validation that runs undivided on a slot, 99th percentile: what has to fit into a
+    bubble. 0: not measured."""
 
     @property
     def rate(self) -> float:

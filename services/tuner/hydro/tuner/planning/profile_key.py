@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from hydro.tuner.tracing import Trace
 
-_VERSION = "2"
+_VERSION = "3"
 """Of the profile's meaning: another one, and what was stored is measured again."""
 
 

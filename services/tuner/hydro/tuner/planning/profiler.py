@@ -11,7 +11,7 @@ import torch
 from hydro.tuner.fusion.compiled import COMPILED
 from hydro.tuner.planning.memory_line import predict_memory
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
-from hydro.tuner.planning.recording_gate import RecordingGate
+from hydro.tuner.planning.recording_gate import Clock, RecordingGate
 from hydro.tuner.planning.sizing import BUNDLE_LANES, smallest_near_peak
 from hydro.tuner.planning.still_task import StillTask
 from hydro.tuner.planning.turns import WARM_UP_ROUNDS, Patience, seconds_in_turns, step_clock
@@ -42,6 +42,9 @@ CONTENDERS = 0.8
 
 RUN_OFF_PATIENCE = Patience(seconds=0.7, min_rounds=4)
 """Of that second measurement."""
+
+PARTS_PATIENCE = Patience(seconds=0.02, min_rounds=1, max_rounds=30)
+"""Of what runs undivided on a slot."""
 
 _CPU = torch.device("cpu")
 
@@ -91,6 +94,8 @@ class Profiler:
     solution: Solution | None
     device: torch.device = _CPU
     patience: Patience = Patience(seconds=0.1)
+    clock: Clock | None = None
+    """None: the one that suits the device."""
 
     def measure(
         self,
@@ -126,7 +131,7 @@ class Profiler:
             fused=fused,
             separate_step_seconds=two.step_seconds / _BESIDE,
             separate_memory_bytes=one.memory_bytes + (BUNDLE_LANES - 1) * lane_memory_bytes,
-            separate_segment_seconds=two.segment_seconds,
+            separate_segment_seconds=self._segment_seconds(separate),
             lane_memory_bytes=lane_memory_bytes,
             target_step_seconds=target.step_seconds,
             target_memory_bytes=target.memory_bytes,
@@ -181,6 +186,7 @@ class Profiler:
             try:
                 self._grow(fused, lanes)
                 point = self._point(fused, beside=separate, alone=alone)
+                point = replace(point, segment_seconds=self._segment_seconds(fused))
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -232,11 +238,11 @@ class Profiler:
         return twin
 
     def _measure_target(self) -> ProfilePoint:
-        target = Profiler(self.task, self.hyperparameters, 1, None, self.device, self.patience)
+        target = replace(self, width=1, solution=None)
         return target._point(target._subject(Execution.SEPARATE))
 
     def _subject(self, execution: Execution) -> _Subject:
-        gate = RecordingGate(step_clock(self.device))
+        gate = RecordingGate(self.clock or step_clock(self.device), self._synchronize)
         trainer = build_trainer(
             StillTask(self.task, self.device),
             width=self.width,
@@ -271,16 +277,32 @@ class Profiler:
         reset_peak(self.device)
         subject.trainer.train_step()
         subject.validate()
-        subject.gate.forget()
         works = [subject.trainer.train_step, *([beside.trainer.train_step] if beside else [])]
         seconds = seconds_in_turns(works, subject.gate.clock, self.patience)
         subject.validate()
         _raise_failures(subject.trainer)
         # The machine may be slower now than it was when the other one ran by itself.
         drift = alone / seconds[1] if alone else 1.0
-        return ProfilePoint(
-            subject.lanes, seconds[0] * drift, peak_bytes(self.device), subject.gate.longest_segment_seconds()
-        )
+        return ProfilePoint(subject.lanes, seconds[0] * drift, peak_bytes(self.device))
+
+    def _segment_seconds(self, subject: _Subject) -> float:
+        """Measures what has to fit into a bubble, in rounds of their own: each part is waited for at its end."""
+
+        def one_round() -> None:
+            subject.trainer.train_step()
+            subject.validate()
+
+        with subject.gate.recording():
+            # The forms that can pause are made in it.
+            one_round()
+        with subject.gate.recording():
+            seconds_in_turns([one_round], subject.gate.clock, PARTS_PATIENCE)
+        _raise_failures(subject.trainer)
+        return subject.gate.longest_part_seconds()
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 def contenders(points: Sequence[ProfilePoint], budget_seconds: float) -> list[ProfilePoint]:

@@ -79,10 +79,14 @@ class FusedValidation:
     def _program(self, part: Sequence[FusedLane], batch: Batch) -> GroupedProgram | None:
         if self._is_traceable:
             try:
-                return self._programs.program(part, batch, train=False)
+                program = self._programs.program(part, batch, train=False)
             except (NotTraceable, NotFusible):
                 # Metrics may do what no graph can hold, and they are few: one lane after the other.
                 self._is_traceable = False
+            else:
+                if self._gate.pause is not None:
+                    program.prepare_pauses(lane_inputs=False)
+                return program
         return None
 
     def _metrics(
@@ -96,7 +100,7 @@ class FusedValidation:
         if program is not None:
             generators = [lane.generator.clone_state() for lane in part]
             metrics: Mapping[str, Tensor] = program(
-                parameters, buffers, (batch,), lane_inputs=False, generators=generators
+                parameters, buffers, (batch,), lane_inputs=False, generators=generators, pause=self._gate.pause
             )
             return metrics
         rows = [self._lane_metrics(lane, {**parameters, **buffers}, row, batch) for row, lane in enumerate(part)]

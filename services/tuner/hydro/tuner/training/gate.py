@@ -24,7 +24,9 @@ class Gate(Protocol):
 
     @property
     def pause(self) -> Callable[[], None] | None:
-        """Called between the ops of a forward or a backward, which may go on in another bubble; None: never waits.
+        """Called between the ops of a forward, a backward or a validation, which may go on in another bubble.
+
+        None: never waits. Asked before a segment too, to make ready what can pause outside of it.
 
         It may raise what `segment` raises.
         """
