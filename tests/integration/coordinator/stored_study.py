@@ -32,9 +32,11 @@ SPEC = StudySpec(
 )  # fmt: skip
 
 
-async def add_study(tx: Transaction, trials: int = 3, **changes: object) -> None:
+async def add_study(tx: Transaction, trials: int = 3, *, width: float = 1.0, **changes: object) -> None:
     await tx.studies.insert(STUDY, replace(SPEC, **changes), StudyState.PREPARING)
-    surrogate = Surrogate(SurrogateName("p", "s"), SurrogateState.READY, lane_hyperparameters=frozenset({"lr"}))
+    surrogate = Surrogate(
+        SurrogateName("p", "s"), SurrogateState.READY, width=width, lane_hyperparameters=frozenset({"lr"})
+    )
     await tx.surrogates.put(STUDY, surrogate)
     await tx.studies.move(STUDY, START_SEARCH)
     await tx.trials.insert(STUDY, [NewTrial({"lr": 0.5}, 0)] * trials)

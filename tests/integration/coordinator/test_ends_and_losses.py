@@ -7,16 +7,28 @@ from functools import partial
 
 import pytest
 
+from hydro.coordinator.asking import Asking
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.judgement import succeed
 from hydro.coordinator.leasing import Leasing
 from hydro.coordinator.pruners import Pruners
+from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.reconcile.finish import finish
+from hydro.coordinator.search.optuna_backend import OptunaBackend
+from hydro.coordinator.search_space import CategoricalDomain, IntDomain, Parameter, SearchSpace
 from hydro.coordinator.stopping import Endurance, Stopping
 from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.storage.trial_values import Measured
-from hydro.coordinator.study import PAUSE_STUDY, RESUME_STUDY, StudyState
-from hydro.coordinator.trial import FAIL_TRIAL, PAUSE_TRIAL, START_TRIAL, Measurement, TrialState, Verdict
+from hydro.coordinator.study import PAUSE_STUDY, RESUME_STUDY, Sampler, StudyState
+from hydro.coordinator.trial import (
+    FAIL_TRIAL,
+    PAUSE_TRIAL,
+    START_TRIAL,
+    SUCCEED_TRIAL,
+    Measurement,
+    TrialState,
+    Verdict,
+)
 from hydro.kit.clock import ManualClock
 
 from .stored_study import CPU, STUDY, add_study, allocate, states
@@ -142,3 +154,32 @@ async def test_a_failure_budget_that_is_used_up_fails_the_study_with_the_first_r
     assert state is StudyState.FAILED
     assert "trial 0: no such file" in reason and "trial 1: out of memory" in reason
     assert (await states(storage))[2] is TrialState.CANCELLED
+
+
+GRID = SearchSpace(
+    (
+        Parameter("depth", IntDomain(1, 3)),
+        Parameter("dropout", CategoricalDomain((0.0, 0.5)), not_transferable=True),
+        Parameter("bias", CategoricalDomain((True, False))),
+    )
+)
+
+
+async def move_all(tx, step):
+    await tx.trials.move(STUDY, range(12), step)
+
+
+async def test_a_grid_ends_though_its_surrogate_leaves_parameters_out(storage):
+    grid = {"search_space": GRID, "sampler": Sampler.GRID, "pruning": NoPruning(), "max_trials": 12}
+    point = {"depth": 2, "dropout": 0.5, "bias": True}
+    await storage.run(partial(add_study, trials=0, width=0.5, known_points=(point,), **grid))
+    asking = Asking(storage, OptunaBackend(), Bell())
+    while await asking.ask(STUDY):
+        for step in (START_TRIAL, SUCCEED_TRIAL):
+            await storage.run(partial(move_all, step=step))
+    await finish(storage, Pruners(), Bell())
+    trials = await storage.run(lambda tx: tx.trials.all(STUDY))
+    study = await storage.run(lambda tx: tx.studies.get(STUDY))
+    points = {(each.hyperparameters["depth"], each.hyperparameters["bias"]) for each in trials}
+    assert len(trials) == len(points) == study.spec.max_trials == 6
+    assert study.state is StudyState.SUCCEEDED and "dropout" not in trials[0].hyperparameters

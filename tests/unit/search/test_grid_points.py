@@ -1,13 +1,17 @@
 """The points of finite spaces are numbered once each, and shuffled without a list of them."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydro.coordinator.search.conformance import request
 from hydro.coordinator.search.grid import grid_of
 from hydro.coordinator.search.permutation import Permutation
+from hydro.coordinator.search.search_backend import KnownTrial, Outcome
+from hydro.coordinator.search.study_search import GridSearch
 from hydro.coordinator.search_space import (
     CategoricalDomain,
     Condition,
@@ -79,3 +83,11 @@ def test_nothing_of_a_permutation_is_near_to_what_was_near():
     order = Permutation(10_000, 7)
     steps = [abs(one - other) for one, other in itertools.pairwise(order[place] for place in range(1_000))]
     assert 2_500 < sum(steps) / len(steps) < 4_200
+
+
+def test_what_another_study_has_tried_is_still_a_point_of_the_grid():
+    space = SearchSpace((Parameter("rate", FloatDomain(0.1, 0.3, step=0.1)),))
+    search = GridSearch(space, 0)
+    search.learn([KnownTrial(-1, {"rate": 0.1}, Outcome.SUCCEEDED, 1.0), KnownTrial(0, {"rate": 0.2}, Outcome.OPEN)])
+    found = search.suggest(replace(request(), space=space, count=5))
+    assert sorted(each["rate"] for each in found) == [0.1, 0.3]

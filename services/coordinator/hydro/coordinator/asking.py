@@ -21,7 +21,7 @@ from hydro.coordinator.search_space import ConstantDomain, SearchSpace
 from hydro.coordinator.searched_history import searched_history
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.storage.trial_values import NewTrial
-from hydro.coordinator.study import Study, StudyState
+from hydro.coordinator.study import Sampler, Study, StudyState
 from hydro.coordinator.surrogate import Surrogate
 from hydro.coordinator.trial import Hyperparameters, SearchedHistory, Trial, TrialKind, TrialState
 
@@ -57,11 +57,12 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """The next trials of a study: known points by index, in their order, and what follows them from the search."""
+    """The next ones after so many trials of a study: known points by index, in their order, and then the search's."""
 
     points: Mapping[int, Hyperparameters]
     request: SearchRequest
     searched: SearchedHistory | None
+    trials: int
 
     def history(self, place: int) -> SearchedHistory | None:
         """What the suggestion of a place in the answer has known that no one before it had."""
@@ -91,7 +92,7 @@ async def _next_ask(tx: Transaction, name: StudyName) -> _Ask | None:
     first = study.next_trial + len(points)
     request = request_of(study, space, history, count=wanted - len(points), first_index=first)
     searched = None if needs_no_history(spec.sampler, space) else searched_history(spec, trials, first)
-    return _Ask(points, request, searched)
+    return _Ask(points, request, searched, len(trials))
 
 
 async def _stored(
@@ -111,6 +112,9 @@ async def _stored(
         NewTrial(hyperparameters, trial_seed(study.spec.seed, number), known_point=known_point, searched=searched)
         for number, (hyperparameters, known_point, searched) in enumerate(made, study.next_trial)
     ]
+    if ask.request.sampler is Sampler.GRID and len(suggestions) < ask.request.count:
+        # No point is left: some parameters do not transfer from the surrogate, so the grid is smaller than the space.
+        await tx.studies.limit_trials(name, ask.trials + len(new))
     return await tx.trials.insert(name, new)
 
 

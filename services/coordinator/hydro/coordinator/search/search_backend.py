@@ -92,7 +92,7 @@ class SearchBackend(Protocol):
         A suggestion has a value for each active parameter, constants among them, each in its domain, and nothing else.
         Suggestions of one request see those before them as open trials.
         What a trial of the history has had is not suggested again, while a finite space has points that none has had.
-        There are `request.count` suggestions; fewer only from GRID, when no point is left.
+        There are `request.count` suggestions; fewer only from GRID, when the study's own trials have had every point.
     """
 
     async def ask(self, request: SearchRequest) -> list[dict[str, Value]]:

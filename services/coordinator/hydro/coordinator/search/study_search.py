@@ -106,8 +106,8 @@ class GridSearch:
         self._first = 0
 
     def learn(self, trials: Iterable[KnownTrial]) -> None:
-        """Notes the points of trials."""
-        self._visited.learn(trials)
+        """Notes the points of the study's own trials: those of others are tried here too."""
+        self._visited.learn(each for each in trials if each.number >= 0)
 
     def suggest(self, request: SearchRequest) -> list[dict[str, Value]]:
         """Gives the next points that no trial has had, `request.count` at the most."""

@@ -220,6 +220,10 @@ class PostgresStudies:
         """Says which trial is the best."""
         await self._change(name, [_STUDY.c.best_trial.is_distinct_from(number)], best_trial=number)
 
+    async def limit_trials(self, name: StudyName, max_trials: int) -> None:
+        """Lowers the number of search trials that the study has in the end."""
+        await self._change(name, [_STUDY.c.max_trials > max_trials], max_trials=max_trials)
+
     async def add_known_points(self, name: StudyName, points: Sequence[Hyperparameters]) -> None:
         """Adds to the study's known points."""
         known = (await self.lock(name)).spec.known_points

@@ -112,6 +112,9 @@ class Studies(Protocol):
     async def set_best_trial(self, name: StudyName, number: int) -> None:
         """Says which trial is the best."""
 
+    async def limit_trials(self, name: StudyName, max_trials: int) -> None:
+        """Lowers the number of search trials that the study has in the end."""
+
     async def add_known_points(self, name: StudyName, points: Sequence[Hyperparameters]) -> None:
         """Adds to the study's known points."""
 
