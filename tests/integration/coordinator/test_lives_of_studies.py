@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from hydro.api.coordinator.v1 import study_service_pb2
 from hydro.client import Client, StudyState, TrialState, loguniform, minimize, stop_when
 from hydro.kit.errors import InvalidArgument, ResourceExhausted
 
@@ -37,6 +38,8 @@ def check_finding(address):
         assert study.snapshot().tags == {"team": "vision", "stage": "1"}
         assert [each.name.study for each in client.list_studies(tags={"team": "vision"})] == ["tagged"]
         assert client.list_studies(states=[StudyState.PAUSED]) == []
+        assert [each.name.study for each in client.list_studies()] == ["other", "tagged"]
+        check_pages(client)
         with pytest.raises(InvalidArgument, match="Team"):
             study.tag({"Team": "x"})
         for value in (0.3, 0.1, 0.2):
@@ -50,6 +53,19 @@ def check_finding(address):
         assert [each.number for each in study.list_trials(tags={"keep": "yes"})] == [1]
         pages = study._coordinator.list_trials
         assert len(list(pages(study.name, limit=3))) == 3
+
+
+def check_pages(client):
+    """A study that is made while pages are read disturbs none of them."""
+    request = study_service_pb2.ListStudiesRequest(parent=f"projects/{client.project}", page_size=1)
+    found = []
+    while request.page_token or not found:
+        page = client._coordinator._studies.ListStudies(request)
+        found += [each.name.rpartition("/")[2] for each in page.studies]
+        request.page_token = page.next_page_token
+        if len(found) == 1:
+            create(client, "between")
+    assert found == ["other", "tagged"]
 
 
 async def test_a_driven_study_ends_at_its_target_and_its_loops_end_with_it(address):

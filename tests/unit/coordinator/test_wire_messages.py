@@ -151,9 +151,15 @@ def test_a_page_token_leads_back_to_its_item(last):
     assert pages.last_of(pages.token_of(last)) == last
 
 
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "yesterday"])
+def test_the_page_behind_no_study_is_refused(time):
+    with pytest.raises(InvalidArgument):
+        pages.study_place_of(pages.token_of(f"{time} digits"))
+
+
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_is_a_page_token_or_refused(token):
-    for read in (pages.last_of, pages.place_of):
+    for read in (pages.last_of, pages.place_of, pages.study_place_of):
         try:
             read(token)
         except InvalidArgument as error:

@@ -185,7 +185,7 @@ class Client:
         return self._study(self._coordinator.get_study(self.study_name(study_id)))
 
     def list_studies(self, *, states: Sequence[StudyState] = (), tags: Mapping[str, str] | None = None) -> list[Study]:
-        """The studies of this project in the order of their ids.
+        """The studies of this project, the newest first.
 
         Args:
             states: Only those in one of these. Empty: in any.

@@ -21,6 +21,7 @@ from hydro.coordinator.study import (
     PAUSE_STUDY,
     RESUME_STUDY,
     Study,
+    StudyPlace,
     StudySpec,
     StudyState,
 )
@@ -145,18 +146,18 @@ class Studies:
     async def list(
         self,
         project: ProjectName,
-        after: str,
         limit: int,
+        after: StudyPlace | None = None,
         states: Sequence[StudyState] = (),
         tags: Tags = MappingProxyType({}),
     ) -> Sequence[Study]:
-        """Gives studies with their statistics in the order of their ids, from the one behind `after`.
+        """Gives studies with their statistics, the newest first, those behind the place.
 
         Only those in one of the states (none given: in any) that have all of the tags.
         """
 
         async def work(tx: Transaction) -> Sequence[Study]:
-            studies = await tx.studies.list(project.project, after, limit, states, tags)
+            studies = await tx.studies.list(project.project, limit, after, states, tags)
             return [await overview(tx, each) for each in studies]
 
         return await self._storage.run(work)

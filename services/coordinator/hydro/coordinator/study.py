@@ -229,3 +229,11 @@ class Study:
     def etag(self) -> str:
         """Changes with every change of the study itself."""
         return f"{self.uid[:8]}-{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPlace:
+    """Where a study stands among those of its project, the newest first, by id where they are of the same moment."""
+
+    create_time: datetime
+    study: str

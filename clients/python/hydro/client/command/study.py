@@ -50,7 +50,7 @@ def list_studies(
     address: Address = DEFAULT_ADDRESS,
     project: Project = DEFAULT_PROJECT,
 ) -> None:
-    """List the project's studies, those in one of the states that have all of the tags."""
+    """List the project's studies, the newest first: those in one of the states that have all of the tags."""
     studies = connect(address, project).list_studies(states=state or (), tags=tags_of(tag))
     found = [each.snapshot() for each in studies]
     if as_json:

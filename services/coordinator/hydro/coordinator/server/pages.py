@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+from datetime import UTC, datetime
 
 from hydro.coordinator.storage.trial_values import Place
+from hydro.coordinator.study import Study, StudyPlace
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
 MAX_PAGE_SIZE = 1000
@@ -52,6 +54,22 @@ def place_of(token: str) -> Place | None:
     if not 0 <= place.number < 2**31 or (place.value is not None and not math.isfinite(place.value)):
         raise InvalidArgument.of([_violation(token)])
     return place
+
+
+def study_token(study: Study) -> str:
+    """The token of the page behind a study."""
+    return token_of(f"{study.create_time.isoformat()} {study.name.study}")
+
+
+def study_place_of(token: str) -> StudyPlace | None:
+    """The study that a token's page is behind; None: the first page."""
+    if not token:
+        return None
+    time, _, study = last_of(token).partition(" ")
+    try:
+        return StudyPlace(datetime.fromisoformat(time).astimezone(UTC), study)
+    except (ValueError, OverflowError):
+        raise InvalidArgument.of([_violation(token)]) from None
 
 
 def _violation(token: str) -> FieldViolation:

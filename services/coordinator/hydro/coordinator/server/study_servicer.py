@@ -68,10 +68,10 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
     ) -> study_service_pb2.ListStudiesResponse:
         """Gives a page of a project's studies."""
         size = pages.page_size(request.page_size, _STUDIES_PER_PAGE)
-        after = pages.last_of(request.page_token)
+        after = pages.study_place_of(request.page_token)
         states, tags = convert.study_states(request), dict(request.tags)
-        found = await self._studies.list(ProjectName.parse(request.parent), after, size, states, tags)
-        token = pages.token_of(found[-1].name.study) if len(found) == size else ""
+        found = await self._studies.list(ProjectName.parse(request.parent), size, after, states, tags)
+        token = pages.study_token(found[-1]) if len(found) == size else ""
         return study_service_pb2.ListStudiesResponse(studies=map(convert.study_message, found), next_page_token=token)
 
     async def CancelStudy(  # noqa: N802

@@ -48,6 +48,7 @@ from hydro.coordinator.study import (
     Objective,
     Sampler,
     Study,
+    StudyPlace,
     StudySpec,
     StudyState,
     StudyStatistics,
@@ -118,18 +119,24 @@ class PostgresStudies:
         return study_of(row)
 
     async def list(
-        self, project: str, after: str, limit: int, states: Sequence[StudyState] = (), tags: Tags = MappingProxyType({})
+        self,
+        project: str,
+        limit: int,
+        after: StudyPlace | None = None,
+        states: Sequence[StudyState] = (),
+        tags: Tags = MappingProxyType({}),
     ) -> Sequence[Study]:
-        """Gives studies of the project in the order of their ids."""
-        behind = f"projects/{project}/studies/{after}"
-        query = select(_STUDY).where(_STUDY.c.project == project, _STUDY.c.name.collate("C") > behind)
+        """Gives studies of the project, the newest first."""
+        query, name = select(_STUDY).where(_STUDY.c.project == project), _STUDY.c.name.collate("C")
+        if after is not None:
+            is_next = (_STUDY.c.create_time == after.create_time) & (name > f"projects/{project}/studies/{after.study}")
+            query = query.where((_STUDY.c.create_time < after.create_time) | is_next)
         if states:
             query = query.where(_STUDY.c.state.in_([state.value for state in states]))
         if tags:
             query = query.where(_STUDY.c.tags.contains(dict(tags)))
-        return [
-            study_of(row) for row in await self._session.rows(query.order_by(_STUDY.c.name.collate("C")).limit(limit))
-        ]
+        newest_first = query.order_by(_STUDY.c.create_time.desc(), name).limit(limit)
+        return [study_of(row) for row in await self._session.rows(newest_first)]
 
     async def count_open(self, project: str) -> int:
         """Counts the project's studies that have not ended; others that count wait until the transaction ends."""

@@ -30,7 +30,7 @@ from hydro.coordinator.lease import Lease, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName, SurrogateName, TrialName
 from hydro.coordinator.stopping import SearchStanding
 from hydro.coordinator.storage.trial_values import Measured, NewRetry, NewTrial, PriorTrial, Progress, TrialQuery
-from hydro.coordinator.study import Study, StudySpec, StudyState, StudyStatistics
+from hydro.coordinator.study import Study, StudyPlace, StudySpec, StudyState, StudyStatistics
 from hydro.coordinator.surrogate import Surrogate
 from hydro.coordinator.tags import Tags
 from hydro.coordinator.transition import Transition
@@ -69,9 +69,14 @@ class Studies(Protocol):
         """
 
     async def list(
-        self, project: str, after: str, limit: int, states: Sequence[StudyState] = (), tags: Tags = MappingProxyType({})
+        self,
+        project: str,
+        limit: int,
+        after: StudyPlace | None = None,
+        states: Sequence[StudyState] = (),
+        tags: Tags = MappingProxyType({}),
     ) -> Sequence[Study]:
-        """Gives studies of the project in the order of their ids, from the one behind the id `after`.
+        """Gives studies of the project, the newest first, those behind the place.
 
         Only those in one of the states (none given: in any) that have all of the tags.
         """
