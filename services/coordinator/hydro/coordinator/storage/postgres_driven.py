@@ -31,7 +31,7 @@ from hydro.coordinator.storage.driven_storage import (
     StudyChanges,
 )
 from hydro.coordinator.storage.passing import is_passing
-from hydro.coordinator.storage.postgres_studies import prior_trial_of, study_of
+from hydro.coordinator.storage.postgres_study_rows import prior_trial_of, study_of
 from hydro.coordinator.storage.trial_values import Measured
 from hydro.coordinator.trial import Measurement, TrialState, Verdict
 from hydro.kit.errors import FailedPrecondition, NotFound, Unavailable
