@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hydro.api.coordinator.v1 import study_pb2
 from hydro.client import (
     Command,
+    InBubbles,
     asha,
     choice,
     constant,
@@ -93,6 +94,13 @@ def test_a_command_survives_the_wire():
     message.state = study_pb2.STUDY_STATE_SEARCHING
     assert not message.HasField("task")
     assert convert.study_snapshot(message).settings == sent
+
+
+def test_leave_to_run_in_bubbles_survives_the_wire():
+    chosen = Command(["train"], in_bubbles=InBubbles(memory_bytes=4096, shortest_seconds=0.02))
+    message = convert.study_message(settings(entry_point="", command=chosen))
+    message.name, message.state = "projects/default/studies/digits", study_pb2.STUDY_STATE_SEARCHING
+    assert convert.study_snapshot(message).settings.command == chosen
 
 
 def test_an_argument_that_is_no_text_is_refused_by_name():

@@ -2,6 +2,7 @@ import pytest
 
 from hydro.client import (
     Command,
+    InBubbles,
     asha,
     choice,
     hyperband,
@@ -144,6 +145,31 @@ def test_a_command_is_read_with_its_numbers_as_text(tmp_path):
         timeout_seconds=60,
         metrics=[log_pattern("loss (?P<loss>[0-9.]+)"), json_lines("metrics.jsonl"), prometheus(step_metric="epoch")],
     )
+
+
+def with_in_bubbles(given):
+    return COMMAND.replace("  timeout_seconds: 60\n", f"  in_bubbles: {given}\n")
+
+
+def test_leave_to_run_in_bubbles_is_read(tmp_path):
+    read = read_study(written(tmp_path, with_in_bubbles("{memory_bytes: 4096, grace_seconds: 0.01}")))
+    assert read["command"].in_bubbles == InBubbles(memory_bytes=4096, grace_seconds=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ("true", "command.in_bubbles"),
+        ("{}", "command.in_bubbles.memory_bytes"),
+        ("{memory_bytes: 4 GiB}", "command.in_bubbles.memory_bytes"),
+        ("{memory_bytes: 0.5}", "command.in_bubbles.memory_bytes"),
+        ("{memory_bytes: 1, grace: 1}", "command.in_bubbles.grace"),
+    ],
+)
+def test_leave_that_says_something_else_is_refused_by_its_key(tmp_path, given, field):
+    with pytest.raises(InvalidArgument) as caught:
+        read_study(written(tmp_path, with_in_bubbles(given)))
+    assert [each.field for each in caught.value.violations] == [field]
 
 
 def test_a_list_is_a_command_too(tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydro.coordinator.command import Command, JsonLinesFile, LogPattern, PrometheusEndpoint
+from hydro.coordinator.command import Command, InBubbles, JsonLinesFile, LogPattern, PrometheusEndpoint
 from hydro.coordinator.command_messages import command_message, command_of
 from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
@@ -42,6 +42,43 @@ def spec(tmp_path):
         seed=0,
         command=everything,
     )
+
+
+IN_BUBBLES = InBubbles(memory_bytes=1 << 30, shortest_seconds=0.02)
+
+
+def test_a_command_with_leave_to_run_in_bubbles_survives_storage_and_the_wire(spec):
+    command = replace(spec.command, image="", in_bubbles=IN_BUBBLES)
+    assert validate_spec(replace(spec, command=command)) == []
+    assert work_of(work_document(command)) == command
+    assert command_of(command_message(command)) == command
+
+
+def test_a_command_of_an_older_release_has_no_leave_to_run_in_bubbles(spec):
+    document = work_document(spec.command)
+    del document["command"]["in_bubbles"]
+    assert work_of(document) == spec.command
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"memory_bytes": 0}, "study.command.in_bubbles.memory_bytes"),
+        ({"shortest_seconds": -1.0}, "study.command.in_bubbles.shortest_seconds"),
+        ({"shortest_seconds": float("nan")}, "study.command.in_bubbles.shortest_seconds"),
+        ({"grace_seconds": 2.0}, "study.command.in_bubbles.grace_seconds"),
+    ],
+)
+def test_what_a_bubble_cannot_have_is_refused(spec, change, field):
+    command = replace(spec.command, image="", in_bubbles=replace(IN_BUBBLES, **change))
+    assert [each.field for each in validate_spec(replace(spec, command=command))] == [field]
+
+
+def test_a_container_is_not_let_into_bubbles(spec):
+    command = replace(spec.command, in_bubbles=IN_BUBBLES)
+    (violation,) = validate_spec(replace(spec, command=command))
+    assert violation.field == "study.command.in_bubbles"
+    assert "no signal stops the container" in violation.description
 
 
 def test_a_right_command_is_right_and_survives_storage_and_the_wire(spec):

@@ -42,7 +42,9 @@ def test_program_runs_only_in_bubbles(controller: ControllerGate, stage: EventWr
     with output.open("wb") as stamps:
         program = subprocess.Popen([sys.executable, "-S", "-c", STAMPS], stdout=stamps, process_group=0)
     gate = WorkerGate.attach(controller.path)
-    moved = ProcessGate(gate, program, grace_seconds=0.005, shortest_seconds=0.005)
+    moved = ProcessGate(
+        gate, program.pid, lambda: program.poll() is not None, grace_seconds=0.005, shortest_seconds=0.005
+    )
     outcome: list[str] = []
 
     def run() -> None:
@@ -66,7 +68,8 @@ def test_program_runs_only_in_bubbles(controller: ControllerGate, stage: EventWr
         time.sleep(0.02)
     controller.revoke()
     thread.join()
-    moved.end()
+    program.kill()
+    program.wait()
     gate.detach()
     written = [int(line) for line in output.read_text().splitlines() if len(line) > 10]
     assert outcome == ["lost"]
@@ -74,7 +77,36 @@ def test_program_runs_only_in_bubbles(controller: ControllerGate, stage: EventWr
     later = [stamp for stamp in written if stamp > bubbles[0][0]]
     assert len(later) >= 5
     assert all(any(begin <= stamp <= end for begin, end in bubbles) for stamp in later)
-    assert program.returncode is not None
+
+
+def test_a_program_that_ends_at_a_closed_gate_waits_for_no_bubble(controller: ControllerGate) -> None:
+    gate = WorkerGate.attach(controller.path)
+    ended = threading.Event()
+    program = subprocess.Popen(["sleep", "60"], process_group=0)
+    moved = ProcessGate(gate, program.pid, ended.is_set, grace_seconds=0.005, shortest_seconds=0.005)
+    thread = threading.Thread(target=moved.run)
+    thread.start()
+    program.kill()
+    program.wait()
+    ended.set()
+    thread.join(timeout=30)
+    gate.detach()
+    assert not thread.is_alive()
+
+
+def test_a_request_to_end_reaches_the_program_in_its_next_bubble(
+    controller: ControllerGate, stage: EventWriter, tmp_path: Path
+) -> None:
+    begin_bubble(controller, stage)
+    text = f"trap 'echo asked > {tmp_path}/said; exit 3' TERM; kill -TERM $PPID; while true; do sleep 0.01; done"
+    assert process_gate.main([str(controller.path), "--", "/bin/sh", "-c", text]) == 3
+    assert (tmp_path / "said").read_text() == "asked\n"
+
+
+def test_a_slot_that_goes_ends_the_program_at_once(controller: ControllerGate, stage: EventWriter) -> None:
+    begin_bubble(controller, stage)
+    threading.Timer(0.1, controller.revoke).start()
+    assert process_gate.main([str(controller.path), "--", "/bin/sh", "-c", "trap '' TERM; sleep 60"]) == LOST
 
 
 def test_exit_code_of_the_program_is_the_answer(controller: ControllerGate, stage: EventWriter) -> None:

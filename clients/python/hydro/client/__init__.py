@@ -3,6 +3,7 @@
 from hydro.client.client import Client
 from hydro.client.commands import (
     Command,
+    InBubbles,
     JsonLines,
     LogPattern,
     Prometheus,
@@ -90,6 +91,7 @@ __all__ = [
     "Goal",
     "Hyperband",
     "HyperparameterChange",
+    "InBubbles",
     "JsonLines",
     "LadderRung",
     "LayerSlope",

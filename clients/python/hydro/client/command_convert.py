@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import assert_never
 
 from hydro.api.type.v1 import command_pb2
-from hydro.client.commands import Command, JsonLines, LogPattern, MetricsSource, Prometheus
+from hydro.client.commands import Command, InBubbles, JsonLines, LogPattern, MetricsSource, Prometheus
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
 
@@ -28,6 +29,7 @@ def command_message(command: Command, source_path: str) -> command_pb2.Command:
         stop_grace_seconds=command.stop_grace_seconds,
         trials_per_device=command.trials_per_device,
         metrics=[_source_message(each) for each in command.metrics],
+        in_bubbles=None if command.in_bubbles is None else command_pb2.InBubbles(**asdict(command.in_bubbles)),
     )
 
 
@@ -41,7 +43,12 @@ def command_value(message: command_pb2.Command) -> Command:
         stop_grace_seconds=message.stop_grace_seconds,
         trials_per_device=message.trials_per_device,
         metrics=tuple(_source(each) for each in message.metrics),
+        in_bubbles=_in_bubbles(message.in_bubbles) if message.HasField("in_bubbles") else None,
     )
+
+
+def _in_bubbles(message: command_pb2.InBubbles) -> InBubbles:
+    return InBubbles(message.memory_bytes, message.shortest_seconds, message.grace_seconds)
 
 
 def _check_text(given: object, field: str) -> None:

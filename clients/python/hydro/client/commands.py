@@ -33,6 +33,21 @@ MetricsSource = LogPattern | JsonLines | Prometheus
 
 
 @dataclass(frozen=True, slots=True)
+class InBubbles:
+    """Leave to run in pipeline bubbles, by signals, for a program that knows no gate; docs/squeezer.md has the costs.
+
+    Args:
+        memory_bytes: What the program holds of the GPU at most: a slot that offers less does not get it.
+        shortest_seconds: A bubble with less time left, beside the grace, is not used; a slot has to have longer ones.
+        grace_seconds: From SIGTSTP to SIGSTOP at a bubble's end.
+    """
+
+    memory_bytes: int
+    shortest_seconds: float = 0.005
+    grace_seconds: float = 0.005
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """A program to run for each trial, on a leased device; see docs/commands.md.
 
@@ -45,6 +60,7 @@ class Command:
         stop_grace_seconds: From the request to end to the end of everything that the program has started.
         trials_per_device: Programs side by side on one device.
         metrics: Where measurements come from, beside `hydro.client.trial`.
+        in_bubbles: It may run in pipeline bubbles too, one program in a slot. None: on exclusive devices alone.
     """
 
     arguments: Sequence[str]
@@ -54,6 +70,7 @@ class Command:
     stop_grace_seconds: float = 5.0
     trials_per_device: int = 1
     metrics: Sequence[MetricsSource] = ()
+    in_bubbles: InBubbles | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arguments", tuple(self.arguments))

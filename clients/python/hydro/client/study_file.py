@@ -37,7 +37,7 @@ from typing import Any
 import yaml
 
 from hydro.client.client import Client
-from hydro.client.commands import Command, MetricsSource, json_lines, log_pattern, prometheus
+from hydro.client.commands import Command, InBubbles, MetricsSource, json_lines, log_pattern, prometheus
 from hydro.client.objectives import Constraint, Objective, Prior, maximize, minimize
 from hydro.client.populations import population
 from hydro.client.pruning import (
@@ -177,7 +177,27 @@ def _command(given: Any) -> Command:
         _one_of(_METRICS, each, f"command.metrics[{index}]", _metrics_source)
         for index, each in enumerate(fields.get("metrics", ()))
     ]
+    if fields.get("in_bubbles") is not None:
+        fields["in_bubbles"] = _in_bubbles(fields["in_bubbles"])
     return Command(**fields)
+
+
+def _in_bubbles(given: Any) -> InBubbles:
+    settings, known = _mapping(given, "command.in_bubbles"), [each.name for each in dataclasses.fields(InBubbles)]
+    for name, value in settings.items():
+        if name not in known:
+            advice = f"is no key of it; known: {', '.join(known)}"
+        elif isinstance(value, bool) or not isinstance(value, (int, float)):
+            advice = f"is {value!r}: give a number"
+        elif name == "memory_bytes" and not isinstance(value, int):
+            advice = f"is {value!r}: give a whole number of bytes"
+        else:
+            continue
+        raise InvalidArgument.of([FieldViolation(f"command.in_bubbles.{name}", advice)])
+    if "memory_bytes" not in settings:
+        advice = "is missing: give what the program holds of the GPU at most"
+        raise InvalidArgument.of([FieldViolation("command.in_bubbles.memory_bytes", advice)])
+    return InBubbles(**settings)
 
 
 def _text(given: Any) -> Any:

@@ -108,15 +108,15 @@ class Slot:
         if settings.gate_directory is None:
             raise ValueError("HYDRO_GATE_DIRECTORY is not set: a worker on a slot needs the folder of its gate page")
         synchronize = torch.cuda.synchronize if device.type == "cuda" else None
-        self._gate = WorkerGate.attach(
+        self.worker_gate = WorkerGate.attach(
             settings.gate_directory / gate, synchronize=synchronize, is_interrupted=is_interrupted
         )
-        self.gate: Gate = self._gate
-        self._counted = self._gate.used_seconds
+        self.gate: Gate = self.worker_gate
+        self._counted = self.worker_gate.used_seconds
 
     def worked_seconds(self) -> float:
         """Time inside segments."""
-        before, self._counted = self._counted, self._gate.used_seconds
+        before, self._counted = self._counted, self.worker_gate.used_seconds
         return self._counted - before
 
     def aside(self, work: Callable[[], _Result]) -> _Result:
@@ -125,4 +125,4 @@ class Slot:
 
     def leave(self) -> None:
         """Tells the controller that nobody works here any more."""
-        self._gate.detach()
+        self.worker_gate.detach()

@@ -13,12 +13,13 @@ import structlog
 import torch
 
 from hydro.client.commands import Command
-from hydro.kit.errors import DeadlineExceeded, HydroError, NotFound, Unavailable
+from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, HydroError, NotFound, Unavailable
 from hydro.squeezer.gate import GateLost
 from hydro.tuner.training.out_of_memory import free_unused
 from hydro.worker.attempt import Attempt
 from hydro.worker.bundle import BundleBuilder, MemoryLessons
 from hydro.worker.command.attempt import CommandAttempt
+from hydro.worker.command.bubble_mover import BubbleMover
 from hydro.worker.coordinator import Coordinator
 from hydro.worker.device import ExclusiveDevice, Slot, Workplace, use_threads
 from hydro.worker.lease import LeaseKeeper, LeaseLost
@@ -136,11 +137,24 @@ class Worker:
         )
 
     def _run_programs(self, grant: Grant, command: Command, keeper: LeaseKeeper) -> None:
-        reporter = Reporter(self._coordinator.reports(grant), keeper, ExclusiveDevice().worked_seconds)
+        workplace, mover = self._program_place(grant, command)
+        reporter = Reporter(self._coordinator.reports(grant), keeper, workplace.worked_seconds)
         try:
-            CommandAttempt(grant, command, keeper, reporter, self._stopping.is_set, os.environ).run()
+            CommandAttempt(grant, command, keeper, reporter, self._stopping.is_set, os.environ, mover).run()
         finally:
             reporter.close()
+            if mover is not None:
+                mover.wait()
+            workplace.leave()
+
+    def _program_place(self, grant: Grant, command: Command) -> tuple[Workplace, BubbleMover | None]:
+        """A program that is asked to end still runs in bubbles alone, so that nothing interrupts the wait for one."""
+        if not grant.gate:
+            return ExclusiveDevice(), None
+        if command.in_bubbles is None:
+            raise FailedPrecondition(f"{grant.name} is of a slot, and the command has no in_bubbles: it knows no gate")
+        slot = Slot(self._settings, grant.gate, self._device)
+        return slot, BubbleMover(slot.worker_gate, command.in_bubbles)
 
     def _release(self, grant: Grant, keeper: LeaseKeeper, failure: str, failure_reason: str) -> None:
         try:

@@ -13,6 +13,8 @@ GIVEN_NAMES = frozenset(
 
 DEFAULT_STOP_GRACE_SECONDS = 5.0
 DEFAULT_INTERVAL_SECONDS = 5.0
+DEFAULT_SHORTEST_SECONDS = 0.005
+DEFAULT_GRACE_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,20 @@ MetricsSource = LogPattern | JsonLinesFile | PrometheusEndpoint
 
 
 @dataclass(frozen=True, slots=True)
+class InBubbles:
+    """See hydro.api.type.v1.InBubbles."""
+
+    memory_bytes: int
+    shortest_seconds: float = DEFAULT_SHORTEST_SECONDS
+    grace_seconds: float = DEFAULT_GRACE_SECONDS
+
+    @property
+    def needed_seconds(self) -> float:
+        """The shortest bubble that is worth the signals."""
+        return self.shortest_seconds + self.grace_seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """See hydro.api.type.v1.Command. A timeout of 0: no limit."""
 
@@ -53,3 +69,5 @@ class Command:
     stop_grace_seconds: float = DEFAULT_STOP_GRACE_SECONDS
     trials_per_device: int = 1
     metrics: tuple[MetricsSource, ...] = ()
+    in_bubbles: InBubbles | None = None
+    """None: it runs on exclusive devices alone."""

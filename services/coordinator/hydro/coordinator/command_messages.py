@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import assert_never
 
 from hydro.api.type.v1 import command_pb2
 from hydro.coordinator.command import (
+    DEFAULT_GRACE_SECONDS,
     DEFAULT_INTERVAL_SECONDS,
+    DEFAULT_SHORTEST_SECONDS,
     DEFAULT_STOP_GRACE_SECONDS,
     Command,
+    InBubbles,
     JsonLinesFile,
     LogPattern,
     MetricsSource,
@@ -28,6 +32,7 @@ def command_of(message: command_pb2.Command) -> Command:
         stop_grace_seconds=message.stop_grace_seconds or DEFAULT_STOP_GRACE_SECONDS,
         trials_per_device=message.trials_per_device or 1,
         metrics=tuple(_source_of(each) for each in message.metrics if each.WhichOneof("source")),
+        in_bubbles=_in_bubbles_of(message.in_bubbles) if message.HasField("in_bubbles") else None,
     )
 
 
@@ -52,6 +57,15 @@ def command_message(command: Command) -> command_pb2.Command:
         stop_grace_seconds=command.stop_grace_seconds,
         trials_per_device=command.trials_per_device,
         metrics=map(_source_message, command.metrics),
+        in_bubbles=None if command.in_bubbles is None else command_pb2.InBubbles(**asdict(command.in_bubbles)),
+    )
+
+
+def _in_bubbles_of(message: command_pb2.InBubbles) -> InBubbles:
+    return InBubbles(
+        memory_bytes=message.memory_bytes,
+        shortest_seconds=message.shortest_seconds or DEFAULT_SHORTEST_SECONDS,
+        grace_seconds=message.grace_seconds or DEFAULT_GRACE_SECONDS,
     )
 
 

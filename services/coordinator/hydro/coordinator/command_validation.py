@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
-from hydro.coordinator.command import GIVEN_NAMES, Command, JsonLinesFile, LogPattern, MetricsSource, PrometheusEndpoint
+from hydro.coordinator.command import (
+    GIVEN_NAMES,
+    Command,
+    InBubbles,
+    JsonLinesFile,
+    LogPattern,
+    MetricsSource,
+    PrometheusEndpoint,
+)
 from hydro.coordinator.search_space import SearchSpace
 from hydro.kit.errors import FieldViolation
 from hydro.kit.line_metrics import MetricPattern
@@ -24,6 +32,8 @@ MAX_TRIALS_PER_DEVICE = 256
 MAX_GRACE_SECONDS = 600.0
 MAX_TIMEOUT_SECONDS = 10.0**9
 SHORTEST_INTERVAL_SECONDS = 0.1
+MAX_SHORTEST_BUBBLE_SECONDS = 60.0
+MAX_BUBBLE_GRACE_SECONDS = 1.0
 
 Violations = Iterator[FieldViolation]
 
@@ -36,6 +46,8 @@ def command_violations(command: Command, space: SearchSpace, field: str = "study
     yield from _name_violations(space)
     yield from _place_violations(command, field)
     yield from _limit_violations(command, field)
+    if command.in_bubbles is not None:
+        yield from _bubble_violations(command, command.in_bubbles, f"{field}.in_bubbles")
     for index, source in enumerate(command.metrics):
         yield from _source_violations(source, f"{field}.metrics[{index}]")
 
@@ -130,6 +142,27 @@ def _limit_violations(command: Command, field: str) -> Violations:
     if not 1 <= command.trials_per_device <= MAX_TRIALS_PER_DEVICE:
         yield FieldViolation(
             f"{field}.trials_per_device", f"is {command.trials_per_device}: give 1 to {MAX_TRIALS_PER_DEVICE}"
+        )
+
+
+def _bubble_violations(command: Command, in_bubbles: InBubbles, field: str) -> Violations:
+    shortest, grace = in_bubbles.shortest_seconds, in_bubbles.grace_seconds
+    if command.image:
+        yield FieldViolation(
+            field, f"is set, and no signal stops the container of image {command.image[:100]!r}: leave one of them out"
+        )
+    if in_bubbles.memory_bytes < 1:
+        yield FieldViolation(
+            f"{field}.memory_bytes", f"is {in_bubbles.memory_bytes}: give what the program holds of the GPU at most"
+        )
+    if not 0 < shortest <= MAX_SHORTEST_BUBBLE_SECONDS:
+        yield FieldViolation(
+            f"{field}.shortest_seconds",
+            f"is {shortest:g}: give more than 0, at most {MAX_SHORTEST_BUBBLE_SECONDS:g}",
+        )
+    if not 0 < grace <= MAX_BUBBLE_GRACE_SECONDS:
+        yield FieldViolation(
+            f"{field}.grace_seconds", f"is {grace:g}: give more than 0, at most {MAX_BUBBLE_GRACE_SECONDS:g}"
         )
 
 

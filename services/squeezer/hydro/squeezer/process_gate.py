@@ -17,16 +17,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from hydro.squeezer.gate import GateLost
+from hydro.squeezer.gate import GateLost, Interrupted
 from hydro.squeezer.worker_gate import Admission, WorkerGate
 
 LOST: Final = 75
 """Exit code when the slot has gone: try again elsewhere (EX_TEMPFAIL of sysexits.h)."""
 _LOOK_SECONDS: Final = 0.0005
-_END_SECONDS: Final = 5.0
 
 
 class ProcessGate:
@@ -34,66 +34,68 @@ class ProcessGate:
 
     Args:
         gate: of the slot.
-        process: leader of a process group of its own.
+        group: the process group, which is its leader's number too.
+        has_ended: says whether the leader has ended.
         grace_seconds: from SIGTSTP to SIGSTOP.
         shortest_seconds: a bubble with less time left is not used.
     """
 
     def __init__(
-        self, gate: WorkerGate, process: subprocess.Popen[bytes], grace_seconds: float, shortest_seconds: float
+        self,
+        gate: WorkerGate,
+        group: int,
+        has_ended: Callable[[], bool],
+        grace_seconds: float,
+        shortest_seconds: float,
     ) -> None:
         self._gate = gate
-        self._process = process
+        self._group = group
+        self._has_ended = has_ended
         self._grace_ns = int(grace_seconds * 1e9)
         self._shortest_ns = int(shortest_seconds * 1e9) + self._grace_ns
 
-    def run(self) -> int:
-        """Returns the program's exit code.
+    def run(self) -> None:
+        """Returns when the program has ended.
 
         Raises:
             GateLost: the slot has gone; the program is stopped.
         """
-        self._signal(signal.SIGSTOP)
-        while self._process.poll() is None:
-            with self._gate.bubble("program", self._shortest_ns) as admission:
-                self._signal(signal.SIGCONT)
-                self._wait_for_end(admission)
-                self._stop(admission)
-        return self._process.returncode
-
-    def end(self) -> None:
-        """Has the program end, by force when it does not within seconds."""
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)
+        signal_group(self._group, signal.SIGSTOP)
         try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
-            self._process.wait()
+            while not self._has_ended():
+                with self._gate.bubble("program", self._shortest_ns, self._has_ended) as admission:
+                    signal_group(self._group, signal.SIGCONT)
+                    self._wait_for_end(admission)
+                    self._stop(admission)
+        except Interrupted:
+            # It has ended at a closed gate.
+            return
 
     def _wait_for_end(self, admission: Admission) -> None:
         stop_ns = admission.deadline_ns - self._grace_ns
-        while self._gate.is_within(admission) and time.monotonic_ns() < stop_ns and self._process.poll() is None:
+        while self._gate.is_within(admission) and time.monotonic_ns() < stop_ns and not self._has_ended():
             time.sleep(_LOOK_SECONDS)
 
     def _stop(self, admission: Admission) -> None:
-        self._signal(signal.SIGTSTP)
+        signal_group(self._group, signal.SIGTSTP)
         end_ns = min(time.monotonic_ns() + self._grace_ns, admission.deadline_ns)
         while self._gate.is_within(admission) and time.monotonic_ns() < end_ns and not self._is_quiet():
             time.sleep(_LOOK_SECONDS)
         # Whoever is stopped already stays so; the leader may have stopped before its children.
-        self._signal(signal.SIGSTOP)
+        signal_group(self._group, signal.SIGSTOP)
         while not self._is_quiet():
             time.sleep(_LOOK_SECONDS)
 
     def _is_quiet(self) -> bool:
-        return self._process.poll() is not None or _state(self._process.pid) in ("T", "Z")
+        return self._has_ended() or _state(self._group) in ("T", "Z")
 
-    def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Signals a process group, if there is any of it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return
 
 
 def _state(pid: int) -> str:
@@ -120,17 +122,25 @@ def main(arguments: list[str] | None = None) -> int:
     except GateLost as error:
         print(error, file=sys.stderr)  # noqa: T201
         return LOST
-    running = ProcessGate(
-        gate, subprocess.Popen(program, process_group=0), options.grace_seconds, options.shortest_seconds
-    )
+    process = subprocess.Popen(program, process_group=0)
+
+    def has_ended() -> bool:
+        return process.poll() is not None
+
+    # It takes effect in the next bubble, when the program runs again.
+    before = signal.signal(signal.SIGTERM, lambda *_: signal_group(process.pid, signal.SIGTERM))
     try:
-        return running.run()
+        ProcessGate(gate, process.pid, has_ended, options.grace_seconds, options.shortest_seconds).run()
     except GateLost as error:
         print(error, file=sys.stderr)  # noqa: T201
         return LOST
     finally:
-        running.end()
+        # A slot that has gone has no time for it, not even to end.
+        signal_group(process.pid, signal.SIGKILL)
+        process.wait()
         gate.detach()
+        signal.signal(signal.SIGTERM, before)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
 if __name__ == "__main__":

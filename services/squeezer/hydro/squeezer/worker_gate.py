@@ -178,13 +178,19 @@ class WorkerGate:
             self._learn_whole(name, earlier_ns + self._finish())
 
     @contextmanager
-    def bubble(self, name: str, needed_ns: int) -> Iterator[Admission]:
+    def bubble(self, name: str, needed_ns: int, is_over: Callable[[], bool] = lambda: False) -> Iterator[Admission]:
         """Waits for a bubble with so much time left, for a block that ends by itself before the deadline.
 
+        Args:
+            name: for the messages of errors.
+            needed_ns: what has to be left.
+            is_over: nobody needs the bubble any more; asked while it waits.
+
         Raises:
-            GateLost, SegmentDoesNotFit, Interrupted: as `segment`.
+            GateLost, SegmentDoesNotFit: as `segment`.
+            Interrupted: the worker is to stop, or it is over.
         """
-        admission = self._admit(name, needed_ns)
+        admission = self._admit(name, needed_ns, is_over)
         self._running = _Part(name, 0, admission)
         try:
             yield admission
@@ -234,14 +240,14 @@ class WorkerGate:
         self._heart.join()
         self._words[WORKER_BEAT] = 0
 
-    def _admit(self, name: str, needed_ns: int | None = None) -> Admission:
+    def _admit(self, name: str, needed_ns: int | None = None, is_over: Callable[[], bool] = lambda: False) -> Admission:
         """Waits until the segment may start; how long it needs is known from earlier ones, or given."""
         words = self._words
         skipped = 0
         began_ns = time.monotonic_ns()
         while True:
             self._check_alive()
-            if self._is_interrupted():
+            if self._is_interrupted() or is_over():
                 raise Interrupted(f"the worker was told to stop while segment {name!r} waited for a bubble")
             sequence = words[SEQUENCE]
             if sequence % 2 and (admission := self._admission(name, sequence, needed_ns)) is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hydro.client.commands import Command
 from hydro.kit.errors import Unavailable
+from hydro.worker.command.bubble_mover import BubbleMover
 from hydro.worker.command.place import TrialPlace, trial_place
 from hydro.worker.command.run import TrialRun
 from hydro.worker.command.trial_server import TrialServer
@@ -19,7 +20,7 @@ _LOCK_SECONDS = 120.0
 
 
 class CommandAttempt:
-    """Runs the programs of a lease, as many side by side as its bundle has lanes.
+    """Runs the programs of a lease, as many side by side as its bundle has lanes, on a slot one after the other.
 
     When it returns, or raises, nothing of them is left.
     """
@@ -32,6 +33,7 @@ class CommandAttempt:
         reporter: Reports,
         is_stopping: Callable[[], bool],
         inherited: Mapping[str, str],
+        mover: BubbleMover | None = None,
     ) -> None:
         self._grant = grant
         self._command = command
@@ -39,6 +41,8 @@ class CommandAttempt:
         self._reporter = reporter
         self._is_stopping = is_stopping
         self._inherited = inherited
+        self._mover = mover
+        self._most = grant.recipe.max_lanes if mover is None else 1
         self._lanes = list(grant.recipe.lanes)
         """Those that have not started yet."""
         self._runs: list[TrialRun] = []
@@ -51,11 +55,12 @@ class CommandAttempt:
         Raises:
             LeaseLost: Everything that was not acknowledged is void.
             Unavailable: An attempt before at one of the trials does not end.
+            GateLost: The slot has gone; the programs go on from what they have saved.
         """
         with TrialServer(self._grant.recipe.objective, self._grant.recipe.max_lanes) as server:
             try:
                 while self._lanes or self._runs:
-                    self._keeper.ensure()
+                    self._ensure()
                     if self._keeper.release_requested or self._is_stopping():
                         self._stop_all()
                         return
@@ -67,9 +72,14 @@ class CommandAttempt:
                 for run in self._runs:
                     run.close()
 
+    def _ensure(self) -> None:
+        self._keeper.ensure()
+        if self._mover is not None:
+            self._mover.check()
+
     def _start(self, server: TrialServer) -> None:
         """Starts what there is room for. A trial whose attempt before has not ended waits."""
-        room = self._grant.recipe.max_lanes - len(self._runs)
+        room = self._most - len(self._runs)
         for lane in self._lanes[: max(0, room)]:
             place = trial_place(self._grant, lane)
             place.make()
@@ -84,7 +94,9 @@ class CommandAttempt:
     def _run(self, server: TrialServer, lane: Lane, place: TrialPlace, lock: int) -> None:
         recipe = self._grant.recipe
         try:
-            run = TrialRun(self._command, recipe, lane, place, lock, server, self._inherited, self._new.set)
+            run = TrialRun(
+                self._command, recipe, lane, place, lock, server, self._inherited, self._new.set, self._mover
+            )
         except OSError as error:
             self._tell([LaneNews(lane.trial, lane.start_step, failure=f"its program cannot be started: {error}")])
             return
@@ -108,7 +120,7 @@ class CommandAttempt:
     def _tell(self, news: Sequence[LaneNews]) -> None:
         told = {each.trial for each in news}
         open_runs = [run for run in self._runs if not run.is_over]
-        free = max(0, self._grant.recipe.max_lanes - len(open_runs) - len(self._lanes))
+        free = max(0, self._most - len(open_runs) - len(self._lanes))
         answer = self._reporter.report(news, free, len(open_runs))
         for run in open_runs:
             if run.trial in told:
@@ -124,7 +136,7 @@ class CommandAttempt:
         for run in open_runs:
             run.stop()
         while not all(run.has_ended for run in self._runs):
-            self._keeper.ensure()
+            self._ensure()
             for run in self._runs:
                 run.news()
             self._new.wait(_LOOK_SECONDS)

@@ -6,8 +6,9 @@ What the program starts cannot get away: orphans become this process's children 
 session or process group they have made. If this process itself is killed, the kernel kills the program
 (PR_SET_PDEATHSIG).
 
-Arguments: a descriptor to hold open until the end, and for nobody else (a lock); the number of words of a command to
-run after the end (0: none), its words; the program and its arguments.
+Arguments: a descriptor to hold open until the end, and for nobody else (a lock); one to write the program's process
+group to, which is then started stopped (-1: it runs at once); the number of words of a command to run after the end
+(0: none), its words; the program and its arguments.
 
 So that it starts at once, it imports nothing but the standard library.
 """
@@ -32,10 +33,13 @@ NOT_FOUND, NOT_RUNNABLE = 127, 126
 """Exit codes, as of a shell: there is no such program; it cannot be run."""
 
 
-def main(lock: str, words: str, *arguments: str) -> int:
+def main(lock: str, told: str, words: str, *arguments: str) -> int:
     """Gives the program's exit code: 128 and its number for a signal."""
     cleanup, command = arguments[: int(words)], arguments[int(words) :]
     os.set_inheritable(int(lock), False)
+    is_held = int(told) >= 0
+    if is_held:
+        os.set_inheritable(int(told), False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wakeups, waking = os.pipe()
     os.set_blocking(waking, False)
@@ -43,7 +47,9 @@ def main(lock: str, words: str, *arguments: str) -> int:
     # The worker's death may come as a signal, before the lifeline ends.
     signal.signal(signal.SIGTERM, lambda *_: None)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    program = _start(command)
+    program = _start(command, is_held=is_held)
+    if is_held:
+        _tell_when_stopped(program, int(told))
     code = _watch(program, wakeups)
     _end_all()
     if cleanup:
@@ -51,7 +57,7 @@ def main(lock: str, words: str, *arguments: str) -> int:
     return code
 
 
-def _start(command: Sequence[str]) -> int:
+def _start(command: Sequence[str], *, is_held: bool) -> int:
     guard, program = os.getpid(), os.fork()
     if program:
         return program
@@ -62,6 +68,8 @@ def _start(command: Sequence[str]) -> int:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if is_held:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if os.getppid() == guard:
             os.execvp(command[0], list(command))
     except OSError as error:
@@ -69,6 +77,13 @@ def _start(command: Sequence[str]) -> int:
         sys.stderr.flush()
         os._exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE)
     os._exit(NOT_RUNNABLE)
+
+
+def _tell_when_stopped(program: int, told: int) -> None:
+    """Says which group it is once a signal can no longer come too early for it."""
+    os.waitid(os.P_PID, program, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    os.write(told, str(program).encode())
+    os.close(told)
 
 
 def _watch(program: int, wakeups: int) -> int:

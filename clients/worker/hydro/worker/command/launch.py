@@ -18,6 +18,7 @@ from hydro.worker.recipe import Lane, Recipe
 PASSED_ON = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
     "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME",
+    "CUDA_MPS_PIPE_DIRECTORY",
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
 )  # fmt: skip
 """Variables of the worker's environment that programs get; no other one reaches them."""

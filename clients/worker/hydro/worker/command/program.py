@@ -34,14 +34,20 @@ class Program:
         launch: What is run.
         lock: A descriptor, which the guard holds until nothing of the program is left; it is closed here.
         wake: Called, on another thread, when there is something new.
+        is_held: It is started stopped, for somebody else to continue: `group`.
     """
 
-    def __init__(self, launch: Launch, lock: int, wake: Callable[[], None]) -> None:
+    def __init__(self, launch: Launch, lock: int, wake: Callable[[], None], *, is_held: bool = False) -> None:
         self._wake = wake
         self._lines: queue.Queue[str] = queue.Queue(_MOST_LINES)
         self._error_tail = ""
         self._kill_at: float | None = None
-        command = (str(lock), str(len(launch.cleanup)), *launch.cleanup, *launch.arguments)
+        self._group: int | None = None
+        self._told: int | None
+        self._told, *telling = os.pipe() if is_held else (None,)
+        words = (lock, *(telling or [-1]), len(launch.cleanup))
+        command = (*map(str, words), *launch.cleanup, *launch.arguments)
+        passed = [lock, *telling]
         try:
             self._process = subprocess.Popen(
                 tethered_command((sys.executable, "-I", "-S", _GUARD, *command), death_signal=_DEATH_SIGNAL),
@@ -50,12 +56,13 @@ class Program:
                 stderr=subprocess.PIPE,
                 env=dict(launch.environment),
                 cwd=launch.directory,
-                pass_fds=(lock,),
+                pass_fds=passed,
                 start_new_session=True,
                 bufsize=0,
             )
         finally:
-            os.close(lock)
+            for each in passed:
+                os.close(each)
         self._readers = [
             self._follow(self._process.stdout, is_error=False),
             self._follow(self._process.stderr, is_error=True),
@@ -65,6 +72,20 @@ class Program:
     def error_tail(self) -> str:
         """The last of what it wrote to standard error."""
         return self._error_tail
+
+    @property
+    def group(self) -> int | None:
+        """The process group of one that is held, as soon as it is stopped; None: it could not be started."""
+        if self._told is not None:
+            text = os.read(self._told, 32)
+            os.close(self._told)
+            self._told, self._group = None, int(text) if text else None
+        return self._group
+
+    @property
+    def has_left(self) -> bool:
+        """Whether nothing of it runs any more; its output may not be read yet."""
+        return self._process.poll() is not None
 
     @property
     def has_ended(self) -> bool:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from hydro.client.commands import Command
+from hydro.worker.command.bubble_mover import BubbleMover
 from hydro.worker.command.guard import NOT_FOUND
 from hydro.worker.command.launch import Surroundings, launch, trial_document
 from hydro.worker.command.place import TrialPlace, free_port
@@ -42,6 +43,7 @@ class TrialRun:
         server: Takes what the program says.
         inherited: The worker's own environment.
         wake: Called, on another thread, when there is something new.
+        mover: Has the program run in the bubbles of a slot; None: it runs all the time.
 
     Raises:
         OSError: It cannot be started.
@@ -57,6 +59,7 @@ class TrialRun:
         server: TrialServer,
         inherited: Mapping[str, str],
         wake: Callable[[], None],
+        mover: BubbleMover | None = None,
     ) -> None:
         self.trial = lane.trial
         self.is_over = False
@@ -83,7 +86,10 @@ class TrialRun:
             self._write(["HYDRO_CHECKPOINT_DIRECTORY is on this machine alone: elsewhere the trial begins anew"])
         self._token = server.admit(self._hear)
         around = Surroundings(place, server.address, self._token, server.folder, free_port())
-        self._program = Program(launch(command, recipe, lane, around, inherited), lock, wake)
+        started = launch(command, recipe, lane, around, inherited)
+        self._program = Program(started, lock, wake, is_held=mover is not None)
+        if mover is not None:
+            mover.follow(self._program, wake)
         self._sources = sources_of(command, recipe.objective, place.directory, around.metrics_port, wake)
 
     @property

@@ -9,7 +9,7 @@ from functools import partial
 from hydro.coordinator.allocation.allocate import Placement, allocate, is_idle
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.bundle import Bundle, BundleState, PlannedBundle
-from hydro.coordinator.command import Command
+from hydro.coordinator.command import Command, InBubbles
 from hydro.coordinator.device import Device
 from hydro.coordinator.fitting import Fits, fits_of
 from hydro.coordinator.reconcile.patience import Patience
@@ -84,24 +84,40 @@ async def _plan_commands(
         fits = await fits_of(tx, study)
         return [] if fits is None else await plannable(tx, study, fits, patience)
 
-    devices = [device for device in idle if device.is_exclusive]
     numbers = [trial.name.number for trial in await storage.run(work)]
-    if numbers and devices:
-        await _place(storage, bell, allocate(command_bundles(study, command, numbers, len(devices)), devices))
+    devices = sum(device.is_exclusive for device in idle)
+    if numbers:
+        await _place(storage, bell, allocate(command_bundles(study, command, numbers, devices), idle))
 
 
 def command_bundles(study: Study, command: Command, numbers: Sequence[int], devices: int) -> list[PlannedBundle]:
-    """Spreads trials over the devices before any gets a second one; no more on one than the command allows.
+    """Spreads trials over exclusive devices before any gets a second one; no more on one than the command allows.
 
-    A command does not give way in a pipeline's bubbles: its segments are not measured, so that no slot fits it.
+    What is left may go to slots, one trial each, if the command has leave to run in bubbles. No slot fits the others,
+    whose segments are not measured.
     """
-    lanes = min(command.trials_per_device, math.ceil(len(numbers) / devices))
-    return [
+    lanes = min(command.trials_per_device, math.ceil(len(numbers) / devices)) if devices else command.trials_per_device
+    placed = lanes * devices if command.in_bubbles else len(numbers)
+    bundles = [
         PlannedBundle(
             study.name, TrialKind.SEARCH, tuple(numbers[start : start + lanes]), max_lanes=command.trials_per_device
         )
-        for start in range(0, len(numbers), lanes)
+        for start in range(0, min(placed, len(numbers)), lanes)
     ]
+    if command.in_bubbles is not None:
+        bundles += [_in_bubbles(study, command.in_bubbles, number) for number in numbers[placed:]]
+    return bundles
+
+
+def _in_bubbles(study: Study, in_bubbles: InBubbles, number: int) -> PlannedBundle:
+    """One program: they would take turns in the bubbles of a slot."""
+    return PlannedBundle(
+        study.name,
+        TrialKind.SEARCH,
+        (number,),
+        memory_bytes=in_bubbles.memory_bytes,
+        segment_seconds=in_bubbles.needed_seconds,
+    )
 
 
 async def plannable(tx: Transaction, study: Study, fits: Fits, patience: Patience) -> Sequence[Trial]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, assert_never
 
-from hydro.coordinator.command import Command, JsonLinesFile, LogPattern, MetricsSource, PrometheusEndpoint
+from hydro.coordinator.command import Command, InBubbles, JsonLinesFile, LogPattern, MetricsSource, PrometheusEndpoint
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.pruning_rules import (
     AshaPruning,
@@ -278,7 +278,11 @@ def work_of(document: Document) -> Task | Command | None:
         return Task(**document)
     content = document["command"]
     sources = tuple(_SOURCES[kind](**each) for one in content["metrics"] for kind, each in one.items())
-    return Command(**content | {"arguments": tuple(content["arguments"]), "metrics": sources})
+    # Studies of older releases have none.
+    bubbles = content.get("in_bubbles")
+    in_bubbles = None if bubbles is None else InBubbles(**bubbles)
+    arguments = tuple(content["arguments"])
+    return Command(**content | {"arguments": arguments, "metrics": sources, "in_bubbles": in_bubbles})
 
 
 def limits_document(stopping: Stopping, endurance: Endurance) -> Document:
