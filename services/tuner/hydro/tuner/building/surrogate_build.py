@@ -138,7 +138,8 @@ def _shrink(
     known = caveats(task, shrunk.parametrization, report.optimizer_type, facts.options, request.max_steps)
     warnings = tuple(dict.fromkeys([*report.warnings, *verified.warnings, *known, *untried]))
     texts = (str(report), *verified.report)
-    return _Shrinking(width, shrunk, warnings, texts, verified, optimizer_family=facts.family)
+    is_traceable = not shrunk.solution.untraced
+    return _Shrinking(width, shrunk, warnings, texts, verified, is_traceable, facts.family)
 
 
 def _unmarked(transfers: Sequence[Transfer], request: BuildRequest) -> list[str]:

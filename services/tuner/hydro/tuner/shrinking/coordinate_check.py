@@ -13,18 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor
-from torch.fx import Interpreter, Node
 from torch.optim import Optimizer
 
 from hydro.tuner.shrinking.classification import TensorClass
-from hydro.tuner.shrinking.programs import Program
+from hydro.tuner.shrinking.layer_outputs import layer_outputs
 from hydro.tuner.shrinking.short_run import ShortRun, wider_surrogates
 from hydro.tuner.shrinking.shrink import ShrunkModel
-from hydro.tuner.shrinking.shrunk_module import ShrunkModule
 from hydro.tuner.shrinking.slopes import LayerSlope, Verdict, fit_slope
 from hydro.tuner.shrinking.surrogate import capture_inputs
 from hydro.tuner.task import Hyperparameters, TrainingTask
@@ -145,34 +140,8 @@ def layer_changes(
     """The mean absolute size of each layer's output on the first batch, and of its change after a few steps."""
     run = ShortRun(task, hyperparameters, shrunk, seed)
     args, kwargs = capture_inputs(task, run.model, run.first_batch, hyperparameters)
-    before = _outputs(run.model, args, kwargs, seed)
+    before = layer_outputs(run.model, args, kwargs, seed)
     run.train(steps)
-    after = _outputs(run.model, args, kwargs, seed)
+    after = layer_outputs(run.model, args, kwargs, seed)
     sizes = {layer: float(each.abs().mean()) for layer, each in before.items()}
     return sizes, {layer: float((after[layer] - before[layer]).abs().mean()) for layer in before}
-
-
-def _outputs(model: ShrunkModule, args: tuple[Any, ...], kwargs: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
-    """The output of every layer, by the name of its weight; the same dropout masks for the same seed."""
-    program = model.program(*args, **kwargs)
-    recorder = _Recorder(program)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        recorder.run(*program.flat_inputs(model, args, kwargs))
-    return recorder.outputs
-
-
-class _Recorder(Interpreter):
-    """Runs a program and keeps what comes out of each call with a matrix parameter."""
-
-    def __init__(self, program: Program) -> None:
-        super().__init__(program.graph_module)
-        self.outputs: dict[str, Tensor] = {}
-        self._layers = program.layers()
-
-    def run_node(self, n: Node) -> Any:
-        """Runs one node."""
-        result = super().run_node(n)
-        if n in self._layers and isinstance(result, Tensor):
-            self.outputs[self._layers[n]] = result.detach().clone()
-        return result

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from hydro.tuner.shrinking.by_shapes import UNCHECKED
 from hydro.tuner.shrinking.classification import TensorClass
 from hydro.tuner.shrinking.solution import Solution, TensorSolution
 
@@ -29,8 +30,9 @@ class ShrinkReport:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know: ops without a rule."""
-        return tuple(f"not shrunk because of {op}" for op in self.solution.unknown_ops)
+        """What the user should know: ops without a rule, and what could not be checked."""
+        without_rules = tuple(f"not shrunk because of {op}" for op in self.solution.unknown_ops)
+        return (*without_rules, *self._unchecked())
 
     def __str__(self) -> str:
         solution = self.solution
@@ -53,6 +55,12 @@ class ShrinkReport:
         if kept:
             lines += ["", "kept at full size:", *kept]
         return "\n".join(lines)
+
+    def _unchecked(self) -> tuple[str, ...]:
+        if not self.solution.untraced:
+            return ()
+        how = "the surrogate is the factory's model, its tensors classified by their shapes and modules alone"
+        return (f"{how}; not checked: {UNCHECKED}; it runs unfused, since {self.solution.untraced}",)
 
     def _row(self, each: TensorSolution) -> tuple[str, ...]:
         rules, one = self.solution.parametrization, each.classified

@@ -15,11 +15,32 @@ from hydro.tuner.shrinking.classification import contracted_ratio
 from hydro.tuner.shrinking.propagation import Propagation, place
 from hydro.tuner.shrinking.sizes import Sizes
 from hydro.tuner.shrinking.solution import TensorSolution
+from hydro.tuner.tracing import NotTraceable
 
 _FAN_IN_AXES: Mapping[type[nn.Module], int | None] = {
     nn.Linear: 1, nn.Conv1d: 1, nn.Conv2d: 1, nn.Conv3d: 1, nn.ConvTranspose1d: 0, nn.ConvTranspose2d: 0,
     nn.ConvTranspose3d: 0, nn.Embedding: None,
 }  # fmt: skip
+_OF_SEVERAL_MATRICES = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+"""Of their own matrices, the last axis is fan-in."""
+
+
+def fan_in_axis(module: nn.Module, own_name: str) -> int | None:
+    """The axis of a module's own parameter that is contracted; None: it is looked up.
+
+    Raises:
+        NotTraceable: the module's type does not tell.
+    """
+    for known, axis in _FAN_IN_AXES.items():
+        if isinstance(module, known) and own_name == "weight":
+            return axis
+    if isinstance(module, _OF_SEVERAL_MATRICES) and "weight" in own_name:
+        return 1
+    raise NotTraceable(
+        f"a {type(module).__name__} holds it as {own_name}: put it into a Linear, a convolution or an Embedding"
+    )
+
+
 _TOLERANCE = 1e-9
 
 

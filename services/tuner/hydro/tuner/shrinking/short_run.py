@@ -6,10 +6,10 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from hydro.tuner.shrinking.shrink import ShrunkModel, shrink
-from hydro.tuner.shrinking.shrunk_module import ShrunkModule
-from hydro.tuner.shrinking.surrogate import build_target, capture_inputs
+from hydro.tuner.shrinking.surrogate import at_any_width, build_target, capture_inputs
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
 
 
@@ -18,7 +18,7 @@ class ShortRun:
 
     def __init__(self, task: TrainingTask, hyperparameters: Hyperparameters, shrunk: ShrunkModel, seed: int) -> None:
         shrunk.initialize(seed)
-        self.model: ShrunkModule = copy.deepcopy(shrunk.model).train()
+        self.model: nn.Module = copy.deepcopy(shrunk.model).train()
         self._task, self._hyperparameters, self._seed = task, hyperparameters, seed
         self._batches = iter(task.train_batches(hyperparameters, seed, 0))
         self.first_batch: Batch = next(self._batches)
@@ -62,7 +62,7 @@ def _resized(
     solution = shrunk.solution
     return [
         shrink(
-            model,
+            at_any_width(task, hyperparameters, model, width) if solution.untraced else model,
             args,
             width,
             depth=depth,

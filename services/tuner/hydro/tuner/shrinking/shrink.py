@@ -13,6 +13,7 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 
 from hydro.kit.errors import FieldViolation, InvalidArgument
+from hydro.tuner.shrinking.by_shapes import narrow_model, solve_by_shapes
 from hydro.tuner.shrinking.classification import Classified, TensorClass, classify
 from hydro.tuner.shrinking.depth import Stack, cut, find_stacks
 from hydro.tuner.shrinking.dimensions import Dim, Dimensions
@@ -30,7 +31,7 @@ from hydro.tuner.shrinking.shrunk_module import ShrunkModule
 from hydro.tuner.shrinking.sizes import Sizes, solve
 from hydro.tuner.shrinking.solution import Solution, TensorSolution
 from hydro.tuner.shrinking.templates import Template
-from hydro.tuner.tracing import NotTraceable, tensor_aliases
+from hydro.tuner.tracing import NotTraceable, Trace, tensor_aliases
 
 
 class PretrainedModel(InvalidArgument):
@@ -49,7 +50,8 @@ class PretrainedModel(InvalidArgument):
 class ShrunkModel:
     """A surrogate: its module, and how hyperparameters scale between it and the target."""
 
-    model: ShrunkModule
+    model: nn.Module
+    """A `ShrunkModule`; where the target has no graph, the factory's own."""
     solution: Solution
     kept: Mapping[str, Tensor]
     """The target's own values of the tensors that are not drawn, at the surrogate's shapes."""
@@ -97,7 +99,8 @@ def shrink(
 
     Args:
         model: The target, with its initial values: fresh ones are drawn like them. Or a function that gives the model
-            at a width in (0, 1], whose shapes the surrogate then has: exact, where there is one.
+            at a width in (0, 1], whose shapes the surrogate then has: exact, where there is one. One whose models
+            do not export gives the surrogate itself, classified by shapes (see `by_shapes`).
         example_inputs: What the model is called with.
         width: Surrogate over target, in (0, 1].
         depth: The surrogate's layers over the target's, in (0, 1]; below 1 for stacks of pre-LN residual layers alone,
@@ -116,7 +119,8 @@ def shrink(
         PretrainedModel: the model is declared pretrained.
         FactoryMismatch: what the function gives at the width is not the target, narrower.
         ClassesDisagree: a parameter's shape in its module tells another fan-in than its use in the graph.
-        NotTraceable: the model cannot be exported, with the user's line.
+        NotTraceable: the model cannot be exported, with the user's line, and there is no function of the width, or one
+            by whose shapes nobody can tell a parameter's class.
         WidthTooSmall: the widest dimension would have no channel left.
     """
     _check(width, depth, feature_learning)
@@ -124,29 +128,47 @@ def shrink(
         raise PretrainedModel()
     make, model = (None, model) if isinstance(model, nn.Module) else (model, model(1.0))
     keywords = dict(example_keywords or {})
-    known = solution is not None and solution.depth == depth
-    stacks = solution.stacks if solution and known else _stacks(model, example_inputs, keywords, depth)
+    if solution is not None and solution.untraced and make is None:
+        solution = None
+    stacks = (
+        solution.stacks if solution and solution.depth == depth else _stacks(model, example_inputs, keywords, depth)
+    )
     model = cut(model, stacks)
-    template = Template(model)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    program = None
+    template, program = Template(model), None
     if solution is None or not solution.fits(
         model, width, depth=depth, multiplied_readout=multiplied_readout, feature_learning=feature_learning
     ):
-        found = propagate(template.trace(example_inputs, keywords, train=True, like=tensors))
-        shapes = narrow_shapes(lambda asked: cut(make(asked), stacks), model, width) if make is not None else None
-        solution = replace(
-            _solve(found, model, width, multiplied_readout, shapes),
-            feature_learning=feature_learning,
-            depth=depth,
-            stacks=stacks,
+        unsolved = Solution(
+            width, multiplied_readout, (), feature_learning=feature_learning, depth=depth, stacks=stacks
         )
-        program = build_program(found, solution)
-        _prove(program, found, solution)
+        try:
+            traced = template.trace(example_inputs, keywords, train=True, like=tensors)
+        except NotTraceable as error:
+            if make is None:
+                raise
+            solution = solve_by_shapes(make, model, unsolved, str(error))
+        else:
+            shapes = narrow_shapes(lambda asked: cut(make(asked), stacks), model, width) if make is not None else None
+            solution, program = _by_graph(traced, model, unsolved, shapes)
+    if solution.untraced and make is not None:
+        return _fresh(ShrunkModel(*narrow_model(make, model, solution)))
     programs = Programs(template, solution)
     shrunk = ShrunkModel(_empty_module(programs, solution, model), solution, _kept(solution, tensors))
     if program is not None:
         programs.add(shrunk.model, tuple(example_inputs), keywords, program)
+    return _fresh(shrunk)
+
+
+def _by_graph(traced: Trace, model: nn.Module, unsolved: Solution, shapes: Shapes | None) -> tuple[Solution, Program]:
+    found = propagate(traced)
+    solution = _solve(found, model, unsolved, shapes)
+    program = build_program(found, solution)
+    _prove(program, found, solution)
+    return solution, program
+
+
+def _fresh(shrunk: ShrunkModel) -> ShrunkModel:
     shrunk.initialize(seed=0)
     return shrunk
 
@@ -172,9 +194,8 @@ def _check(width: float, depth: float, feature_learning: float) -> None:
         raise InvalidArgument.of(violations)
 
 
-def _solve(
-    found: Propagation, model: nn.Module, width: float, multiplied_readout: bool, shapes: Shapes | None
-) -> Solution:
+def _solve(found: Propagation, model: nn.Module, unsolved: Solution, shapes: Shapes | None) -> Solution:
+    width = unsolved.width
     sizes = solve(found.dimensions, found.parameters, width) if shapes is None else _fitted(found, shapes)
     aliases = tensor_aliases(model)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
@@ -189,14 +210,14 @@ def _solve(
                 is_parameter=name in parameters,
                 target_shape=tuple(values.shape),
                 shape=tuple(sizes.of(dim) for dim in dims) if shapes is None else shapes[name],
-                classified=_class(found, sizes, name, name in parameters, multiplied_readout),
+                classified=_class(found, sizes, name, name in parameters, unsolved.multiplied_readout),
                 initial=measure(values, is_parameter=name in parameters),
                 kept=tuple(_why_kept(found.dimensions, sizes, dim, width) for dim in dims),
                 aliases=tuple(other for other, first in aliases.items() if first == name and other != name),
             )
         )
     require_agreement(found, sizes, model, solved)
-    return Solution(width, multiplied_readout, tuple(solved), tuple(str(each) for each in found.blocking))
+    return replace(unsolved, tensors=tuple(solved), unknown_ops=tuple(str(each) for each in found.blocking))
 
 
 def _fitted(found: Propagation, shapes: Shapes) -> Sizes:

@@ -52,6 +52,8 @@ class Solution:
     """Layers over the target's, as asked for."""
     stacks: tuple[Stack, ...] = ()
     """What was cut; the tensors are those of the target that has been cut."""
+    untraced: str = ""
+    """Why there is no graph: the tensors are then the factory's, classified by their shapes (see `by_shapes`)."""
 
     @cached_property
     def by_name(self) -> Mapping[str, TensorSolution]:

@@ -53,7 +53,7 @@ def build_surrogate(
     batch = next(iter(task.train_batches(hyperparameters, 0, 0)))
     args, kwargs = capture_inputs(task, model, batch, hyperparameters)
     shrunk = shrink(
-        _at_any_width(task, hyperparameters, model, width),
+        at_any_width(task, hyperparameters, model, width),
         args,
         width,
         depth=solution.depth if solution else depth,
@@ -67,7 +67,7 @@ def build_surrogate(
     return shrunk
 
 
-def _at_any_width(
+def at_any_width(
     task: TrainingTask, hyperparameters: Hyperparameters, target: nn.Module, width: float
 ) -> nn.Module | Factory:
     """The target, or what gives it at a width where the task offers that."""

@@ -60,8 +60,8 @@ class _Surrogate:
     def fresh(self, seed: int) -> nn.Module:
         self._shrunk.initialize(seed)
         # The programs go by the module that they are called with: copies share them.
-        programs = vars(self.template)["_programs"]
-        return copy.deepcopy(self.template, {id(programs): programs})
+        programs = vars(self.template).get("_programs")
+        return copy.deepcopy(self.template, {id(programs): programs} if programs else {})
 
     def factors(self, parameter: str, optimizer_type: type[Optimizer], options: Mapping[str, Any]) -> Factors | None:
         return self._shrunk.parametrization.factors(parameter, optimizer_type, options)
