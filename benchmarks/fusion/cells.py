@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -20,18 +21,22 @@ from hydro.tuner.training.execution import Execution
 LEAST_SECONDS = 5e-3
 """Steps shorter than this are timed several at a time."""
 
-MOST_SECONDS = 40.0
-"""No further round is planned that would have a cell take longer than this, after the third."""
+MOST_SECONDS = 20.0
+"""No further round is planned that would have a spell take longer than this, after the third."""
 
 LEAST_ROUNDS = 3
 
 NEARLY_BEST = 0.95
 """A choice with this share of the best variant's speed is as good: a cell is timed until it is clear if it has it."""
 
-MOST_SPELLS = 4
-"""Of so many times the rounds, at most."""
+LEAST_SPELLS, MOST_SPELLS = 2, 6
+"""The rounds are timed in so many spells, each with variants built anew: where a tensor happens to lie in memory is
+worth up to a fifth of a step, and stays for as long as it lives."""
 
 Row = dict[str, Any]
+
+Seconds = Mapping[str, list[float]]
+"""Of each variant, by round."""
 
 
 def models_of(workload: Workload, lanes: int, device: torch.device) -> list[nn.Module]:
@@ -49,19 +54,20 @@ def measure_cell(
     workload: Workload, lanes: int, optimizer: str, choice: Choice | None, rounds: int, device: torch.device
 ) -> list[Row]:
     """Gives a row of the step's time, and one of the optimizer's alone."""
-    models, batch = models_of(workload, lanes, device), batch_of(workload, device)
-    built: dict[str, Variant] = {name: build(models, batch, optimizer) for name, build in VARIANTS.items()}
     planned = _variant_of(choice, lanes)
-    if planned not in built and choice is not None:
-        built[planned] = micro_bundles(models, batch, optimizer, choice.at_once)
     cell: Row = {"model": workload.name, "lanes": lanes, "optimizer": optimizer, "threads": torch.get_num_threads()}
-    works = {name: variant.step for name, variant in built.items()}
-    steps = seconds_of(works, rounds, device)
-    for _ in range(MOST_SPELLS - 1):
-        if is_settled(_planned_vs_best(steps, planned)):
+    steps: Seconds = {}
+    updates: Seconds = {}
+    spell_rounds = math.ceil(rounds / LEAST_SPELLS)
+    for spell in range(MOST_SPELLS):
+        if spell >= LEAST_SPELLS and (choice is None or is_settled(_planned_vs_best(steps, planned))):
             break
-        steps = {name: [*steps[name], *more] for name, more in seconds_of(works, rounds, device).items()}
-    updates = seconds_of({name: built[name].update for name in ("separate", "fused")}, rounds, device)
+        built = _build(workload, lanes, optimizer, choice, device)
+        works = {name: variant.step for name, variant in built.items()}
+        steps = _joined(steps, seconds_of(works, spell_rounds, device))
+        if spell < LEAST_SPELLS:
+            peers = {name: built[name].update for name in ("separate", "fused")}
+            updates = _joined(updates, seconds_of(peers, spell_rounds, device))
     return [
         {**cell, "what": "step", "choice": choice and str(choice), **_step_figures(steps, planned, lanes)},
         {
@@ -71,6 +77,21 @@ def measure_cell(
             "fused_over_separate": asdict(ratio(updates["fused"], updates["separate"])),
         },
     ]
+
+
+def _build(
+    workload: Workload, lanes: int, optimizer: str, choice: Choice | None, device: torch.device
+) -> dict[str, Variant]:
+    models, batch = models_of(workload, lanes, device), batch_of(workload, device)
+    built: dict[str, Variant] = {name: build(models, batch, optimizer) for name, build in VARIANTS.items()}
+    planned = _variant_of(choice, lanes)
+    if planned not in built and choice is not None:
+        built[planned] = micro_bundles(models, batch, optimizer, choice.at_once)
+    return built
+
+
+def _joined(seconds: Seconds, more: Seconds) -> Seconds:
+    return {name: [*seconds.get(name, ()), *values] for name, values in more.items()}
 
 
 def micro_bundles(models: Sequence[nn.Module], batch: Batch, optimizer: str, at_once: int) -> Variant:
@@ -91,15 +112,15 @@ def is_settled(planned_vs_best: Interval) -> bool:
     return planned_vs_best.low >= NEARLY_BEST or planned_vs_best.high < NEARLY_BEST
 
 
-def _planned_vs_best(steps: Mapping[str, list[float]], planned: str) -> Interval:
+def _planned_vs_best(steps: Seconds, planned: str) -> Interval:
     return ratio(steps[_best(steps)], steps[planned])
 
 
-def _best(steps: Mapping[str, list[float]]) -> str:
+def _best(steps: Seconds) -> str:
     return min(steps, key=lambda name: median(steps[name]))
 
 
-def _step_figures(steps: Mapping[str, list[float]], planned: str, lanes: int) -> Row:
+def _step_figures(steps: Seconds, planned: str, lanes: int) -> Row:
     return {
         "milliseconds": _milliseconds(steps),
         "model_steps_per_second": {name: lanes / median(seconds) for name, seconds in steps.items()},

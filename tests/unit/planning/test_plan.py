@@ -218,6 +218,16 @@ def test_more_lanes_than_pay_at_once_run_in_micro_bundles():
     assert sizing.memory_bytes == 200 + 4 * 3
 
 
+def test_micro_bundles_have_to_be_clearly_faster_than_all_lanes_at_once():
+    hardly_faster_by_four = profile({1: 0.009, 4: 0.0140, 16: 0.0600})
+    clearly_faster_by_four = profile({1: 0.009, 4: 0.0140, 16: 0.0640})
+    sizings = [
+        choose_sizing(each, PlannedDevice("devices/any"), 16)
+        for each in (hardly_faster_by_four, clearly_faster_by_four)
+    ]
+    assert [sizing and sizing.micro_lanes for sizing in sizings] == [16, 4]
+
+
 @pytest.mark.parametrize(
     ("lanes", "execution", "micro_lanes"),
     [(1, Execution.SEPARATE, 1), (16, Execution.FUSED, 16), (64, Execution.FUSED, 64)],

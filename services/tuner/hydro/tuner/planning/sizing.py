@@ -14,6 +14,10 @@ NEAR_PEAK = 0.97
 """A fusion count is large enough at this share of the peak throughput: the curve is flat beyond, and a longer bundle
 costs memory and loses more with its worker (on the authors' GPU 100 lanes give 96 % of 220 at half the memory)."""
 
+MOST_AT_ONCE = 0.9
+"""Of a given number of lanes, as many run at once as reach this share of the best throughput: a micro-bundle is
+profiled while the caches hold it, and meets them cold where others step between (measured: a tenth of a step)."""
+
 BUNDLE_LANES = 8
 """A bundle holds so many lanes even where fewer run at once, separate models among them: they gain no speed from each
 other, but their data are drawn once for all, and so is their model built."""
@@ -173,10 +177,13 @@ def smallest_near_peak(
 ) -> ProfilePoint | None:
     """Gives the smallest of these counts with nearly the best throughput of them; None: there are none.
 
-    With the number of lanes given, nothing is saved by a smaller count but memory, which they all have: the best one.
+    With the number of lanes given, nothing is saved by a smaller count but memory, which they all have: the largest one
+    near the best.
     """
     if lanes is not None:
-        return max(points, key=lambda point: _rate(profile, point, lanes), default=None)
+        best = max((_rate(profile, point, lanes) for point in points), default=0.0)
+        near = [point for point in points if _rate(profile, point, lanes) >= MOST_AT_ONCE * best]
+        return max(near, key=lambda point: min(point.lanes, lanes), default=None)
     peak = max((point.rate for point in points), default=0.0)
     return next((point for point in points if point.rate >= NEAR_PEAK * peak), None)
 
