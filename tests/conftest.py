@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +38,7 @@ class PostgresServer:
     def __init__(self, binaries: Path, folder: Path) -> None:
         self.binaries = binaries
         self.folder = folder
+        self.environment: Mapping[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()
         # Postgres refuses to run as root.
@@ -59,7 +60,7 @@ class PostgresServer:
             self._process = subprocess.Popen(
                 [self.binaries / "postgres", "-D", self.folder / "data", "-k", self.folder, "-c", "listen_addresses=",
                  "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"],
-                stdout=log, stderr=log, env={}, cwd=self.folder, **self._user,
+                stdout=log, stderr=log, env=dict(self.environment), cwd=self.folder, **self._user,
             )  # fmt: skip
         for _ in range(600):
             if self._answers():
@@ -67,7 +68,7 @@ class PostgresServer:
             if self._process.poll() is not None:
                 break
             time.sleep(0.05)
-        log_tail = (self.folder / "log").read_text()[-2000:]
+        log_tail = self.log[-2000:]
         raise RuntimeError(f"Postgres does not start (exit code {self._process.poll()}): {log_tail}")
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
@@ -77,9 +78,20 @@ class PostgresServer:
             self._process.wait(30)
             self._process = None
 
-    def url(self, database: str = "postgres") -> str:
-        """Where to connect, as libpq takes it."""
-        return f"postgresql://hydro:{_PASSWORD}@/{database}?host={self.folder}"
+    def url(self, database: str = "postgres", address: str = "") -> str:
+        """Where to connect, as libpq takes it: at the server's socket, or at an address that leads there."""
+        where = f"{address}/{database}?sslmode=disable" if address else f"/{database}?host={self.folder}"
+        return f"postgresql://hydro:{_PASSWORD}@{where}"
+
+    @property
+    def socket(self) -> str:
+        """The path of its socket."""
+        return str(self.folder / ".s.PGSQL.5432")
+
+    @property
+    def log(self) -> str:
+        """What it has said."""
+        return (self.folder / "log").read_text()
 
     def execute(self, *statements: str) -> None:
         """Runs statements in the database `postgres`, each by itself."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
@@ -19,26 +18,10 @@ SHORT_RETRY_SECONDS = 2.0
 USER_RETRY_SECONDS = 25.0
 """Of users: a service that is restarted is back by then."""
 
-# The first attempts of streams too, for every call may be sent twice; unary calls go on as `CallRetries` says.
-_RETRIES = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "2s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-)
-_RETRY_OPTIONS: list[tuple[str, Any]] = [("grpc.service_config", _RETRIES), ("grpc.enable_retries", 1)]
-_NO_RETRY_OPTIONS: list[tuple[str, Any]] = [("grpc.enable_retries", 0)]
 _OPTIONS: list[tuple[str, Any]] = [
+    # `CallRetries` sends unary calls again, and who opened a stream opens another: gRPC's second attempt of a stream
+    # whose server was killed may wait for ever.
+    ("grpc.enable_retries", 0),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # A service that was down is looked for again at once, not after two minutes.
@@ -48,34 +31,23 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
-def open_channel(address: str, *, retries: bool = True, retry_seconds: float = SHORT_RETRY_SECONDS) -> grpc.aio.Channel:
+def open_channel(address: str, *, retry_seconds: float = SHORT_RETRY_SECONDS) -> grpc.aio.Channel:
     """An asynchronous channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none.
 
     Args:
         address: host:port of the service.
-        retries: Whether a call that finds nobody is tried again. False: whoever calls knows better whom to ask.
-        retry_seconds: For so long unary calls are tried again.
+        retry_seconds: For so long unary calls are tried again. 0: whoever calls knows better whom to ask. A stream that
+            breaks raises at once: who opened it knows where to go on.
     """
-    again = CallRetries(retry_seconds if retries else 0.0)
-    interceptors = [_AsyncUnaryErrors(again), _AsyncStreamErrors(), _AsyncStreamInErrors(), _AsyncDuplexErrors()]
-    options = [*_OPTIONS, *(_RETRY_OPTIONS if retries else _NO_RETRY_OPTIONS)]
-    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    retries = CallRetries(retry_seconds)
+    interceptors = [_AsyncUnaryErrors(retries), _AsyncStreamErrors(), _AsyncStreamInErrors(), _AsyncDuplexErrors()]
+    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
 
 
-def open_sync_channel(
-    address: str, *, retries: bool = True, retry_seconds: float = SHORT_RETRY_SECONDS
-) -> grpc.Channel:
-    """A blocking channel. Its calls raise HydroErrors; unary ones have a deadline of 30 seconds if given none.
-
-    Args:
-        address: host:port of the service.
-        retries: Whether a call that finds nobody is tried again. False: whoever calls does that, as who sends on a
-            stream has to: gRPC's own second attempt of one may wait for ever.
-        retry_seconds: For so long unary calls are tried again.
-    """
-    options = [*_OPTIONS, *(_RETRY_OPTIONS if retries else _NO_RETRY_OPTIONS)]
-    errors = _SyncErrors(CallRetries(retry_seconds if retries else 0.0))
-    return grpc.intercept_channel(grpc.insecure_channel(address, options=options), errors)
+def open_sync_channel(address: str, *, retry_seconds: float = SHORT_RETRY_SECONDS) -> grpc.Channel:
+    """A blocking channel, in all else like that of `open_channel`."""
+    errors = _SyncErrors(CallRetries(retry_seconds))
+    return grpc.intercept_channel(grpc.insecure_channel(address, options=_OPTIONS), errors)
 
 
 def _with_deadline(details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:

@@ -50,11 +50,29 @@ class Raising(study_service_pb2_grpc.StudyServiceServicer, worker_service_pb2_gr
                 raise self.error
 
 
+class Unwell(Raising):
+    """Breaks what is opened before it has answered."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.opened: list[str] = []
+
+    async def WatchStudy(self, request, context):
+        self.opened.append("WatchStudy")
+        raise self.error
+        yield
+
+    async def ReportMeasurements(self, request_iterator, context):
+        self.opened.append("ReportMeasurements")
+        raise self.error
+        yield
+
+
 @contextlib.asynccontextmanager
-async def serving(error: Exception | None) -> AsyncIterator[str]:
+async def serving(servicer: Raising) -> AsyncIterator[str]:
     server = grpc.aio.server(interceptors=[ServerCalls()])
-    study_service_pb2_grpc.add_StudyServiceServicer_to_server(Raising(error), server)
-    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(Raising(error), server)
+    study_service_pb2_grpc.add_StudyServiceServicer_to_server(servicer, server)
+    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -72,7 +90,7 @@ def assert_same(seen: HydroError, sent: HydroError) -> None:
 
 @pytest.mark.parametrize("sent", ERRORS, ids=lambda error: type(error).__name__)
 async def test_an_asynchronous_caller_sees_the_error_that_the_server_raised(sent: HydroError) -> None:
-    async with serving(sent) as address, open_channel(address) as channel:
+    async with serving(Raising(sent)) as address, open_channel(address) as channel:
         studies = study_service_pb2_grpc.StudyServiceStub(channel)
         with pytest.raises(HydroError) as unary:
             await studies.GetStudy(study_service_pb2.GetStudyRequest(name="a"))
@@ -85,7 +103,7 @@ async def test_an_asynchronous_caller_sees_the_error_that_the_server_raised(sent
 
 async def test_a_stream_both_ways_answers_and_then_raises() -> None:
     sent = ERRORS[2]
-    async with serving(sent) as address, open_channel(address) as channel:
+    async with serving(Raising(sent)) as address, open_channel(address) as channel:
         call = worker_service_pb2_grpc.WorkerServiceStub(channel).ReportMeasurements()
         await call.write(worker_service_pb2.ReportMeasurementsRequest(sequence=7))
         assert (await call.read()).sequence == 7
@@ -110,19 +128,44 @@ async def test_a_blocking_caller_sees_the_error_that_the_server_raised(sent: Hyd
                 list(workers.ReportMeasurements(iter([worker_service_pb2.ReportMeasurementsRequest(sequence=1)])))
             assert_same(duplex.value, sent)
 
-    async with serving(sent) as address:
+    async with serving(Raising(sent)) as address:
         await asyncio.to_thread(call, address)
 
 
+def opened(channel):
+    """One stream of each kind."""
+    report = worker_service_pb2.ReportMeasurementsRequest()
+    yield study_service_pb2_grpc.StudyServiceStub(channel).WatchStudy(study_service_pb2.WatchStudyRequest())
+    yield worker_service_pb2_grpc.WorkerServiceStub(channel).ReportMeasurements(iter([report]))
+
+
+async def test_a_stream_that_breaks_is_opened_again_by_nobody_but_its_caller() -> None:
+    """gRPC's own second attempt of one whose server was killed may wait for ever."""
+
+    def read(address: str) -> None:
+        with open_sync_channel(address) as channel:
+            for stream in opened(channel):
+                with pytest.raises(Unavailable):
+                    list(stream)
+
+    unwell = Unwell(Unavailable("stopping"))
+    async with serving(unwell) as address, open_channel(address) as channel:
+        for stream in opened(channel):
+            with pytest.raises(Unavailable):
+                _ = [answer async for answer in stream]
+        await asyncio.to_thread(read, address)
+    assert unwell.opened == ["WatchStudy", "ReportMeasurements"] * 2
+
+
 async def test_an_answer_comes_through() -> None:
-    async with serving(None) as address, open_channel(address) as channel:
+    async with serving(Raising(None)) as address, open_channel(address) as channel:
         studies = study_service_pb2_grpc.StudyServiceStub(channel)
         study = await studies.GetStudy(study_service_pb2.GetStudyRequest(name="projects/a/studies/b"))
         assert study.name == "projects/a/studies/b"
 
 
 async def test_a_fault_becomes_internal_and_hides_its_words() -> None:
-    async with serving(KeyError("secret")) as address, open_channel(address) as channel:
+    async with serving(Raising(KeyError("secret"))) as address, open_channel(address) as channel:
         with pytest.raises(errors.Internal) as seen:
             await study_service_pb2_grpc.StudyServiceStub(channel).GetStudy(study_service_pb2.GetStudyRequest())
         assert "secret" not in str(seen.value)

@@ -12,12 +12,12 @@ import asyncpg
 import psutil
 import pytest
 
+from hazards.tcp_proxy import TcpProxy
 from hydro.client.suite.child import log_tail
 from hydro.client.suite.local import LocalSuite
 from hydro.client.suite.postgres import prepare_postgres
 
 from .driving import Driving, Watching
-from .tcp_proxy import TcpProxy
 
 
 class RunningSuite:

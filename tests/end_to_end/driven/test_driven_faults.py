@@ -8,11 +8,10 @@ import asyncpg
 import grpc
 import pytest
 
+from hazards.tcp_proxy import DOWN, UP
 from hydro.api.coordinator.v1 import study_service_pb2 as calls
 from hydro.api.coordinator.v1.study_service_pb2_grpc import StudyServiceStub
 from hydro.client import Client, minimize, uniform
-
-from .tcp_proxy import DOWN, UP
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

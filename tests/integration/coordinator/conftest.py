@@ -136,7 +136,7 @@ class Coordinator:
 
     async def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self.kill(signal.SIGTERM)
+            await asyncio.to_thread(self.kill, signal.SIGTERM)
         await self.channel.close()
 
 
@@ -288,6 +288,17 @@ async def until(coordinator: Coordinator, name: str, *states: int, seconds: floa
 @pytest.fixture
 def make_study_request():
     return study_request
+
+
+@pytest.fixture
+def driven_study(tmp_path):
+    """Makes the request for a study that callers drive."""
+    median = study_pb2.Pruner(median=study_pb2.MedianPruner(measurement_interval_steps=1, startup_trials=4))
+
+    def request(**changes):
+        return study_request(tmp_path, **{"task": None, "pruner": median, "max_steps": 0} | changes)
+
+    return request
 
 
 @pytest.fixture

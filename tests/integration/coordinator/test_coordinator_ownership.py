@@ -3,99 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-import uuid
+from urllib.parse import urlsplit
 
 import pytest
 
+from hazards.tcp_proxy import DOWN, UP, TcpProxy
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2
-from hydro.api.type.v1 import metric_pb2
-from hydro.kit.errors import FailedPrecondition, Unavailable
+from hydro.kit.errors import FailedPrecondition
 
-NAME = "projects/p/studies/digits"
+from .caller import NAME, Caller, check_history, trials_of
+
 SUCCEEDED = study_pb2.STUDY_STATE_SUCCEEDED
-MEDIAN = study_pb2.Pruner(median=study_pb2.MedianPruner(measurement_interval_steps=1, startup_trials=4))
-
-
-class Caller:
-    """Drives trials through some coordinators in turn; what was acknowledged is its history."""
-
-    def __init__(self, *coordinators) -> None:
-        self.coordinators = list(coordinators)
-        self.asked: list[str] = []
-        self.measured: dict[tuple[str, int], float] = {}
-        self.told: dict[str, float | None] = {}
-
-    async def call(self, method, request):
-        """Sends the call until it is answered, now to one coordinator, now to the next."""
-        async with asyncio.timeout(60):
-            while True:
-                with contextlib.suppress(Unavailable):
-                    return await getattr(self.coordinators[0].studies, method)(request, timeout=20)
-                self.coordinators.append(self.coordinators.pop(0))
-
-    async def ask(self, request_id: str = ""):
-        request = study_service_pb2.SuggestTrialsRequest(
-            parent=NAME, count=1, request_id=request_id or uuid.uuid4().hex
-        )
-        trials = (await self.call("SuggestTrials", request)).trials
-        self.asked += [trial.name for trial in trials]
-        return trials[0] if trials else None
-
-    async def measure(self, name: str, step: int, loss: float) -> bool:
-        measurement = metric_pb2.Measurement(step=step, metrics={"loss": loss})
-        request = study_service_pb2.ReportMeasurementRequest(name=name, measurement=measurement)
-        answer = await self.call("ReportMeasurement", request)
-        self.measured[name, step] = loss
-        return answer.should_stop
-
-    async def tell(self, name: str, value: float | None):
-        outcome = {"pruned": True} if value is None else {"value": value}
-        told = await self.call("CompleteTrial", study_service_pb2.CompleteTrialRequest(name=name, **outcome))
-        self.told[name] = value
-        return told
-
-    async def drive_on_a_stream(self, losses) -> list[bool]:
-        """One trial on one stream: each request is sent when the one before is answered."""
-        answers: asyncio.Queue[study_service_pb2.DriveTrialsResponse] = asyncio.Queue()
-        stops = []
-
-        async def requests():
-            suggest = study_service_pb2.SuggestTrialsRequest(parent=NAME, count=1, request_id=uuid.uuid4().hex)
-            yield study_service_pb2.DriveTrialsRequest(suggest=suggest)
-            (trial,) = (await answers.get()).suggested.trials
-            for step, loss in enumerate(losses, 1):
-                measurement = metric_pb2.Measurement(step=step, metrics={"loss": loss})
-                report = study_service_pb2.ReportMeasurementRequest(name=trial.name, measurement=measurement)
-                yield study_service_pb2.DriveTrialsRequest(report=report)
-                stops.append((await answers.get()).reported.should_stop)
-            complete = study_service_pb2.CompleteTrialRequest(name=trial.name, value=losses[-1])
-            yield study_service_pb2.DriveTrialsRequest(complete=complete)
-            told = (await answers.get()).completed
-            assert told.state == trial_pb2.TRIAL_STATE_SUCCEEDED and told.value == losses[-1]
-
-        async for answer in self.coordinators[0].studies.DriveTrials(requests()):
-            answers.put_nowait(answer)
-        return stops
-
-    async def drive(self) -> None:
-        """Asks, measures and tells until the study gives no further trial."""
-        while (trial := await self.ask()) is not None:
-            loss, stop = trial.hyperparameters["lr"].double_value, False
-            for step in range(1, 5):
-                stop = stop or await self.measure(trial.name, step, loss + 1 / step)
-            await self.tell(trial.name, None if stop else loss)
 
 
 @pytest.fixture
 async def start_coordinator(database_url, tuner, tmp_path, make_coordinator):
     processes = []
 
-    async def start():
+    async def start(url=database_url):
         folder = tmp_path / str(len(processes))
         folder.mkdir()
-        process = make_coordinator(database_url, tuner.address, folder, OWNERSHIP_SECONDS="2")
+        process = make_coordinator(url, tuner.address, folder, OWNERSHIP_SECONDS="2")
         processes.append(process)
         await process.start()
         return process
@@ -103,32 +32,6 @@ async def start_coordinator(database_url, tuner, tmp_path, make_coordinator):
     yield start
     for process in processes:
         await process.close()
-
-
-@pytest.fixture
-def driven_study(make_study_request, tmp_path):
-    def request(**changes):
-        return make_study_request(tmp_path, **{"task": None, "pruner": MEDIAN, "max_steps": 0} | changes)
-
-    return request
-
-
-async def trials_of(coordinator):
-    request = study_service_pb2.ListTrialsRequest(parent=NAME, page_size=1000)
-    return list((await coordinator.studies.ListTrials(request)).trials)
-
-
-def check_history(callers, trials, limit):
-    """Nothing acknowledged is lost, no trial was given or told twice, the limit holds."""
-    asked = [name for caller in callers for name in caller.asked]
-    assert len(asked) == len(set(asked)) and len(trials) <= limit
-    stored = {trial.name: trial for trial in trials}
-    measured = {(trial.name, each.step): each.metrics["loss"] for trial in trials for each in trial.measurements}
-    for caller in callers:
-        assert caller.measured.items() <= measured.items()
-        for name, value in caller.told.items():
-            state = trial_pb2.TRIAL_STATE_PRUNED if value is None else trial_pb2.TRIAL_STATE_SUCCEEDED
-            assert stored[name].state == state and (value is None or stored[name].value == value)
 
 
 async def test_any_coordinator_answers_for_a_study_that_one_owns(start_coordinator, driven_study):
@@ -246,3 +149,70 @@ async def test_a_coordinator_told_to_stop_hands_over_without_a_failed_call(start
     await asyncio.gather(*driving)
     await wait_until(other, NAME, SUCCEEDED)
     check_history(callers, await trials_of(other), 40)
+
+
+def nothing_arrives(network):
+    network.blackhole(UP)
+
+
+def no_answer_comes(network):
+    network.blackhole(DOWN)
+
+
+def open_on_one_side(network):
+    network.half_open()
+    network.refuses = True
+
+
+@pytest.fixture
+async def network():
+    """What lies between a coordinator and the database."""
+    proxies = []
+
+    async def lay(target):
+        proxies.append(TcpProxy(target))
+        return proxies[0], await proxies[0].start()
+
+    yield lay
+    for proxy in proxies:
+        await proxy.close()
+
+
+async def is_acknowledged(telling):
+    """Whether the trial's end was stored. No: it has another one, or nobody has answered."""
+    try:
+        await asyncio.wait_for(telling, 5)
+    except (FailedPrecondition, TimeoutError):
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut_off", [nothing_arrives, no_answer_comes, open_on_one_side])
+async def test_an_owner_cut_off_from_the_database_is_replaced_and_what_it_writes_late_is_not_stored(
+    cut_off, network, postgres_server, database_url, start_coordinator, driven_study, wait_until
+):
+    line, address = await network(postgres_server.socket)
+    database = urlsplit(database_url).path.removeprefix("/")
+    owner = await start_coordinator(postgres_server.url(database, address))
+    other = await start_coordinator()
+    await owner.studies.CreateStudy(driven_study(max_trials=32, parallelism=8))
+    callers = [Caller(*pair, call_seconds=2) for pair in ((owner, other), (owner, other), (other, owner))]
+    zombie, rival = Caller(owner, call_seconds=60), Caller(other)
+    disputed = await zombie.ask()
+    driving = [asyncio.create_task(caller.drive()) for caller in callers]
+    while sum(len(caller.told) for caller in callers) < 6:
+        await asyncio.sleep(0.02)
+    cut_off(line)
+    late = asyncio.create_task(zombie.tell(disputed.name, 0.75))
+    # While the line is dead another one takes the study over, and all the rest is done there.
+    async with asyncio.timeout(40):
+        await asyncio.gather(*driving)
+    early = await is_acknowledged(rival.tell(disputed.name, 0.25))
+    line.heal()
+    assert await is_acknowledged(late) != early, "of two ends of a trial one counts"
+    await wait_until(other, NAME, SUCCEEDED)
+    trials = await trials_of(other)
+    assert len(trials) == 32
+    check_history([*callers, zombie, rival], trials, 32)
+    owner.kill()

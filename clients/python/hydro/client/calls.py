@@ -56,14 +56,11 @@ class CoordinatorCalls:
         self._channel: grpc.Channel = open_sync_channel(address, retry_seconds=USER_RETRY_SECONDS)
         self._studies = study_service_pb2_grpc.StudyServiceStub(self._channel)
         self._devices = device_service_pb2_grpc.DeviceServiceStub(self._channel)
-        self._streams_channel: grpc.Channel = open_sync_channel(address, retries=False)
-        streams = study_service_pb2_grpc.StudyServiceStub(self._streams_channel)
-        self._driving = TrialStreams(streams.DriveTrials)
+        self._driving = TrialStreams(self._studies.DriveTrials)
 
     def close(self) -> None:
         """Closes the connection."""
         self._driving.close()
-        self._streams_channel.close()
         self._channel.close()
 
     def leave(self) -> None:

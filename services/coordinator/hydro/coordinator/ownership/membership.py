@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from hydro.coordinator.storage.storage import Storage
@@ -65,14 +67,17 @@ class Membership:
         while True:
             await self._clock.sleep(self._seconds / _RENEWALS)
             try:
-                await self.renew()
-            except HydroError as error:
-                _log.warning("ownership cannot be renewed", error=error.message)
+                # On a connection that is dead without a word the database's own patience would be far too long.
+                async with asyncio.timeout(self._seconds):
+                    await self.renew()
+            except (HydroError, TimeoutError) as error:
+                _log.warning("ownership cannot be renewed", error=repr(error))
 
     async def leave(self) -> None:
         """Gives up what the coordinator owns, so that others need not wait."""
         self._valid_until = float("-inf")
         try:
-            await self._storage.run(lambda tx: tx.coordinators.leave(self.id))
-        except HydroError as error:
-            _log.warning("ownership ends by itself", seconds=self._seconds, error=error.message)
+            async with asyncio.timeout(self._seconds):
+                await self._storage.run(lambda tx: tx.coordinators.leave(self.id))
+        except (HydroError, TimeoutError) as error:
+            _log.warning("ownership ends by itself", seconds=self._seconds, error=repr(error))

@@ -23,6 +23,8 @@ _FORWARDED = "hydro-forwarded"
 LONGEST_SECONDS = 20.0
 """A call whose owner is not found for so long fails with UNAVAILABLE."""
 _PAUSE_SECONDS = 0.1
+_LOOK_SECONDS = 1.0
+"""A forwarded call without an answer looks so often whether it waits for the right one."""
 
 _STUDY_SERVICE = "/hydro.api.coordinator.v1.StudyService/"
 _WORKER_SERVICE = "/hydro.api.coordinator.v1.WorkerService/"
@@ -137,14 +139,25 @@ class Forwarding(grpc.aio.ServerInterceptor):
                         return await behaviour(request, context)
                     except NotOwner:
                         address = self._known[scope] = await self._owner(scope)
-                call: Any = self._channel(address).unary_unary(method, request_serializer=_serialized)
-                return await call(request, timeout=context.time_remaining(), metadata=[(_FORWARDED, "1")])
+                return await self._forwarded(address, method, scope, request, context)
             except Unavailable as error:
                 self._known.pop(scope, None)
                 if self._is_leaving or loop.time() + _PAUSE_SECONDS > end:
                     raise
                 _log.info("call is routed again", method=method, error=error.message)
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _forwarded(self, address: str, method: str, scope: _Scope, request: Any, context: Context) -> Any:
+        """The owner's answer. One that is cut off may never give it: once another owns the scope, that one is asked."""
+        send: Any = self._channel(address).unary_unary(method, request_serializer=_serialized)
+        call = asyncio.ensure_future(send(request, timeout=context.time_remaining(), metadata=[(_FORWARDED, "1")]))
+        try:
+            while not (await asyncio.wait([call], timeout=_LOOK_SECONDS))[0]:
+                if await self._owner(scope) != address:
+                    raise NotOwner(f"{scope.study or 'allocation'} has another owner now")
+            return call.result()
+        finally:
+            call.cancel()
 
     def _driving(self, handler: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
         behaviour = handler.stream_stream
@@ -194,7 +207,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
             # One attempt: when an owner has died, there is another one to be asked.
-            self._channels[address] = open_channel(address, retries=False)
+            self._channels[address] = open_channel(address, retry_seconds=0)
         return self._channels[address]
 
 

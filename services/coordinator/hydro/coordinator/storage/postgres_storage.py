@@ -29,6 +29,8 @@ from hydro.kit.errors import Unavailable
 _log = structlog.get_logger()
 
 RETRY_SECONDS = 25.0
+COMMAND_SECONDS = 20.0
+"""A statement without an answer for so long is on a dead connection: locks are held for ten seconds at most."""
 # A process that is frozen inside a transaction must not hold its locks for longer: others wait for them.
 _SERVER_SETTINGS = {"idle_in_transaction_session_timeout": "10000"}
 
@@ -59,7 +61,7 @@ class PostgresStorage:
     async def open(cls, url: str, retry_seconds: float = RETRY_SECONDS) -> PostgresStorage:
         """Connects and brings the schema up to date. `url` is one that libpq takes: postgresql://..."""
         storage = cls(_engine(url), retry_seconds)
-        await storage._retrying(partial(migrate, storage._engine))
+        await storage._retrying(partial(_migrate, url))
         return storage
 
     async def run(self, work: Callable[[Transaction], Awaitable[Answer]]) -> Answer:
@@ -91,9 +93,18 @@ class PostgresStorage:
             raise
 
 
-def _engine(url: str) -> AsyncEngine:
+async def _migrate(url: str) -> None:
+    # It lasts as long as the tables are large, and waits for who migrates already.
+    engine = _engine(url, command_seconds=None)
+    try:
+        await migrate(engine)
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: str, command_seconds: float | None = COMMAND_SECONDS) -> AsyncEngine:
     async def connect() -> Any:
-        return await asyncpg.connect(url, timeout=10, command_timeout=60, server_settings=_SERVER_SETTINGS)
+        return await asyncpg.connect(url, timeout=10, command_timeout=command_seconds, server_settings=_SERVER_SETTINGS)
 
     # asyncpg reads the URL itself: SQLAlchemy's own parser takes no socket folder.
     return create_async_engine(

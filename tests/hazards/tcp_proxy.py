@@ -12,11 +12,10 @@ UP, DOWN = "up", "down"
 
 
 class TcpProxy:
-    """Carries bytes between clients and `target`, until it is told to do worse."""
+    """Carries bytes between clients and `target`, host:port or a Unix socket, until it is told to do worse."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = host, int(port)
+        self._target = target
         self._server: asyncio.Server | None = None
         self._pairs: list[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = []
         self._forsaken: set[asyncio.StreamWriter] = set()
@@ -70,13 +69,19 @@ class TcpProxy:
             _abort(writer)
             return
         try:
-            there_reader, there_writer = await asyncio.open_connection(*self._target)
+            there_reader, there_writer = await self._connected()
         except OSError:
             _abort(writer)
             return
         self._pairs.append((writer, there_writer))
         self._carry(reader, there_writer, UP)
         self._carry(there_reader, writer, DOWN)
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.startswith("/"):
+            return await asyncio.open_unix_connection(self._target)
+        host, _, port = self._target.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
 
     def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> None:
         task = asyncio.create_task(self._pump(reader, writer, direction))
