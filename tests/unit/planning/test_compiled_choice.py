@@ -69,6 +69,10 @@ def test_nothing_is_compiled_in_bubbles_or_beyond_memory():
     assert choose_sizing(larger, PlannedDevice("devices/0", memory_bytes=2_000)).memory_bytes == 2_000
 
 
+def test_a_compiled_bundle_fits_no_slot():
+    assert choose_sizing(with_compiled(0.010, 1_000_000), DEVICE).segment_seconds == 0
+
+
 def test_the_steps_that_are_left_have_to_pay_and_not_those_of_the_profile():
     profile = with_compiled(0.010, 1_000)
     assert choose_sizing(profile, DEVICE, steps=1_000_000).execution is Execution.COMPILED

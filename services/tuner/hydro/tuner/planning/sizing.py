@@ -149,10 +149,10 @@ def _compiling_pays(
 ) -> bool:
     """Tells whether a lane-step is cheapest compiled, with its share of the compilation, on a device of one's own.
 
-    A compilation is longer than any bubble.
+    A compilation is longer than any bubble, and what it gives has no places to pause at.
     """
     point = _compiled_point(profile, compiled)
-    if device.bubble_seconds or not _fits(device, replace(point, segment_seconds=0.0)):
+    if device.bubble_seconds or not _fits(device, point):
         return False
     # A part of a micro-bundle costs what a whole one does.
     count = lanes or compiled.lanes
@@ -162,9 +162,9 @@ def _compiling_pays(
 
 
 def _compiled_point(profile: Profile, compiled: CompiledPoint) -> ProfilePoint:
-    """The emitted form's, with the memory of both."""
+    """The emitted form's, with the memory of both. It fits no slot: no segment of it is measured."""
     point = profile.point(compiled.lanes)
-    return replace(point, memory_bytes=max(point.memory_bytes, compiled.memory_bytes))
+    return replace(point, memory_bytes=max(point.memory_bytes, compiled.memory_bytes), segment_seconds=0.0)
 
 
 def _fusion_pays(profile: Profile, point: ProfilePoint, lanes: int | None) -> bool:
