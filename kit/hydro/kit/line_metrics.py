@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import regex
 
 STEP, NAME, VALUE = "step", "name", "value"
 LONGEST_LINE_CHARACTERS = 4096
 """Of a longer line only the beginning is searched: an expression that backtracks takes long on long lines."""
+LONGEST_SEARCH_SECONDS = 1.0
+"""CPU time of one expression on one line. Most take microseconds; one that backtracks without end would take years."""
+
+
+class TooSlow(Exception):
+    """An expression took longer on a line than any that is meant to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,8 @@ class MetricPattern:
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
         try:
-            self._expression = re.compile(pattern)
-        except re.error as error:
+            self._expression = regex.compile(pattern)
+        except regex.error as error:
             raise ValueError(f"is no regular expression: {error}") from None
         groups = set(self._expression.groupindex)
         if (NAME in groups) != (VALUE in groups):
@@ -48,16 +55,28 @@ class MetricPattern:
             )
 
     def read(self, line: str) -> LineMetrics:
-        """Gives what all matches in a line say; groups that hold no number are left out."""
+        """Gives what all matches in a line say; groups that hold no number are left out.
+
+        Raises:
+            TooSlow: the expression backtracks.
+        """
         metrics: dict[str, float] = {}
         step = None
-        for match in self._expression.finditer(line[:LONGEST_LINE_CHARACTERS]):
-            groups = match.groupdict()
+        for groups in self._matches(line[:LONGEST_LINE_CHARACTERS]):
             step = _step(groups.pop(STEP, None)) if STEP in groups else step
             if NAME in groups:
                 groups[groups.pop(NAME) or ""] = groups.pop(VALUE)
             metrics |= {name: value for name, text in groups.items() if name and (value := number(text)) is not None}
         return LineMetrics(metrics, step)
+
+    def _matches(self, line: str) -> list[dict[str, str | None]]:
+        try:
+            return [match.groupdict() for match in self._expression.finditer(line, timeout=LONGEST_SEARCH_SECONDS)]
+        except TimeoutError:
+            raise TooSlow(
+                f"the expression {self.pattern!r} took {LONGEST_SEARCH_SECONDS:g} s on the line {line[:100]!r}: it "
+                "backtracks; write it without repetitions inside repetitions, and try it with hydro metrics-test"
+            ) from None
 
 
 def read_line(patterns: Sequence[MetricPattern], line: str) -> LineMetrics:

@@ -129,6 +129,16 @@ def test_a_program_that_measures_nothing_fails_with_what_was_looked_for(
     assert f"there is no file {tmp_path}/artifacts/trials/0/attempt-1/m.jsonl" in failure
 
 
+def test_an_expression_that_backtracks_fails_its_trial_and_not_its_worker(
+    fake: Any, run_worker: Any, lane: Any
+) -> None:
+    text = "print('step 1 loss 0.5'); print(4096 * 'x', flush=True); import time; time.sleep(60)"
+    fake.offer(lane(0), **program(text, metrics=[*LOSS, pattern(r"(?P<accuracy>(x+x+)+y)")], stop_grace_seconds=0.2))
+    run_worker()
+    assert "(x+x+)+y)' took 1 s on the line 'xxx" in last(fake).failure
+    assert fake.released[0].failure == ""
+
+
 def test_there_is_no_such_program(fake: Any, run_worker: Any, lane: Any) -> None:
     fake.decide = lambda report: worker_pb.VERDICT_STOP
     fake.offer(lane(0), **program("") | {"command": command_pb2.Command(arguments=["no-such-program"])})

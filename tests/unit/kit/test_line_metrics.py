@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hydro.kit.line_metrics import LineMetrics, MetricPattern, read_json, read_line
+from hydro.kit.line_metrics import LineMetrics, MetricPattern, TooSlow, read_json, read_line
 
 
 def read(pattern, line):
@@ -43,6 +43,12 @@ def test_what_is_no_number_is_left_out():
 def test_a_pattern_that_finds_no_metric_is_refused(pattern, said):
     with pytest.raises(ValueError, match=said):
         MetricPattern(pattern)
+
+
+def test_a_pattern_that_backtracks_without_end_is_given_up_by_name(monkeypatch):
+    monkeypatch.setattr("hydro.kit.line_metrics.LONGEST_SEARCH_SECONDS", 0.02)
+    with pytest.raises(TooSlow, match=r"\(x\+x\+\)\+y.*backtracks"):
+        read(r"(?P<loss>(x+x+)+y)", 4096 * "x")
 
 
 def test_a_json_object_gives_its_numbers():

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from hydro.client.command.output import pairs, say
 from hydro.kit.errors import FieldViolation, InvalidArgument, NotFound
-from hydro.kit.line_metrics import LineMetrics, MetricPattern, read_json, read_line
+from hydro.kit.line_metrics import LineMetrics, MetricPattern, TooSlow, read_json, read_line
 
 Patterns = Annotated[
     list[str], typer.Option("--pattern", help="Regular expression with named groups; may be repeated.")
@@ -44,10 +44,12 @@ def metrics_test(
 
 def _read(patterns: list[MetricPattern], line: str) -> tuple[LineMetrics, str]:
     """What a line says, and why it says nothing."""
-    if patterns:
-        return read_line(patterns, line), ""
     try:
+        if patterns:
+            return read_line(patterns, line), ""
         return (read_json(line), "") if line.strip() else (LineMetrics(), "")
+    except TooSlow as error:
+        return LineMetrics(), str(error)
     except ValueError as error:
         return LineMetrics(), f"no JSON object: {error}"
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from hydro.client.commands import Command
+from hydro.kit.line_metrics import TooSlow
 from hydro.worker.command.bubble_mover import BubbleMover
 from hydro.worker.command.guard import NOT_FOUND
 from hydro.worker.command.launch import Surroundings, launch, trial_document
@@ -74,6 +75,7 @@ class TrialRun:
         self._told: Said | None = None
         self._is_last_told = False
         self._is_measured = False
+        self._fault = ""
         self._log = ""
         self._logged_at = self._started_at = time.monotonic()
         try:
@@ -108,6 +110,8 @@ class TrialRun:
         if self._waiting:
             self._told = self._waiting.popleft()
             return self._spoken(self._told)
+        if self._fault:
+            return self._failure(self._fault)
         if ended:
             return self._last_news()
         if 0 < self._command.timeout_seconds < time.monotonic() - self._started_at:
@@ -160,9 +164,12 @@ class TrialRun:
             return
         lines = self._program.take_lines()
         self._write(lines)
-        for source in self._sources:
-            for found in source.look(lines, is_last=is_last):
-                self._waiting.append(Said(found.step, found.metrics))
+        try:
+            for source in self._sources if not self._fault else ():
+                for found in source.look(lines, is_last=is_last):
+                    self._waiting.append(Said(found.step, found.metrics))
+        except TooSlow as error:
+            self._fault = str(error)
 
     def _write(self, lines: list[str]) -> None:
         if lines:

@@ -60,6 +60,9 @@ class Source(Protocol):
         Args:
             lines: New lines of the log.
             is_last: The program has ended.
+
+        Raises:
+            TooSlow: an expression backtracks.
         """
         ...
 
