@@ -83,6 +83,10 @@ class FakeTuner(tuner_service_pb2_grpc.TunerServiceServicer):
 
     async def TransferHyperparameters(self, request, context):
         transferred = dict(request.hyperparameters)
+        if request.batch_ratio > 1 and "lr" in transferred:
+            transferred["lr"] = search_space_pb2.Value(
+                double_value=transferred["lr"].double_value * request.batch_ratio
+            )
         return tuner_service_pb2.TransferHyperparametersResponse(hyperparameters=transferred)
 
 

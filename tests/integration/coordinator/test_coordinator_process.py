@@ -248,6 +248,13 @@ async def test_targets_are_trained_alone_with_transferred_or_default_hyperparame
     )
     assert again.name == transferred.name and transferred.seed == 5
     await coordinator.studies.TrainTarget(study_service_pb2.TrainTargetRequest(name=NAME, defaults=True))
+    larger = study_service_pb2.TrainTargetRequest(name=NAME, batch_ratio=4)
+    batched = await coordinator.studies.TrainTarget(larger)
+    assert batched.hyperparameters["lr"].double_value == 4 * transferred.hyperparameters["lr"].double_value
+    with pytest.raises(InvalidArgument, match="excludes batch_ratio"):
+        await coordinator.studies.TrainTarget(
+            study_service_pb2.TrainTargetRequest(name=NAME, defaults=True, batch_ratio=4)
+        )
     wrong = study_service_pb2.TrainTargetRequest(
         name=NAME, hyperparameters={"lr": search_space_pb2.Value(double_value=5.0)}
     )
@@ -264,7 +271,8 @@ async def test_targets_are_trained_alone_with_transferred_or_default_hyperparame
                 break
             await asyncio.sleep(0.1)
     best = await coordinator.studies.GetTrial(study_service_pb2.GetTrialRequest(name=study.best_trial))
-    assert [dict(trial.hyperparameters) for trial in targets] == [dict(best.hyperparameters), {}]
+    expected = [dict(best.hyperparameters), {}, dict(batched.hyperparameters)]
+    assert [dict(trial.hyperparameters) for trial in targets] == expected
     after = await coordinator.studies.GetStudy(study_service_pb2.GetStudyRequest(name=NAME))
     # A sum of rows in another order.
     assert after.statistics.device_seconds == pytest.approx(study.statistics.device_seconds)

@@ -73,6 +73,7 @@ class FakeStudies(study_service_pb2_grpc.StudyServiceServicer):
         yield study_service_pb2.WatchStudyResponse(study=ended, resume_token="r2")
 
     def TrainTarget(self, request, context):
+        self.batch_ratio = request.batch_ratio
         trial = self._add(trial_pb2.TRIAL_KIND_TARGET)
         trial.hyperparameters["lr"].double_value = 0.5 if request.defaults else 0.25
         for name, value in request.hyperparameters.items():

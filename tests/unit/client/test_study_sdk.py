@@ -168,6 +168,12 @@ def test_a_target_gets_hyperparameters_of_its_own(study):
     assert target.hyperparameters["dropout"] == 0.1
 
 
+def test_a_target_with_another_batch_is_asked_for_with_a_warning(study, studies):
+    with pytest.warns(UserWarning, match="4 times the surrogate's samples.*rules of thumb"):
+        study.train_target(batch_ratio=4, wait=False)
+    assert studies.batch_ratio == 4
+
+
 def test_a_target_is_trained_half_an_octave_below_the_best_rate_where_that_is_asked_for(study, studies):
     study.optimize(lambda trial: 0.5, trials=1)
     studies.study.best_trial = studies.trials[0].name

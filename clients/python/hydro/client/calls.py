@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -118,17 +119,24 @@ class CoordinatorCalls:
         self,
         name: StudyName,
         hyperparameters: Mapping[str, Scalar],
-        target_hyperparameters: Mapping[str, Scalar],
+        target_hyperparameters: Mapping[str, Scalar] | None,
         defaults: bool,
         seed: int | None,
+        batch_ratio: float,
     ) -> TrialSnapshot:
-        """TrainTarget."""
+        """TrainTarget; warns where the batch is another one."""
+        if batch_ratio != 1:
+            samples = f"a step of the target has {batch_ratio:g} times the surrogate's samples"
+            warnings.warn(f"{samples}: its numbers follow rules of thumb, and do not transfer", stacklevel=3)
         request = study_service_pb2.TrainTargetRequest(
             name=str(name),
             hyperparameters=convert.checked_values_message(hyperparameters, "hyperparameters"),
-            target_hyperparameters=convert.checked_values_message(target_hyperparameters, "target_hyperparameters"),
+            target_hyperparameters=convert.checked_values_message(
+                target_hyperparameters or {}, "target_hyperparameters"
+            ),
             defaults=defaults,
             seed=seed,
+            batch_ratio=batch_ratio,
             request_id=_request_id(),
         )
         return convert.trial_snapshot(self._studies.TrainTarget(request))

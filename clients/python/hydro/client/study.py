@@ -203,6 +203,7 @@ class Study(StoredTrials):
         target_hyperparameters: Mapping[str, Scalar] | None = None,
         defaults: bool = False,
         safety_octaves: float = 0.0,
+        batch_ratio: float = 1.0,
         seed: int | None = None,
         wait: bool = True,
     ) -> Target:
@@ -210,10 +211,10 @@ class Study(StoredTrials):
 
         Args:
             hyperparameters: As in the search space, before transfer. None: the best trial's.
-            target_hyperparameters: More of them, or other values, for the target as they are: what does not transfer
-                (`surrogate.transfers` tells).
+            target_hyperparameters: More of them, or other values, for the target as they are: what does not transfer.
             defaults: Trains with the task's defaults instead, not transferred.
             safety_octaves: Lowers the learning rate by so many: 0.5 where `verify_target` diverges just above it.
+            batch_ratio: Samples of its step, in all processes, over the surrogate's (`docs/parametrization.md`).
             seed: None: the study's.
             wait: Waits for the end of training; otherwise the target's results do.
 
@@ -222,9 +223,9 @@ class Study(StoredTrials):
         """
         found = hyperparameters or (self.best_trial.hyperparameters if safety_octaves and not defaults else {})
         found = safer(self._settings.search_space, found, safety_octaves, is_default=defaults)
-        snapshot = self._coordinator.train_target(self._name, found, target_hyperparameters or {}, defaults, seed)
+        made = self._coordinator.train_target(self._name, found, target_hyperparameters, defaults, seed, batch_ratio)
         transfers = () if defaults else self._transfers()
-        target = Target(Trial(snapshot, self._settings.objectives, self._coordinator), transfers)
+        target = Target(Trial(made, self._settings.objectives, self._coordinator), transfers)
         if wait:
             target.wait()
         return target
@@ -256,8 +257,7 @@ class Study(StoredTrials):
         Args:
             trials: Trainings of the target.
             hyperparameter: The learning rate's name; it is searched within `octaves` of the best.
-            octaves: As above. Hyperparameters that do not transfer are searched in all of their domain, every other one
-                keeps the best value.
+            octaves: As above. What does not transfer is searched in all of its domain, all else keeps the best value.
             study_id: Of the new study. None: this one's with "-target".
 
         Raises:

@@ -36,6 +36,7 @@ class Targets:
         defaults: bool,
         seed: int | None,
         request_id: str,
+        batch_ratio: float = 1.0,
     ) -> Trial:
         """Creates a trial with these hyperparameters, transferred; empty: the best trial's.
 
@@ -46,6 +47,7 @@ class Targets:
             defaults: the task's own, and nothing to transfer; excludes hyperparameters.
             seed: None: the study's.
             request_id: the same one again gives the same trial.
+            batch_ratio: samples of a step of the target over the surrogate's; excludes defaults.
 
         Raises:
             InvalidArgument: hyperparameters that the study does not have.
@@ -57,6 +59,8 @@ class Targets:
         study, surrogate = await self._storage.run(lambda tx: _ready(tx, name))
         if defaults and hyperparameters:
             raise InvalidArgument.of([FieldViolation("defaults", "excludes hyperparameters: give one of them")])
+        if defaults and batch_ratio != 1:
+            raise InvalidArgument.of([FieldViolation("defaults", "excludes batch_ratio: give one of them")])
         if seed is not None and seed < 0:
             raise InvalidArgument.of([FieldViolation("seed", f"is {seed}: give 0 or more")])
         schedule: Sequence[HyperparameterChange] = ()
@@ -66,7 +70,9 @@ class Targets:
         replayed = []
         for change in schedule:
             _check(study, change.hyperparameters)
-            transferred = await self._tuner.transfer(surrogate, study.spec.search_space, change.hyperparameters)
+            transferred = await self._tuner.transfer(
+                surrogate, study.spec.search_space, change.hyperparameters, batch_ratio
+            )
             replayed.append(replace(change, hyperparameters={**transferred, **target_hyperparameters}))
         _check_of_target(study, target_hyperparameters)
         new = NewTrial(

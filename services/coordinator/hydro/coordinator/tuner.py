@@ -43,7 +43,13 @@ class Tuner(Protocol):
         ...
 
     async def transfer(
-        self, surrogate: Surrogate, space: SearchSpace, hyperparameters: Hyperparameters
+        self, surrogate: Surrogate, space: SearchSpace, hyperparameters: Hyperparameters, batch_ratio: float = 1.0
     ) -> Hyperparameters:
-        """What becomes of the surrogate's hyperparameters on the target; those left out stay at the task's defaults."""
+        """What becomes of the surrogate's hyperparameters on the target; those left out stay at the task's defaults.
+
+        `batch_ratio` is the samples of a step of the target over the surrogate's.
+
+        Raises:
+            InvalidArgument: no such ratio can be.
+        """
         ...

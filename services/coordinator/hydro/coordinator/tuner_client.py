@@ -107,13 +107,14 @@ class TunerClient:
         return [_bundle_of(study, each) for each in answer.bundles]
 
     async def transfer(
-        self, surrogate: Surrogate, space: SearchSpace, hyperparameters: Hyperparameters
+        self, surrogate: Surrogate, space: SearchSpace, hyperparameters: Hyperparameters, batch_ratio: float = 1.0
     ) -> Hyperparameters:
         """What becomes of the surrogate's hyperparameters on the target."""
         request = tuner_service_pb2.TransferHyperparametersRequest(
             surrogate=_record(surrogate),
             search_space=search_space_message(space),
             hyperparameters=value_messages(hyperparameters),
+            batch_ratio=batch_ratio,
         )
         answer = await self._stub.TransferHyperparameters(request, timeout=DEADLINE_SECONDS)
         return values_of(answer.hyperparameters)

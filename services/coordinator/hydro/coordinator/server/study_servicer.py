@@ -115,7 +115,9 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         of_target = values_of(request.target_hyperparameters)
         seed = request.seed if request.HasField("seed") else None
         name = StudyName.parse(request.name)
-        trial = await self._targets.train(name, hyperparameters, of_target, request.defaults, seed, request.request_id)
+        trial = await self._targets.train(
+            name, hyperparameters, of_target, request.defaults, seed, request.request_id, request.batch_ratio or 1.0
+        )
         return convert.trial_message(trial)
 
     async def TagStudy(  # noqa: N802
