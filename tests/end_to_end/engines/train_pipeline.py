@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -23,28 +24,54 @@ from torch import nn
 import hydro.squeezer
 
 WIDTH, SAMPLES = 32, 8
-busy: list[tuple[int, int]] = []
 
 
-class Delay(torch.autograd.Function):
-    """Takes its time, and notes it."""
+class BusyTime:
+    """When this stage computed, by the script's own stamps."""
+
+    def __init__(self):
+        self.spans = []
+        self._begun_ns = 0
+
+    def begin(self):
+        self._begun_ns = time.monotonic_ns()
+
+    def end(self):
+        self.spans.append((self._begun_ns, time.monotonic_ns()))
+
+
+busy = BusyTime()
+
+
+class Enter(torch.autograd.Function):
+    """Where a forward begins, and its backward ends."""
 
     @staticmethod
-    def forward(context, samples, forward_seconds, backward_seconds):
-        context.seconds = backward_seconds
-        spend(forward_seconds)
+    def forward(context, samples):
+        busy.begin()
         return samples.clone()
 
     @staticmethod
     def backward(context, gradient):
-        spend(context.seconds)
-        return gradient.clone(), None, None
+        busy.end()
+        return gradient
 
 
-def spend(seconds):
-    begin_ns = time.monotonic_ns()
-    time.sleep(seconds)
-    busy.append((begin_ns, time.monotonic_ns()))
+class Leave(torch.autograd.Function):
+    """Where a forward ends, and its backward begins; each has taken its time."""
+
+    @staticmethod
+    def forward(context, samples, forward_seconds, backward_seconds):
+        context.seconds = backward_seconds
+        time.sleep(forward_seconds)
+        busy.end()
+        return samples.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        busy.begin()
+        time.sleep(context.seconds)
+        return gradient, None, None
 
 
 class Block(nn.Module):
@@ -54,7 +81,9 @@ class Block(nn.Module):
         self.seconds = options.forward_seconds, options.backward_seconds
 
     def forward(self, samples):
-        return Delay.apply(torch.tanh(self.linear(samples)), *self.seconds)
+        # The first stage's samples too, so that its backward comes through Enter.
+        samples = samples if samples.requires_grad else samples.detach().requires_grad_()
+        return Leave.apply(torch.tanh(self.linear(Enter.apply(samples))), *self.seconds)
 
 
 def batches(options):
@@ -114,22 +143,36 @@ def torch_steps(options):
     return step, schedule
 
 
-def train(name, options):
+def train(name, options, log, is_last=lambda: False):
+    """Makes steps until there are enough or one is the last, and writes each rank's."""
     torch.manual_seed(0)
     step, engine = (deepspeed_steps if name == "deepspeed" else torch_steps)(options)
     attachment = hydro.squeezer.attach(engine, pipeline_run=name) if options.attach else None
-    stop = options.output / f"stop-{name}"
-    with (options.output / f"{name}-{torch.distributed.get_rank()}.jsonl").open("w", encoding="utf-8") as output:
+    with (options.output / f"{log}-{torch.distributed.get_rank()}.jsonl").open("w", encoding="utf-8") as output:
         for number in count() if options.steps is None else range(options.steps):
-            busy.clear()
+            busy.spans.clear()
             begin_ns = time.monotonic_ns()
             loss = step()
-            output.write(json.dumps({"step": number, "loss": loss, "begin_ns": begin_ns, "busy": busy}) + "\n")
-            output.flush()
-            if options.steps is None and is_told_to_stop(stop):
+            output.write(json.dumps({"step": number, "loss": loss, "begin_ns": begin_ns, "busy": busy.spans}) + "\n")
+            if is_last():
                 break
     if attachment is not None:
         attachment.detach()
+
+
+def train_alone(name, options):
+    """What the run computes without a hook. That does not depend on how long it takes."""
+    quick = {"steps": options.alone_steps, "attach": False, "forward_seconds": 0.0, "backward_seconds": 0.0}
+    train(name, argparse.Namespace(**(vars(options) | quick)), f"alone-{name}")
+
+
+def train_squeezed(name, options):
+    """Until a file stop-ENGINE is in the output folder."""
+    folder = options.output / name
+    folder.mkdir(exist_ok=True)
+    recorded = {"DIRECTORY": str(folder), "STEPS": "1000000", "SKIP_STEPS": "0"}
+    os.environ.update({f"HYDRO_BUBBLES_{key}": value for key, value in recorded.items()})
+    train(name, options, name, partial(is_told_to_stop, options.output / f"stop-{name}"))
 
 
 def is_told_to_stop(stop):
@@ -139,6 +182,13 @@ def is_told_to_stop(stop):
     return bool(told.item())
 
 
+def wait_for_suite(path):
+    """Where the squeezers are, once they are there."""
+    while not path.exists():
+        time.sleep(0.1)
+    os.environ.update(json.loads(path.read_text(encoding="utf-8")))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--engines", nargs="+", default=["torch"], choices=["deepspeed", "torch"])
@@ -146,13 +196,23 @@ def main():
     parser.add_argument("--microbatches", type=int, default=4)
     parser.add_argument("--forward-seconds", type=float, default=0.02)
     parser.add_argument("--backward-seconds", type=float, default=0.04)
-    parser.add_argument("--steps", type=int, help="default: until a file stop-ENGINE is in the output folder")
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--attach", action="store_true")
+    parser.add_argument("--squeezed", type=Path, help="until told to stop, with this file's squeezers")
+    parser.add_argument("--alone-steps", type=int, default=0, help="before that, so many without any")
     options = parser.parse_args()
+    options.attach = options.squeezed is not None
     torch.set_num_threads(1)
-    for name in options.engines:
-        train(name, options)
+    if options.squeezed is None:
+        for name in options.engines:
+            train(name, options, name)
+    else:
+        options.steps = None
+        for name in options.engines:
+            train_alone(name, options)
+        wait_for_suite(options.squeezed)
+        for name in options.engines:
+            train_squeezed(name, options)
     torch.distributed.destroy_process_group()
 
 
