@@ -29,7 +29,9 @@ class Change(Enum):
     """Momentum or betas, as cyclic schedules change them, or whatever a user's schedule writes."""
 
 
-_NOT_NUMBERS = ("params", "param_names", "initial_lr")
+_NOT_NUMBERS = frozenset({"params", "param_names", "initial_lr"})
+_WITHOUT_THE_RATE = _NOT_NUMBERS | {"lr"}
+_SCALARS = frozenset({float, int, bool, type(None)})
 
 
 class LaneSchedule:
@@ -85,9 +87,18 @@ class LaneSchedule:
             return Change.NOTHING
         return Change.LEARNING_RATES if before[1] == self._seen[1] else Change.OTHERS
 
-    def _current(self) -> tuple[list[float], list[Numbers]]:
-        numbers = self.groups()
-        return [float(group.pop("lr", 0.0)) for group in numbers], numbers
+    def _current(self) -> tuple[list[float], list[list[Any]]]:
+        """Each group's learning rate, and its other settings; read at every step of every lane."""
+        groups = self.optimizer.param_groups
+        others = [
+            [
+                value if type(value) in _SCALARS else _plain(value)
+                for name, value in group.items()
+                if name not in _WITHOUT_THE_RATE
+            ]
+            for group in groups
+        ]
+        return [float(group.get("lr", 0.0)) for group in groups], others
 
     def state(self) -> Any:
         """Gives what a checkpoint keeps of it.
