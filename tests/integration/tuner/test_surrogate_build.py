@@ -280,7 +280,7 @@ def test_a_model_that_cannot_be_exported_runs_unshrunk_and_unfused_with_a_warnin
     (warning,) = result.warnings
     line = 1 + TASK.splitlines().index("        if hidden.sum() > 0:")
     assert f"built_task.py:{line}" in warning
-    assert "unshrunk and unfused" in warning
+    assert "unshrunk and unfused; a task with model_at_width(hp, width)" in warning
 
 
 def test_a_task_that_raises_is_told_with_its_line(ask):

@@ -131,7 +131,7 @@ def _shrink(
         shrunk = build_surrogate(task, hyperparameters, width, depth=request.depth, seed=0)
         verified = verify(task, hyperparameters, shrunk, request)
     except NotTraceable as error:
-        warning = f"{error}; it runs unshrunk and unfused"
+        warning = f"{error}; it runs unshrunk and unfused{_offer(task, hyperparameters, width)}"
         return _Shrinking(width=1.0, warnings=(warning,), is_traceable=False)
     facts = optimizer_facts(rehearsal.optimizer)
     report = ShrinkReport(shrunk.solution, facts.type, facts.options)
@@ -140,6 +140,13 @@ def _shrink(
     texts = (str(report), *verified.report)
     is_traceable = not shrunk.solution.untraced
     return _Shrinking(width, shrunk, warnings, texts, verified, is_traceable, facts.family)
+
+
+def _offer(task: TrainingTask, hyperparameters: Mapping[str, Any], width: float) -> str:
+    """What would have a model without a graph shrunk all the same."""
+    if width == 1 or task.model_at_width(hyperparameters, width) is not None:
+        return ""
+    return "; a task with model_at_width(hp, width), such as `config_factory` gives, would have it shrunk"
 
 
 def _unmarked(transfers: Sequence[Transfer], request: BuildRequest) -> list[str]:
