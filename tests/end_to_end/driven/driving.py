@@ -13,7 +13,7 @@ from hydro.api.coordinator.v1 import study_pb2, trial_pb2
 from hydro.api.coordinator.v1 import study_service_pb2 as calls
 from hydro.api.coordinator.v1.study_service_pb2_grpc import StudyServiceStub
 from hydro.api.type.v1 import metric_pb2, search_space_pb2
-from hydro.kit.channel import open_channel
+from hydro.kit.channel import SHORT_RETRY_SECONDS, open_channel
 from hydro.kit.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 
 REPORTS = 3
@@ -50,12 +50,24 @@ class Driving:
     Args:
         address: where the clients call.
         way: how a client sends a call; by default once, and again after a passing error.
+        call_seconds: how long a call may take, with its channel's own retries.
+        retry_seconds: how long the clients' channel tries again what was not answered.
     """
 
-    def __init__(self, address: str, *, trials: int = 40, clients: int = 6, way: Way | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        trials: int = 40,
+        clients: int = 6,
+        way: Way | None = None,
+        call_seconds: float = CALL_SECONDS,
+        retry_seconds: float = SHORT_RETRY_SECONDS,
+    ) -> None:
         self.trials = trials
         self.clients = clients
-        self.channel = open_channel(address)
+        self.call_seconds = call_seconds
+        self.channel = open_channel(address, retry_seconds=retry_seconds)
         self.stub: Any = StudyServiceStub(self.channel)
         self.study = ""
         self.way = way or once
@@ -80,7 +92,7 @@ class Driving:
         """Sends the very same call until it is answered."""
         while True:
             try:
-                return await self.way(lambda: method(request, timeout=CALL_SECONDS))
+                return await self.way(lambda: method(request, timeout=self.call_seconds))
             except PASSING as error:
                 self.errors[type(error).__name__] += 1
                 await asyncio.sleep(self.random.uniform(0.02, 0.2))

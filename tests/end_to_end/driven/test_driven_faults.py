@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections import Counter
 
 import asyncpg
 import grpc
@@ -11,7 +12,8 @@ import pytest
 from hazards.tcp_proxy import DOWN, UP
 from hydro.api.coordinator.v1 import study_service_pb2 as calls
 from hydro.api.coordinator.v1.study_service_pb2_grpc import StudyServiceStub
-from hydro.client import Client, minimize, uniform
+from hydro.client import Client, TrialState, minimize, uniform
+from hydro.kit.channel import USER_RETRY_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -43,6 +45,24 @@ async def test_known_points_are_used_once_though_the_coordinator_is_killed_betwe
     assert len(trials) == 24
     used = {each.snapshot.known_point: each.hyperparameters for each in trials if each.snapshot.known_point is not None}
     assert used == dict(enumerate(points))
+
+
+async def test_a_coordinator_told_to_stop_and_started_again_fails_no_call_of_clients_that_retry(running_suite, driven):
+    async def fault():
+        process = running_suite.process("hydro.coordinator")
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.wait, 30)
+
+    patience = {"retry_seconds": USER_RETRY_SECONDS, "call_seconds": USER_RETRY_SECONDS + 5}
+    with Client(running_suite.address) as client:
+        study = await asyncio.to_thread(
+            client.create_study, "drained", search_space={"x": uniform(0, 1)}, objective=minimize("loss"), trials=20
+        )
+        # Beside those that call, threads of a script on streams.
+        optimizing = asyncio.to_thread(study.optimize, lambda trial: time.sleep(0.5) or 0.5, jobs=2)
+        _, driving = await asyncio.gather(optimizing, driven(running_suite.address, fault, trials=60, **patience))
+        assert driving.errors == Counter()
+        assert [trial.snapshot.state for trial in study.trials] == [TrialState.SUCCEEDED] * 20
 
 
 async def test_a_coordinator_that_stands_still_for_a_while_loses_nothing(running_suite, driven):
