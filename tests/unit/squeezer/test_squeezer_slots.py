@@ -183,6 +183,21 @@ async def test_memory_that_falls_under_the_headroom_in_mid_bubble_evicts_the_wor
     suite.squeezer.claim(NAME, Claim("leases/b", 2))
 
 
+async def test_a_worker_hears_what_memory_it_may_take_and_what_it_has_to_give_back(suite: Suite) -> None:
+    suite.squeezer.attach(suite.stage)
+    await suite.make_steps(5)
+    suite.squeezer.look()
+    worker = WorkerGate.attach(suite.ring.path.with_name(suite.squeezer.claim(NAME, Claim("leases/a", 1))))
+    heard = []
+    # The headroom is 1 GiB; a quarter of it may go before the worker is asked for any.
+    for held in (4 * GIB, 15 * GIB + 255 * 2**20, 15 * GIB + 256 * 2**20, 14 * GIB):
+        suite.gpu.hold(1, held)
+        suite.squeezer.look()
+        heard.append(worker.memory_room_bytes)
+    worker.detach()
+    assert heard == [11 * GIB, 0, -256 * 2**20, GIB]
+
+
 async def test_evicted_worker_that_keeps_its_memory_is_killed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[str] = []
     monkeypatch.setattr("hydro.squeezer.squeezer.kill_worker", lambda gate: killed.append(gate.path.name))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, replace
+from functools import partial
 
 import structlog
 
@@ -26,6 +27,7 @@ from hydro.worker.lane_log import LaneLogs
 from hydro.worker.memory_watch import MemoryWatch
 from hydro.worker.recipe import Grant, Lane
 from hydro.worker.round import Keeper, LaneNews, Reports, Verdict
+from hydro.worker.slot_memory import SlotMemory
 from hydro.worker.succession import Succession
 
 
@@ -67,6 +69,9 @@ class Attempt:
         self._noted_misses = 0
         self._untold: tuple[MemoryMiss, ...] = ()
         self._watch = MemoryWatch(grant, builder.device)
+        self._slot_memory = SlotMemory(workplace.memory_room_bytes, partial(peak_bytes, builder.device), monotonic)
+        self._fitting = grant.recipe.max_lanes
+        """As many lanes the slot's memory holds now."""
         self._checkpointed_at = monotonic()
         self._succession = Succession(self._lanes, workplace, self._save, self._note)
 
@@ -89,7 +94,7 @@ class Attempt:
 
     def _train(self) -> None:
         while self._has_lanes():
-            if self._keeper.release_requested or self._is_stopping():
+            if self._keeper.release_requested or self._is_stopping() or not self._fitting:
                 self._save_all()
                 return
             self._advance_within_memory()
@@ -127,9 +132,13 @@ class Attempt:
 
     def _has_lanes(self) -> bool:
         """Lets in lanes that wait, as many as memory holds; says whether any train."""
-        while (waiting := self._waiting()) and len(self._running.lanes) < self._held:
-            self._let_in(waiting[: self._held - len(self._running.lanes)])
+        while (waiting := self._waiting()) and len(self._running.lanes) < self._most:
+            self._let_in(waiting[: self._most - len(self._running.lanes)])
         return bool(self._running.lanes)
+
+    @property
+    def _most(self) -> int:
+        return min(self._held, self._fitting)
 
     def _waiting(self) -> list[Lane]:
         inside = {status.trial for status in self._running.lanes}
@@ -249,12 +258,33 @@ class Attempt:
             return
         steps = min(self._steps_left(status.trial, status.step) for status in self._running.lanes)
         for _ in range(steps):
+            if self._refit():
+                return
             self._running.train_step()
             if self._report_failures() or self._keeper.release_requested or self._is_stopping():
                 return
             if self._monotonic() - self._checkpointed_at >= self._recipe.checkpoint_interval_seconds > 0:
                 self._save_all()
                 return
+
+    def _refit(self) -> bool:
+        """Fits the lanes to a slot's memory: others wait with their checkpoints. Says whether that changes anything."""
+        running = [status.trial for status in self._running.lanes]
+        fitting = self._slot_memory.fitting_lanes(len(running))
+        if fitting is None:
+            return False
+        before, self._fitting = self._most, min(fitting, self._recipe.max_lanes)
+        if 0 < self._fitting < len(running):
+            structlog.get_logger().warning("the slot's memory shrinks: lanes wait", held=self._fitting)
+            self._put_aside(running[self._fitting :])
+        return self._most != before
+
+    def _put_aside(self, trials: Sequence[str]) -> None:
+        """Stores and reports lanes, of which none is due to be measured, and lets go of them."""
+        self._tell(self._saved(trials))
+        self._running.remove(self._lanes.keys() & set(trials))
+        free_unused(self._builder.device)
+        self._watch.begin()
 
     def _steps_left(self, trial: str, step: int) -> int:
         """Optimizer steps to the lane's next measurement, or to other hyperparameters."""
@@ -293,19 +323,18 @@ class Attempt:
 
         A lane that begins at a measured step counts as measured there; these go on from their checkpoint before it.
         """
-        news = [
-            LaneNews(
-                status.trial,
-                status.step,
-                checkpoint=self._save(status.trial, status.step),
-                log=self._logs.take(status.trial),
-            )
-            for status in self._running.lanes
-            if self._steps_left(status.trial, status.step)
-        ]
+        due = [each.trial for each in self._running.lanes if not self._steps_left(each.trial, each.step)]
+        news = self._saved([each.trial for each in self._running.lanes if each.trial not in due])
         self._watch_memory()
         self._tell(news)
         self._checkpointed_at = self._monotonic()
+
+    def _saved(self, trials: Sequence[str]) -> list[LaneNews]:
+        steps = {each.trial: each.step for each in self._running.lanes}
+        return [
+            LaneNews(trial, steps[trial], checkpoint=self._save(trial, steps[trial]), log=self._logs.take(trial))
+            for trial in trials
+        ]
 
     def _report_failures(self) -> bool:
         """Tells of lanes that have failed; says whether there were any."""
@@ -321,7 +350,7 @@ class Attempt:
     def _tell(self, news: Sequence[LaneNews]) -> None:
         """One round; then what the answer says is done."""
         failed = [each.trial for each in news if each.failure]
-        free = max(0, min(self._recipe.max_lanes, self._held) - len(self._lanes.keys() - set(failed)))
+        free = max(0, min(self._recipe.max_lanes, self._most) - len(self._lanes.keys() - set(failed)))
         answer = self._reporter.report(news, free, self._running.fusion_count, self._untold)
         self._untold = ()
         self._drop(failed + [trial for trial, verdict in answer.verdicts.items() if self._ends(trial, verdict)])

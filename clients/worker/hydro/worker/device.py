@@ -61,6 +61,10 @@ class Workplace(Protocol):
         """Gives the seconds worked since the last call."""
         ...
 
+    def memory_room_bytes(self) -> int:
+        """Gives what this process may take beside what it holds; below 0: what it has to give back; 0: neither."""
+        ...
+
     def aside(self, work: Callable[[], _Result]) -> _Result:
         """Runs work that passes no gate (importing, tracing, building), so that it takes no time from others."""
         ...
@@ -82,6 +86,10 @@ class ExclusiveDevice:
         """Wall time, building included."""
         before, self._counted = self._counted, self._monotonic()
         return self._counted - before
+
+    def memory_room_bytes(self) -> int:
+        """Nobody else takes any."""
+        return 0
 
     def aside(self, work: Callable[[], _Result]) -> _Result:
         """Runs it at once."""
@@ -118,6 +126,10 @@ class Slot:
         """Time inside segments."""
         before, self._counted = self._counted, self.worker_gate.used_seconds
         return self._counted - before
+
+    def memory_room_bytes(self) -> int:
+        """As the squeezer last told."""
+        return self.worker_gate.memory_room_bytes
 
     def aside(self, work: Callable[[], _Result]) -> _Result:
         """Runs it when nobody else wants the core."""

@@ -23,7 +23,7 @@ MAGIC: Final = 0x48594452_4F474154
 SUFFIX: Final = ".gate"
 
 # Words the controller writes.
-SEQUENCE, DEADLINE, WAIT, LONGEST, STATUS, CONTROLLER_BEAT = range(HEADER_WORDS, HEADER_WORDS + 6)
+SEQUENCE, DEADLINE, WAIT, LONGEST, STATUS, CONTROLLER_BEAT, MEMORY_ROOM = range(HEADER_WORDS, HEADER_WORDS + 7)
 # Words the worker writes, on another cache line.
 RUNNING, USED, SEGMENTS, LATE, WORKER_BEAT, WORKER_PID, ACK = range(24, 31)
 RING_NAME: Final = 32  # first word of the file name of the stage's event ring
@@ -103,6 +103,11 @@ class ControllerGate:
         self._words[SEQUENCE] += 2
         self._page.wake(SEQUENCE)
         self._page.unlink()
+
+    def tell_memory_room(self, room_bytes: int) -> None:
+        """Tells the worker what memory it may take, or below 0 what it should give back."""
+        # As a two's complement.
+        self._words[MEMORY_ROOM] = room_bytes
 
     def beat(self) -> None:
         """Tells the worker that the controller lives."""

@@ -18,7 +18,7 @@ from hydro.squeezer.controller import ControllerSettings
 from hydro.squeezer.events import EventReader
 from hydro.squeezer.gate import SUFFIX, ControllerGate
 from hydro.squeezer.gatekeeper import Gatekeeper, GateReport, WatchdogSettings, kill_worker
-from hydro.squeezer.gpu.gpu import Gpu, GpuUnavailable, is_low, trial_memory_bytes
+from hydro.squeezer.gpu.gpu import Gpu, GpuUnavailable, is_low, memory_room_bytes, trial_memory_bytes
 from hydro.squeezer.pipeline import Stage, StageMemory
 from hydro.squeezer.shared_page import PageRejected
 from hydro.squeezer.slot import Claim, Slot, SlotName, SlotState
@@ -270,6 +270,7 @@ class Squeezer:
         """Has a worker leave when the run is about to need what it holds, and kills one that does not."""
         if not self._memory_is_low(attached):
             attached.leaving = None
+            self._tell_memory_room(attached)
         elif attached.gate is not None:
             _log.warning("worker evicted: memory is low", gate=attached.gate.path.name)
             attached.leaving = attached.gate, self._clock.monotonic()
@@ -281,6 +282,16 @@ class Squeezer:
             if self._clock.monotonic() - since > self._settings.watchdog.kill_seconds:
                 attached.leaving = None
                 kill_worker(gate)
+
+    def _tell_memory_room(self, attached: AttachedStage) -> None:
+        """Has the worker fit its lanes to the memory as it changes."""
+        if attached.gate is None:
+            return
+        try:
+            room = memory_room_bytes(self._gpu.memory(), attached.stage.memory.growth_bytes)
+        except GpuUnavailable:
+            return
+        attached.gate.tell_memory_room(room)
 
     def _memory_is_low(self, attached: AttachedStage) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from hydro.squeezer.gate import (
     LATE,
     LONGEST,
     MAGIC,
+    MEMORY_ROOM,
     RING_NAME,
     RING_NAME_WORDS,
     RUNNING,
@@ -228,6 +230,11 @@ class WorkerGate:
         # Its name is known before it is let in: that is what says how long it needs.
         name = part_name(part.segment, part.passed)
         self._running = _Part(part.segment, part.passed, self._admit(name), part.passed, part.earlier_ns + duration_ns)
+
+    @property
+    def memory_room_bytes(self) -> int:
+        """Bytes that the worker may take beside what it holds; below 0: what it should give back; 0: neither."""
+        return ctypes.c_int64(self._words[MEMORY_ROOM]).value
 
     @property
     def used_seconds(self) -> float:

@@ -69,6 +69,16 @@ def trial_memory_bytes(memory: GpuMemory, growth_bytes: int) -> int:
     return max(0, memory.free_bytes - growth_bytes - headroom_bytes(memory))
 
 
+def memory_room_bytes(memory: GpuMemory, growth_bytes: int) -> int:
+    """Gives what a worker may take beside what it holds; below 0: what it should give back; 0: neither.
+
+    It is asked for memory when a quarter of the headroom is gone, for all that is missing of it.
+    """
+    headroom = headroom_bytes(memory)
+    room = memory.free_bytes - growth_bytes - headroom
+    return 0 if -headroom // 4 < room < 0 else room
+
+
 def is_low(memory: GpuMemory, growth_bytes: int) -> bool:
     """Whether half of the headroom is gone, what the pipeline run will take again included: trials have to leave."""
     return memory.free_bytes - growth_bytes < headroom_bytes(memory) // 2
