@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2, worker_service_pb2
 from hydro.api.tuner.v1 import surrogate_pb2
 from hydro.api.type.v1 import search_space_pb2
+from hydro.kit.errors import FailedPrecondition
 
 NAME = "projects/p/studies/digits"
 POPULATION = study_pb2.PopulationBasedTraining(
@@ -75,6 +78,9 @@ async def test_rounds_are_decided_once_and_survive_killed_coordinators_and_worke
     (started, *_), after = cloned.schedule, next(each for each in cloned.schedule if each.step == 2)
     assert (started.trial, after.parent) == (clone.parent, clone.parent)
     assert {each.state for each in trials.values()} == {trial_pb2.TRIAL_STATE_SUCCEEDED}
+
+    with pytest.raises(FailedPrecondition, match="is a member of a population"):
+        await coordinator.studies.GetTrialRecipe(study_service_pb2.GetTrialRecipeRequest(name=cloned.name))
 
     target = await coordinator.studies.TrainTarget(study_service_pb2.TrainTargetRequest(name=NAME, request_id="target"))
     best = trials[study.best_trial]

@@ -59,13 +59,19 @@ async def trial_recipe(tx: Transaction, name: TrialName) -> Recipe:
     """What runs one trial again by itself, from its start.
 
     Raises:
-        FailedPrecondition: WRONG_STATE: its caller trains it, or its surrogate is not made yet.
+        FailedPrecondition: WRONG_STATE: its caller trains it, its surrogate is not made yet, or it is a member of a
+            population that has changed on its way.
     """
     study, trial = await tx.studies.get(name.study), await tx.trials.get(name)
     if study.spec.is_driven:
         raise FailedPrecondition(f"{name.study} has no task and no command: its caller trains its trials")
     if study.spec.task is not None and await tx.surrogates.of_study(study.name) is None:
         raise FailedPrecondition(f"{name.study} is {study.state.name}: its surrogate is not made yet")
+    if trial.kind is TrialKind.SEARCH and (trial.schedule or trial.changes):
+        raise FailedPrecondition(
+            f"{name} is a member of a population, and was changed on its way by how others stood: it cannot be run "
+            "again by itself; its changes and its schedule say what it was trained with"
+        )
     plan = PlannedBundle(study.name, trial.kind, (name.number,))
     return await _recipe(tx, study, plan, [replace(trial, checkpoint=None, checkpoint_steps=0)])
 
