@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hydro.client import Client, StudyState, choice, integer, loguniform, minimize, uniform
+from hydro.client import Client, StudyState, choice, hyperband, integer, loguniform, minimize, population, uniform
+from hydro.client.study_file import create_study
 from hydro.kit.errors import FailedPrecondition, InvalidArgument, OutOfRange
 
 SPACE = {
@@ -48,6 +49,41 @@ def ask(study):
         return study.ask()
     except (OutOfRange, FailedPrecondition):
         return None
+
+
+FILE = """
+id: {id}
+task: toytask:Toy
+source_path: .
+search_space: {{lr: {{loguniform: [1e-3, 1]}}}}
+objective: {{minimize: loss}}
+{how}
+trials: 8
+parallelism: 8
+"""
+
+
+async def test_hyperband_bohb_and_populations_in_files_are_stored_as_they_are_written(coordinator, tmp_path):
+    (tmp_path / "toytask.py").write_text("raise RuntimeError('nobody imports this in a server')\n")
+    await asyncio.to_thread(check_files, coordinator.address, tmp_path)
+
+
+def check_files(address, folder):
+    pruner = "pruner: {hyperband: {min_steps: 1, max_steps: 27, eta: 3}}"
+    files = {
+        "hyperband": f"sampler: random\n{pruner}",
+        "bohb": f"sampler: tpe\n{pruner}",
+        "population": "sampler: random\npopulation: {interval_steps: 5, max_steps: 20, quantile: 0.5}",
+    }
+    with Client(address) as client:
+        for name, how in files.items():
+            file = folder / f"{name}.yaml"
+            file.write_text(FILE.format(id=name, how=how))
+            create_study(client, file)
+        settings = {name: client.get_study(name).snapshot().settings for name in files}
+    assert settings["hyperband"].pruner == settings["bohb"].pruner == hyperband(min_steps=1, max_steps=27, eta=3)
+    assert (settings["hyperband"].sampler, settings["bohb"].sampler) == ("random", "tpe")
+    assert settings["population"].population == population(interval_steps=5, max_steps=20, quantile=0.5)
 
 
 async def test_auto_says_why_and_backends_search_or_are_refused_by_name(coordinator):
