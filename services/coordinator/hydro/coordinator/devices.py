@@ -8,6 +8,7 @@ from hydro.coordinator.bell import Bell
 from hydro.coordinator.device import DRAIN_DEVICE, LOCAL, LOSE_DEVICE, Device, DeviceState
 from hydro.coordinator.names import DeviceName
 from hydro.coordinator.storage.storage import Storage, Transaction
+from hydro.kit.errors import FailedPrecondition
 
 LOOK_SECONDS = 1.0
 
@@ -35,7 +36,7 @@ class Devices:
         async def work(tx: Transaction) -> Device:
             device = await tx.devices.get(name)
             if device.state is not DeviceState.DRAINING:
-                device = await tx.devices.move(name, DRAIN_DEVICE)
+                device = await _drained(tx, name)
             if device.bundle is not None and device.lease is None:
                 await tx.bundles.dissolve(device.bundle)
             return await tx.devices.get(name)
@@ -71,3 +72,14 @@ class Devices:
                         await tx.bundles.dissolve(known.bundle)
 
         await self._storage.run(work)
+
+
+async def _drained(tx: Transaction, name: DeviceName) -> Device:
+    try:
+        return await tx.devices.move(name, DRAIN_DEVICE)
+    except FailedPrecondition:
+        # The same call, sent twice at once, may have come first.
+        device = await tx.devices.get(name)
+        if device.state is not DeviceState.DRAINING:
+            raise
+        return device

@@ -200,7 +200,10 @@ class Studies:
 
         async def work(tx: Transaction) -> Study:
             study = await tx.studies.lock(name)
-            await tx.studies.set_tags(name, changed(study.tags, tags, removed))
+            wanted = changed(study.tags, tags, removed)
+            # A call that is sent twice changes the etag once.
+            if wanted != study.tags:
+                await tx.studies.set_tags(name, wanted)
             return await _read(tx, name)
 
         study = await self._storage.run(work)
@@ -213,7 +216,9 @@ class Studies:
         async def work(tx: Transaction) -> Trial:
             await tx.studies.lock(name.study)
             trial = await tx.trials.get(name)
-            await tx.trials.set_tags(name, changed(trial.tags, tags, removed))
+            wanted = changed(trial.tags, tags, removed)
+            if wanted != trial.tags:
+                await tx.trials.set_tags(name, wanted)
             return await tx.trials.get(name)
 
         trial = await self._storage.run(work)
