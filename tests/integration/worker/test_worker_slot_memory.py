@@ -20,7 +20,7 @@ HOUR_NS = 3_600_000_000_000
 def looks_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the process is said to hold 800 bytes."""
     monkeypatch.setattr("hydro.worker.slot_memory.LOOK_SECONDS", 0.0)
-    monkeypatch.setattr("hydro.worker.attempt.peak_bytes", lambda device: 800)
+    monkeypatch.setattr("hydro.worker.bundle_memory.peak_bytes", lambda device: 800)
 
 
 @pytest.fixture

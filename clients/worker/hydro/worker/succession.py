@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hydro.tuner.fusion.lower import NotFusible
 from hydro.tuner.tracing import NotTraceable
 from hydro.tuner.training.lane import LaneClone
 from hydro.tuner.training.trainer import BundleTrainer
+from hydro.worker.bundle_lanes import BundleLanes
 from hydro.worker.device import Workplace
-from hydro.worker.recipe import Lane
 from hydro.worker.round import ClonedLane
 
 
@@ -18,23 +18,13 @@ class Succession:
     """Changes lanes where they stand; those that cannot be changed leave the trainer, and come in again as they are.
 
     Args:
-        lanes: The bundle's, by trial: what is known of each is kept up to date.
+        lanes: The bundle's: what is known of each is kept up to date.
         workplace: Where what takes longer than a bubble is done.
-        save: Stores a lane's checkpoint at its step, and notes it.
-        note: Writes a line into the log of a trial.
     """
 
-    def __init__(
-        self,
-        lanes: dict[str, Lane],
-        workplace: Workplace,
-        save: Callable[[str, int], object],
-        note: Callable[[str, Sequence[str]], None],
-    ) -> None:
+    def __init__(self, lanes: BundleLanes, workplace: Workplace) -> None:
         self._lanes = lanes
         self._workplace = workplace
-        self._save = save
-        self._note = note
 
     def replace(self, running: BundleTrainer, clones: Sequence[ClonedLane]) -> None:
         """Has lanes go on from their parents: live ones, or the checkpoints of those that are not here."""
@@ -44,9 +34,9 @@ class Succession:
             lane = clone.lane
             if lane.trial not in steps:
                 continue
-            self._lanes[lane.trial] = lane
+            self._lanes.by_trial[lane.trial] = lane
             said = f"goes on from {clone.parent} after {lane.start_step} steps: {dict(lane.hyperparameters)}"
-            self._note(said, [lane.trial])
+            self._lanes.note(said, [lane.trial])
             if steps.get(clone.parent) == lane.start_step:
                 here.append(LaneClone(lane.trial, clone.parent, lane.hyperparameters, lane.seed))
             else:
@@ -57,13 +47,13 @@ class Succession:
         """Gives lanes the hyperparameters that they have from their step on; says whether any had to be."""
         clones = []
         for status in running.lanes:
-            lane = self._lanes[status.trial]
+            lane = self._lanes.by_trial[status.trial]
             if lane.changes and lane.changes[0].step == status.step:
                 now = lane.changes[0].hyperparameters
                 # Where it begins again, it begins with these hyperparameters.
-                self._save(status.trial, status.step)
-                saved = self._lanes[status.trial]
-                self._lanes[status.trial] = replace(saved, hyperparameters=now, changes=lane.changes[1:])
+                self._lanes.save(status.trial, status.step)
+                saved = self._lanes.by_trial[status.trial]
+                self._lanes.by_trial[status.trial] = replace(saved, hyperparameters=now, changes=lane.changes[1:])
                 clones.append(LaneClone(status.trial, status.trial, now, lane.seed))
         self._clone(running, clones)
         return bool(clones)
