@@ -3,7 +3,7 @@
 import pytest
 
 from hydro.tuner.planning.profile import Profile, ProfilePoint
-from hydro.tuner.planning.profiler import contenders
+from hydro.tuner.planning.run_off import contenders
 
 PROFILE = Profile((ProfilePoint(1, 0.010, 0, 0), ProfilePoint(4, 0.016, 0, 0)))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hydro.tuner.building.profile_cache import ProfileCache
 from hydro.tuner.building.task_failure import TaskFailed
 from hydro.tuner.planning.compiling import patience_for_compiling
-from hydro.tuner.planning.profiler import Measured, ProfileFailed, Profiler
+from hydro.tuner.planning.profiler import Measured, Profiler
+from hydro.tuner.planning.subject import ProfileFailed
 
 Tell = Callable[[Measured, float], None]
 """Is told what holds should the compiled form not be measured in so many seconds."""
