@@ -19,7 +19,6 @@ from hydro.coordinator.search.prefetch import Suggestion
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
 from hydro.coordinator.storage.driven_storage import DrivenTrial, StudyChanges, TrialChange
 from hydro.coordinator.storage.postgres_driven import PostgresDriven
-from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.storage.trial_values import Measured
 from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState, Task
 from hydro.coordinator.trial import Measurement, TrialState, Verdict
@@ -34,12 +33,10 @@ SPEC = StudySpec(
 
 
 @pytest.fixture
-async def storage(database_url):
-    storage = await PostgresStorage.open(database_url)
+async def storage(storage):
     for name in (STUDY, OTHER):
         await storage.run(lambda tx, name=name: tx.studies.insert(name, SPEC, StudyState.SEARCHING))
-    yield storage
-    await storage.close()
+    return storage
 
 
 @pytest.fixture

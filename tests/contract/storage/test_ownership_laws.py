@@ -10,7 +10,6 @@ from hydro.coordinator.names import StudyName
 from hydro.coordinator.ownership.owner import NotOwner
 from hydro.coordinator.pruning_rules import NoPruning
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
-from hydro.coordinator.storage.postgres_storage import PostgresStorage
 from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState
 
 STUDY = StudyName("p", "digits")
@@ -18,13 +17,6 @@ SPEC = StudySpec(
     None, SearchSpace((Parameter("lr", FloatDomain(0, 1)),)), Objective("loss", Goal.MINIMIZE), Sampler.RANDOM,
     NoPruning(), 8, 1.0, 9, 9, 0,
 )  # fmt: skip
-
-
-@pytest.fixture
-async def storage(database_url):
-    storage = await PostgresStorage.open(database_url)
-    yield storage
-    await storage.close()
 
 
 async def test_a_study_and_allocation_are_taken_over_only_from_coordinators_that_are_gone(storage):
