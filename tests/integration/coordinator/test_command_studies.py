@@ -42,12 +42,12 @@ class Running:
 
     def __init__(self, storage, leasing, reporting, grant):
         self.storage, self.leasing, self.grant = storage, leasing, grant
-        self._reporting = reporting
+        self.report = reporting.report
 
     async def tell(self, sequence, *reports):
         lease = self.grant.lease
         message = ReportMessage(lease.name, lease.fencing_token, sequence, reports, fusion_count=2)
-        return await self._reporting.report(message)
+        return await self.report(message)
 
     async def trial(self, number):
         return await self.storage.run(lambda tx: tx.trials.get(STUDY.trial(number)))
@@ -102,6 +102,14 @@ async def test_a_program_that_ends_succeeds_with_its_last_measured_objective(run
     again = await running.tell(2, finished(0), finished(1, 0.125))
     assert again.verdicts == answer.verdicts
     assert [trial.name for trial in again.insertions] == [trial.name for trial in answer.insertions]
+
+
+async def test_a_trial_has_trained_its_share_of_the_devices_time_when_it_is_measured(running):
+    for sequence, seconds in ((1, 6.0), (2, 4.0)):
+        lease = running.grant.lease
+        told = (measured(0, sequence, 0.5),)
+        await running.report(ReportMessage(lease.name, lease.fencing_token, sequence, told, device_seconds=seconds))
+    assert [each.elapsed_seconds for each in (await running.trial(0)).measurements] == [3.0, 5.0]
 
 
 async def test_a_program_that_ends_unmeasured_fails(running):

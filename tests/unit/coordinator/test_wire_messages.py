@@ -21,6 +21,7 @@ from hydro.coordinator.pruning_rules import (
     PercentilePruning,
     SuccessiveHalvingPruning,
     ThresholdPruning,
+    TimedPruning,
 )
 from hydro.coordinator.search_space import (
     CategoricalDomain,
@@ -66,13 +67,18 @@ patient = st.one_of(
     st.builds(ThresholdPruning, real | st.none(), real | st.none(), counts, counts),
     st.builds(LearningCurvePruning, counts, counts, counts, real),
 )
+asha = st.builds(AshaPruning, counts, counts)
+halving = st.builds(SuccessiveHalvingPruning, counts, counts, counts, counts)
+timeable = patient.filter(lambda rule: not isinstance(rule, LearningCurvePruning))
 prunings = st.one_of(
     patient,
+    asha,
+    halving,
     st.builds(NoPruning, counts),
-    st.builds(AshaPruning, counts, counts),
     st.builds(HyperbandPruning, counts, counts),
-    st.builds(SuccessiveHalvingPruning, counts, counts, counts, counts),
     st.builds(PatiencePruning, st.none() | patient, counts, counts, real),
+    st.builds(TimedPruning, timeable | asha | halving, real, real),
+    st.builds(TimedPruning, st.builds(PatiencePruning, st.none() | timeable, counts, counts, real), real, real),
 )
 specs = st.builds(
     StudySpec,

@@ -25,6 +25,7 @@ from hydro.client.objectives import (
 from hydro.client.populations import Population, population
 from hydro.client.pruning import (
     Asha,
+    ByTime,
     Hyperband,
     LearningCurve,
     Median,
@@ -35,6 +36,7 @@ from hydro.client.pruning import (
     SuccessiveHalving,
     Threshold,
     asha,
+    by_time,
     hyperband,
     learning_curve,
     median,
@@ -80,6 +82,7 @@ from hydro.client.trials import Trial, TrialPruned
 
 __all__ = [
     "Asha",
+    "ByTime",
     "Client",
     "Command",
     "Constraint",
@@ -133,6 +136,7 @@ __all__ = [
     "asha",
     "at_least",
     "at_most",
+    "by_time",
     "choice",
     "constant",
     "fidelity",

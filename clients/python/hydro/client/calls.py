@@ -20,6 +20,7 @@ from hydro.api.coordinator.v1 import (
 )
 from hydro.api.tuner.v1 import tuner_service_pb2, tuner_service_pb2_grpc
 from hydro.client import convert
+from hydro.client.convert_measurement import measurement_message
 from hydro.client.driving import TrialStreams
 from hydro.client.names import StudyName, TrialName
 from hydro.client.snapshots import (
@@ -194,9 +195,11 @@ class CoordinatorCalls:
         answer = self._driving.exchange(study_service_pb2.DriveTrialsRequest(suggest=request))
         return [convert.trial_snapshot(each) for each in answer.suggested.trials]
 
-    def report_measurement(self, name: TrialName, step: int, metrics: Mapping[str, float]) -> bool:
+    def report_measurement(
+        self, name: TrialName, step: int, metrics: Mapping[str, float], elapsed_seconds: float | None = None
+    ) -> bool:
         """ReportMeasurement: whether the trial should stop."""
-        measurement = convert.measurement_message(step, metrics)
+        measurement = measurement_message(step, metrics, elapsed_seconds)
         request = study_service_pb2.ReportMeasurementRequest(name=str(name), measurement=measurement)
         answer = self._driving.exchange(study_service_pb2.DriveTrialsRequest(report=request))
         return answer.reported.should_stop

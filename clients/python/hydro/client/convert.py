@@ -10,9 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.coordinator.v1 import device_service_pb2, study_pb2, study_service_pb2, trial_pb2
 from hydro.api.tuner.v1 import surrogate_pb2
-from hydro.api.type.v1 import metric_pb2, search_space_pb2, task_pb2, verification_pb2
+from hydro.api.type.v1 import search_space_pb2, task_pb2, verification_pb2
 from hydro.client import snapshots
 from hydro.client.command_convert import command_message, command_value
+from hydro.client.convert_measurement import measurement_of
 from hydro.client.convert_objectives import constraint_message, constraint_value, objective_message, objective_value
 from hydro.client.convert_pruning import pruner_message, pruner_of
 from hydro.client.names import StudyName, TrialName
@@ -155,11 +156,6 @@ def device_message(name: str, kind: snapshots.DeviceKind, cpu_cores: Sequence[in
     return device_service_pb2.Device(name=name, kind=number, cpu_cores=cpu_cores)
 
 
-def measurement_message(step: int, metrics: Mapping[str, float]) -> metric_pb2.Measurement:
-    """Metrics after a number of optimizer steps."""
-    return metric_pb2.Measurement(step=step, metrics=dict(metrics))
-
-
 def _parameter_message(name: str, domain: Domain) -> search_space_pb2.Parameter:
     field = f"study.search_space.parameters[{name}]"
     if not isinstance(domain, Domain):
@@ -218,7 +214,7 @@ def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
         state=snapshots.TrialState[_short(trial_pb2.TrialState.Name(message.state), "TRIAL_STATE_")],
         state_reason=message.state_reason,
         hyperparameters=values_of(message.hyperparameters),
-        measurements=tuple(snapshots.Measurement(each.step, dict(each.metrics)) for each in message.measurements),
+        measurements=tuple(map(measurement_of, message.measurements)),
         value=message.value if message.HasField("value") else None,
         steps=message.steps,
         seed=message.seed,

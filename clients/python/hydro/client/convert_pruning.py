@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import assert_never, get_args
 
 from hydro.api.coordinator.v1 import study_pb2
 from hydro.client.pruning import (
     Asha,
+    ByTime,
     Hyperband,
     LearningCurve,
     Median,
@@ -17,6 +18,7 @@ from hydro.client.pruning import (
     Pruner,
     SuccessiveHalving,
     Threshold,
+    TimeableRule,
 )
 
 
@@ -45,6 +47,13 @@ def pruner_message(pruner: Pruner) -> study_pb2.Pruner:
                 measurement_interval_steps=pruner.interval_steps,
             )
             return study_pb2.Pruner(patience=patience)
+        case ByTime():
+            timed = study_pb2.TimedPruner(
+                rule=pruner_message(pruner.rule),
+                interval_seconds=pruner.interval_seconds,
+                warmup_seconds=pruner.warmup_seconds,
+            )
+            return study_pb2.Pruner(by_time=timed)
         case NoPruning():
             return study_pb2.Pruner(none=study_pb2.NoPruner(measurement_interval_steps=pruner.interval_steps))
         case _:
@@ -103,6 +112,12 @@ def pruner_of(message: study_pb2.Pruner, max_steps: int) -> Pruner:
             own = message.patience
             rule = _patient_rule(own.rule, max_steps) if own.HasField("rule") else None
             return Patience(rule, own.patience, own.measurement_interval_steps, max_steps, own.min_delta)
+        case "by_time":
+            timed = message.by_time
+            inner = pruner_of(timed.rule, max_steps)
+            # The coordinator refuses the others before it stores anything.
+            assert isinstance(inner, get_args(TimeableRule))
+            return ByTime(inner, timed.interval_seconds, timed.warmup_seconds)
     return _patient_rule(message, max_steps) or NoPruning(max_steps, message.none.measurement_interval_steps)
 
 

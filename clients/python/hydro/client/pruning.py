@@ -99,7 +99,35 @@ class NoPruning:
     interval_steps: int
 
 
-Pruner = Asha | Hyperband | SuccessiveHalving | Median | Percentile | Threshold | LearningCurve | Patience | NoPruning
+TimeableRule = Median | Percentile | Threshold | Patience | SuccessiveHalving | Asha
+
+
+@dataclass(frozen=True, slots=True)
+class ByTime:
+    """A rule that compares trials at equal elapsed time instead of equal steps."""
+
+    rule: TimeableRule
+    interval_seconds: float
+    warmup_seconds: float
+
+    @property
+    def max_steps(self) -> int:
+        """Optimizer steps of a trial that is not pruned."""
+        return self.rule.max_steps
+
+
+Pruner = (
+    Asha
+    | Hyperband
+    | SuccessiveHalving
+    | Median
+    | Percentile
+    | Threshold
+    | LearningCurve
+    | Patience
+    | NoPruning
+    | ByTime
+)
 
 
 def asha(min_steps: int, max_steps: int, eta: int = 4) -> Asha:
@@ -202,6 +230,21 @@ def patience(
         min_delta: Values are worse if they are by more than this.
     """
     return Patience(rule, patience, interval_steps, max_steps, min_delta)
+
+
+def by_time(rule: TimeableRule, interval_seconds: float, *, warmup_seconds: float = 0.0) -> ByTime:
+    """Has `rule` compare trials at equal elapsed time: each counts with its first value in each interval.
+
+    Time is that of a trial's own training: its device seconds, or what `trial.report` says in a loop of one's own. How
+    often a trial is measured, and how long it trains, goes by the rule's steps all the same.
+
+    Args:
+        rule: `median`, `percentile`, `threshold`, `patience`, `successive_halving` or `asha`, without `warmup_steps`.
+            The last two have rungs at interval_seconds, interval_seconds * eta, ..., and measure every min_steps.
+        interval_seconds: Longer than the time between two measurements of a trial.
+        warmup_seconds: No trial ends before this time; not for rules with rungs.
+    """
+    return ByTime(rule, interval_seconds, warmup_seconds)
 
 
 def no_pruning(max_steps: int, *, interval_steps: int = 0) -> NoPruning:

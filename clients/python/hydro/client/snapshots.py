@@ -84,10 +84,11 @@ class DeviceState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Metrics after a number of optimizer steps."""
+    """Metrics after a number of optimizer steps, and of seconds of the trial's own training (None: nobody counted)."""
 
     step: int
     metrics: Mapping[str, float]
+    elapsed_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from hydro.client.populations import population
 from hydro.client.pruning import (
     Pruner,
     asha,
+    by_time,
     hyperband,
     learning_curve,
     median,
@@ -60,6 +61,7 @@ from hydro.kit.errors import FieldViolation, InvalidArgument, NotFound
 
 _PRUNERS: Mapping[str, Callable[..., Pruner]] = {
     "asha": asha,
+    "by_time": by_time,
     "hyperband": hyperband,
     "learning_curve": learning_curve,
     "median": median,
@@ -146,11 +148,11 @@ def _called(make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
 def _pruner(given: Any, field: str) -> Pruner:
     def made(make: Callable[..., Pruner], settings: Any) -> Pruner:
         settings = dict(settings)
-        # Only patience has a rule inside; what it leaves out is as outside.
+        # Only patience and by_time have a rule inside; what it leaves out is as outside.
         if settings.get("rule"):
-            ((kind, inner),) = _mapping(settings["rule"], f"{field}.patience.rule").items()
+            ((kind, inner),) = _mapping(settings["rule"], f"{field}.{make.__name__}.rule").items()
             outer = {name: settings[name] for name in ("interval_steps", "max_steps") if name in settings}
-            settings["rule"] = _pruner({kind: {**outer, **inner}}, f"{field}.patience.rule")
+            settings["rule"] = _pruner({kind: {**outer, **inner}}, f"{field}.{make.__name__}.rule")
         return make(**({"rule": None, **settings} if make is patience else settings))
 
     built: Pruner = _one_of(_PRUNERS, given, field, made)

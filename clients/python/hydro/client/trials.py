@@ -163,9 +163,10 @@ class Trial:
         self._snapshot = self._coordinator.get_trial(self.name)
         return self
 
-    def report(self, step: int, value: float | Mapping[str, float]) -> bool:
+    def report(self, step: int, value: float | Mapping[str, float], *, elapsed_seconds: float | None = None) -> bool:
         """Reports the objective (or several metrics by name, the objective among them) after `step` optimizer steps.
 
+        `elapsed_seconds` of training are what a pruner by time compares; None: the time since the trial was asked for.
         Of a trial that is repeated, the first repeat's reports are its measurements; those of the others are not kept.
 
         Returns:
@@ -178,7 +179,7 @@ class Trial:
         metrics = value if isinstance(value, Mapping) else {self._objectives[0].metric: float(value)}
         if self.repeat:
             return False
-        return self._coordinator.report_measurement(self.name, step, metrics)
+        return self._coordinator.report_measurement(self.name, step, metrics, elapsed_seconds)
 
     def tell(self, value: Told) -> None:
         """Ends the trial with its final objective. The same again is no error.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from hydro.coordinator.bell import Bell
 from hydro.coordinator.hot.group_commit import GroupCommit, NotStored
 from hydro.coordinator.hot.hot_studies import HotStudies
-from hydro.coordinator.hot.hot_study import HotStudy, no_measurement_any_more, should_stop_again
+from hydro.coordinator.hot.hot_study import HotStudy, OpenTrial, no_measurement_any_more, should_stop_again
 from hydro.coordinator.hot.lines import Lines
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.names import StudyName, TrialName
 from hydro.coordinator.quotas import ReportRates
 from hydro.coordinator.storage.storage import Storage, Transaction
-from hydro.coordinator.trial import MAX_STEPS, Measurement, Trial
+from hydro.coordinator.trial import MAX_SECONDS, MAX_STEPS, Measurement, Trial
 from hydro.kit.errors import FieldViolation, InvalidArgument
 
 
@@ -61,6 +63,10 @@ class DrivenTrials:
         if not 0 <= measurement.step <= MAX_STEPS:
             description = f"is {measurement.step}: give 0 to {MAX_STEPS}"
             raise InvalidArgument.of([FieldViolation("measurement.step", description)])
+        seconds = measurement.elapsed_seconds
+        if seconds is not None and not 0 <= seconds <= MAX_SECONDS:
+            description = f"is {seconds}: give 0 to {MAX_SECONDS:g}, or leave it out"
+            raise InvalidArgument.of([FieldViolation("measurement.elapsed_seconds", description)])
         return await self._hot.run(name.study, lambda hot: self._measure(hot, name, measurement))
 
     async def complete(self, name: TrialName, outcome: Outcome) -> Trial:
@@ -99,7 +105,7 @@ class DrivenTrials:
         trial = hot.open(name.number)
         if trial is None:
             return await self._storage.run(lambda tx: _measured_before(tx, name, measurement))
-        should_stop = hot.measure(trial, measurement, self._commit.changes(hot))
+        should_stop = hot.measure(trial, _timed(measurement, trial), self._commit.changes(hot))
         await self._stored(hot)
         if trial.state.has_ended:
             self._lines.learn(hot, name.number)
@@ -125,6 +131,13 @@ class DrivenTrials:
     async def _stored(self, hot: HotStudy) -> None:
         await self._commit.stored(hot)
         self._changed.ring()
+
+
+def _timed(measurement: Measurement, trial: OpenTrial) -> Measurement:
+    """The measurement with the time since the trial was given, unless its caller says otherwise."""
+    if measurement.elapsed_seconds is not None or trial.create_time is None:
+        return measurement
+    return replace(measurement, elapsed_seconds=max(0.0, (datetime.now(UTC) - trial.create_time).total_seconds()))
 
 
 async def _measured_before(tx: Transaction, name: TrialName, measurement: Measurement) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hydro.coordinator.bundle import Bundle
 from hydro.coordinator.evolution.evolve import evolve
@@ -65,7 +65,7 @@ async def judge(
 ) -> list[tuple[TrialName, Verdict]]:
     """Stores the reports of a bundle's lanes, moves their trials, and gives a verdict for each that asks for one.
 
-    The transaction has locked the study and renewed the lease.
+    The transaction has locked the study and renewed the lease. The lanes have the device seconds of this message.
     """
     running = {lane.name for lane in lanes if lane.state is TrialState.RUNNING}
     own = [report for report in reports if report.trial in running]
@@ -73,13 +73,14 @@ async def judge(
     await tx.trials.progress(study.name, steps, on_slot=on_slot)
     stands = await tx.trials.standing(study.name, _keys(reports))
     verdicts = {each.trial: _verdict_of_gone(each, stands) for each in reports if each.trial not in running}
+    spent = {lane.name: lane.device_seconds for lane in lanes}
     measured = []
     for report in own:
         fault = report.failure or fault_of(study, report.measurement)
         if fault:
             verdicts[report.trial] = await _fail(tx, pruner, report, fault)
         elif report.measurement is not None:
-            measured.append((report.trial, report.measurement))
+            measured.append((report.trial, replace(report.measurement, elapsed_seconds=spent[report.trial])))
         elif report.finished:
             verdicts[report.trial] = await _finish(tx, study, pruner, report)
     verdicts |= await _judge_measured(tx, study, bundle, pruner, measured, stands)
@@ -178,7 +179,7 @@ async def _judge_measured(
     if bundle.plan.kind is TrialKind.TARGET:
         decided = [_by_steps(study, each.step) for _, each in fresh]
     else:
-        decided = pruner.decide([Report(trial.number, each.step, each.metrics[metric]) for trial, each in fresh])
+        decided = pruner.decide([_report(trial, each, metric) for trial, each in fresh])
     measured = [
         Measured(trial.number, each, each.metrics[metric], verdict)
         for (trial, each), verdict in zip(fresh, decided, strict=True)
@@ -197,6 +198,10 @@ async def _judge_measured(
         new = [(trial, each.step) for trial, each in fresh if verdicts[trial] is Verdict.CONTINUE]
         await evolve(tx, study, new)
     return verdicts
+
+
+def _report(trial: TrialName, measurement: Measurement, metric: str) -> Report:
+    return Report(trial.number, measurement.step, measurement.metrics[metric], measurement.elapsed_seconds or 0.0)
 
 
 def _by_steps(study: Study, step: int) -> Verdict:

@@ -98,12 +98,15 @@ def artifact_message(artifact: Artifact) -> task_pb2.Artifact:
 
 def measurement_of(message: metric_pb2.Measurement) -> Measurement:
     """The measurement."""
-    return Measurement(message.step, dict(message.metrics))
+    seconds = message.elapsed_seconds if message.HasField("elapsed_seconds") else None
+    return Measurement(message.step, dict(message.metrics), seconds)
 
 
 def measurement_message(measurement: Measurement) -> metric_pb2.Measurement:
     """The message of a measurement."""
-    return metric_pb2.Measurement(step=measurement.step, metrics=measurement.metrics)
+    return metric_pb2.Measurement(
+        step=measurement.step, metrics=measurement.metrics, elapsed_seconds=measurement.elapsed_seconds
+    )
 
 
 def objective_message(objective: Objective) -> metric_pb2.Objective:

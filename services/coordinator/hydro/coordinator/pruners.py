@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 
 from hydro.coordinator.names import StudyName
@@ -54,6 +55,10 @@ def standing_of(state: TrialState) -> Standing:
 
 
 def _measured(trial: Trial, metric: str) -> MeasuredTrial:
-    values = [(each.step, each.metrics[metric]) for each in trial.measurements if metric in each.metrics]
-    finite = tuple((step, value) for step, value in values if abs(value) < float("inf"))
-    return MeasuredTrial(trial.name.number, standing_of(trial.state), finite)
+    finite = [each for each in trial.measurements if math.isfinite(each.metrics.get(metric, math.nan))]
+    return MeasuredTrial(
+        trial.name.number,
+        standing_of(trial.state),
+        tuple((each.step, each.metrics[metric]) for each in finite),
+        tuple(each.elapsed_seconds or 0.0 for each in finite),
+    )

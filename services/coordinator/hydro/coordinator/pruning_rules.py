@@ -1,6 +1,6 @@
 """The rules of pruning that a study may choose, as values.
 
-Units: optimizer steps. A rule with an interval measures at its multiples and at the last step.
+Units: optimizer steps, where no other is named. A rule with an interval measures at its multiples and at the last step.
 """
 
 from __future__ import annotations
@@ -103,6 +103,26 @@ class PatiencePruning:
     min_delta: float = 0.0
 
 
+EndingRule = PatientRule | PatiencePruning | SuccessiveHalvingPruning
+"""Rules that end trials, and have none wait."""
+TimeableRule = (
+    MedianPruning | PercentilePruning | ThresholdPruning | PatiencePruning | SuccessiveHalvingPruning | AshaPruning
+)
+"""Rules that may go by time. The others need to know when a trial that is not pruned ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedPruning:
+    """A rule that compares trials at equal elapsed time. `rule` None: one that cannot; such a study is refused.
+
+    The first value of a trial in each interval stands for it there. Rungs are at interval_seconds * eta ** k.
+    """
+
+    rule: TimeableRule | None
+    interval_seconds: float
+    warmup_seconds: float = 0.0
+
+
 Pruning = (
     NoPruning
     | MedianPruning
@@ -113,4 +133,5 @@ Pruning = (
     | AshaPruning
     | HyperbandPruning
     | PatiencePruning
+    | TimedPruning
 )

@@ -128,7 +128,7 @@ class Reporting:
 
     async def _first(self, tx: Transaction, turn: _Round) -> tuple[ReportAnswer, int]:
         message, bundle = turn.message, turn.bundle
-        await _account(tx, turn)
+        turn = await _account(tx, turn)
         on_slot = turn.device.kind is DeviceKind.SLOT
         pruner = await self._pruners.of(tx, turn.study)
         verdicts = await judge(tx, turn.study, bundle, pruner, turn.lanes, message.reports, on_slot=on_slot)
@@ -190,13 +190,17 @@ async def _study_of(tx: Transaction, message: ReportMessage) -> Study:
         raise lease_lost(message.lease, message.fencing_token) from None
 
 
-async def _account(tx: Transaction, turn: _Round) -> None:
+async def _account(tx: Transaction, turn: _Round) -> _Round:
+    """Counts the device's time; gives the round with its lanes as they are then."""
     message, numbers = turn.message, [lane.name.number for lane in turn.lanes]
     await tx.bundles.note(turn.bundle.number, message.fusion_count, message.device_seconds)
     if message.misses and turn.bundle.plan.kind is TrialKind.SEARCH:
         await tx.surrogates.note_misses(turn.study.name, turn.device.name, message.misses)
-    if numbers and message.device_seconds > 0:
-        await tx.trials.add_device_seconds(turn.study.name, numbers, message.device_seconds / len(numbers))
+    if not numbers or message.device_seconds <= 0:
+        return turn
+    share = message.device_seconds / len(numbers)
+    await tx.trials.add_device_seconds(turn.study.name, numbers, share)
+    return replace(turn, lanes=tuple(replace(lane, device_seconds=lane.device_seconds + share) for lane in turn.lanes))
 
 
 async def _again(tx: Transaction, turn: _Round) -> ReportAnswer:

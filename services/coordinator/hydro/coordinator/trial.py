@@ -74,10 +74,14 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The metrics after `step` optimizer steps. Keyed by (trial, step): the first one accepted stands."""
+    """The metrics after `step` optimizer steps. Keyed by (trial, step): the first one accepted stands.
+
+    `elapsed_seconds` are those of the trial's own training until then, and no part of what it is compared by.
+    """
 
     step: int
     metrics: Mapping[str, float]
+    elapsed_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +195,5 @@ class Trial:
 
 MAX_STEPS = 10**15
 """More optimizer steps than any training has: a number above is a mistake."""
+MAX_SECONDS = 1e12
+"""More seconds than any training takes, in the same way."""

@@ -189,7 +189,8 @@ class HotStudy:
             self._end(trial, TrialState.FAILED, fault)
         else:
             value = measurement.metrics[self.study.spec.objective.metric]
-            (verdict,) = self._pruner.decide([Report(number, measurement.step, value)])
+            report = Report(number, measurement.step, value, measurement.elapsed_seconds or 0.0)
+            (verdict,) = self._pruner.decide([report])
             measured = Measured(number, measurement, value, verdict)
             if trial.steps <= measurement.step:
                 trial.value = value
@@ -294,7 +295,8 @@ class HotStudy:
     def _restore(self, claimed: ClaimedStudy) -> None:
         spec = claimed.study.spec
         history = [
-            MeasuredTrial(each.started.number, standing_of(each.state), each.measured) for each in claimed.trials
+            MeasuredTrial(each.started.number, standing_of(each.state), each.measured, each.seconds)
+            for each in claimed.trials
         ]
         # Who drives a trial does not wait for its promotion.
         self._pruner = build_pruner(spec.pruning, spec.objective.goal, spec.max_steps, history, pauses=False)

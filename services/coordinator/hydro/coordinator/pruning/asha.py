@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
+from hydro.coordinator.pruning.clock import Clock, by_steps
 from hydro.coordinator.pruning.pruner import MeasuredTrial, Report, Standing
 from hydro.coordinator.pruning.ranking import Entry, Ranking
 from hydro.coordinator.trial import Verdict
@@ -70,10 +71,18 @@ class AshaPruner:
     """A trial pauses at each rung; the best 1 / eta of a rung go on, each once, however late it enters them.
 
     A report between two rungs counts for the lower one, if the trial has none there: loops that drive themselves
-    measure where they like.
+    measure where they like. Steps are places by the clock.
     """
 
-    def __init__(self, eta: int, steps: Sequence[int], minimize: bool, history: Iterable[MeasuredTrial] = ()) -> None:
+    def __init__(
+        self,
+        eta: int,
+        steps: Sequence[int],
+        minimize: bool,
+        history: Iterable[MeasuredTrial] = (),
+        clock: Clock = by_steps,
+    ) -> None:
+        self._clock = clock
         self._steps = tuple(steps)
         self._sign = 1.0 if minimize else -1.0
         self._rungs = [Rung(eta) for _ in self._steps]
@@ -83,7 +92,7 @@ class AshaPruner:
     def decide(self, reports: Sequence[Report]) -> list[Verdict]:
         """Takes in the reports, then gives the verdict of each."""
         for report in reports:
-            self._take_in(report.trial, report.step, report.value)
+            self._take_in(report.trial, self._clock(report.step, report.seconds), report.value)
         return [self._verdict(report) for report in reports]
 
     def promotable(self) -> list[int]:
@@ -127,7 +136,7 @@ class AshaPruner:
         return index
 
     def _verdict(self, report: Report) -> Verdict:
-        index = bisect_right(self._steps, report.step) - 1
+        index = bisect_right(self._steps, self._clock(report.step, report.seconds)) - 1
         if index == len(self._steps) - 1:
             return Verdict.STOP
         if index < 0 or not self._rungs[index].waits(report.trial):
@@ -138,7 +147,7 @@ class AshaPruner:
         return Verdict.PAUSE
 
     def _restore(self, trial: MeasuredTrial) -> None:
-        for step, value in trial.measurements:
-            self._take_in(trial.trial, step, value)
+        for place, value in trial.placed(self._clock):
+            self._take_in(trial.trial, place, value)
         if trial.standing is not Standing.PAUSED:
             self.promote(trial.trial)

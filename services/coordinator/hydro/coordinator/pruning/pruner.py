@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from hydro.coordinator.pruning.clock import Clock
 from hydro.coordinator.trial import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The objective of a trial, by its number in the study, after a number of steps.
+    """The objective of a trial, by its number in the study, after a number of steps and of seconds of its training.
 
     Raises:
         ValueError: The value is not finite. Such a trial has failed, and is not reported here.
@@ -22,6 +23,7 @@ class Report:
     trial: int
     step: int
     value: float
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -43,11 +45,20 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTrial:
-    """One trial of the history: its (step, value) measurements, ascending by step."""
+    """One trial of the history: its (step, value) measurements, ascending by step.
+
+    `seconds` are the elapsed ones at each of them; empty: the rule goes by steps.
+    """
 
     trial: int
     standing: Standing
     measurements: tuple[tuple[int, float], ...]
+    seconds: tuple[float, ...] = ()
+
+    def placed(self, clock: Clock) -> list[tuple[int, float]]:
+        """The (place, value) of each measurement by the clock."""
+        seconds = self.seconds or (0.0,) * len(self.measurements)
+        return [(clock(step, at), value) for (step, value), at in zip(self.measurements, seconds, strict=True)]
 
 
 class Pruner(Protocol):

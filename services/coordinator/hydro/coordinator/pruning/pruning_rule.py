@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import assert_never
 
 from hydro.coordinator.pruning.asha import AshaPruner
+from hydro.coordinator.pruning.clock import Intervals
 from hydro.coordinator.pruning.hyperband import HyperbandPruner, HyperbandRule
 from hydro.coordinator.pruning.learning_curve import LearningCurveRule
 from hydro.coordinator.pruning.none import NonePruner
@@ -16,18 +17,20 @@ from hydro.coordinator.pruning.pruner import MeasuredTrial, Pruner
 from hydro.coordinator.pruning.stopping import StoppingPruner, StoppingRule
 from hydro.coordinator.pruning.successive_halving import SuccessiveHalvingRule
 from hydro.coordinator.pruning.threshold import ThresholdRule
+from hydro.coordinator.pruning.timed import in_intervals, rungs_in_intervals
 from hydro.coordinator.pruning_rules import (
     AshaPruning,
+    EndingRule,
     HyperbandPruning,
     LearningCurvePruning,
     MedianPruning,
     NoPruning,
     PatiencePruning,
-    PatientRule,
     PercentilePruning,
     Pruning,
     SuccessiveHalvingPruning,
     ThresholdPruning,
+    TimedPruning,
 )
 from hydro.coordinator.study import Goal
 
@@ -40,6 +43,10 @@ def measured_steps(rule: Pruning, max_steps: int) -> tuple[int, ...]:
     if max_steps == 0:
         return ()
     match rule:
+        case TimedPruning(SuccessiveHalvingPruning(min_steps) | AshaPruning(min_steps)):
+            before = iter(range(min_steps, max_steps, min_steps))
+        case TimedPruning(inner):
+            return () if inner is None else measured_steps(inner, max_steps)
         case SuccessiveHalvingPruning():
             before = _rungs(rule.min_steps * rule.eta**rule.min_early_stopping_rate, rule.eta, max_steps)
         case AshaPruning() | HyperbandPruning():
@@ -59,6 +66,8 @@ def build_pruner(
     """
     minimize = goal is Goal.MINIMIZE
     match rule:
+        case TimedPruning():
+            return _timed(rule, max_steps, minimize, history)
         case NoPruning():
             return NonePruner(max_steps)
         case AshaPruning():
@@ -67,17 +76,30 @@ def build_pruner(
             return HyperbandPruner(rule, measured_steps(rule, max_steps), minimize, history)
         case HyperbandPruning():
             return StoppingPruner(HyperbandRule(rule, max_steps), max_steps, minimize, history)
-        case SuccessiveHalvingPruning():
-            return StoppingPruner(SuccessiveHalvingRule(rule), max_steps, minimize, history)
-        case PatiencePruning():
-            wrapped = None if rule.rule is None else _rule_of(rule.rule, max_steps, minimize)
-            return StoppingPruner(PatienceRule(rule, wrapped), max_steps, minimize, history)
         case _:
             return StoppingPruner(_rule_of(rule, max_steps, minimize), max_steps, minimize, history)
 
 
-def _rule_of(rule: PatientRule, max_steps: int, minimize: bool) -> StoppingRule:
+def _timed(timed: TimedPruning, max_steps: int, minimize: bool, history: Iterable[MeasuredTrial]) -> Pruner:
+    rule, seconds = timed.rule, timed.interval_seconds
     match rule:
+        case None:
+            raise ValueError("the rule cannot go by time: no study has it")
+        case AshaPruning():
+            clock = Intervals(seconds, last_step=max_steps)
+            return AshaPruner(rule.eta, rungs_in_intervals(rule.eta), minimize, history, clock)
+        case _:
+            ending = _rule_of(in_intervals(rule, timed), max_steps, minimize)
+            return StoppingPruner(ending, max_steps, minimize, history, Intervals(seconds))
+
+
+def _rule_of(rule: EndingRule, max_steps: int, minimize: bool) -> StoppingRule:
+    match rule:
+        case SuccessiveHalvingPruning():
+            return SuccessiveHalvingRule(rule)
+        case PatiencePruning():
+            wrapped = None if rule.rule is None else _rule_of(rule.rule, max_steps, minimize)
+            return PatienceRule(rule, wrapped)
         case MedianPruning(interval, warmup, startup):
             return PercentileRule(PercentilePruning(50, interval, warmup, startup), minimize)
         case PercentilePruning():

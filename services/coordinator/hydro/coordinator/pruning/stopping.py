@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from hydro.coordinator.pruning.clock import Clock, by_steps
 from hydro.coordinator.pruning.course import Course
 from hydro.coordinator.pruning.pruner import MeasuredTrial, Report, Standing
 from hydro.coordinator.trial import Verdict
 
 
 class StoppingRule(Protocol):
-    """Says which trials end before their last step. Costs: a smaller one is better."""
+    """Says which trials end before their last step. Costs: a smaller one is better. Steps: places by the clock."""
 
     def take(self, trial: int, course: Course, step: int) -> None:
         """Takes in that the trial was measured at the step, which its course has by now."""
@@ -35,9 +36,15 @@ class StoppingPruner:
     """Ends the trials of which its rule says so, and those that reach the last step."""
 
     def __init__(
-        self, rule: StoppingRule, max_steps: int, minimize: bool, history: Iterable[MeasuredTrial] = ()
+        self,
+        rule: StoppingRule,
+        max_steps: int,
+        minimize: bool,
+        history: Iterable[MeasuredTrial] = (),
+        clock: Clock = by_steps,
     ) -> None:
         self._rule = rule
+        self._clock = clock
         self._max_steps = max_steps
         self._sign = 1.0 if minimize else -1.0
         self._courses: defaultdict[int, Course] = defaultdict(Course)
@@ -49,7 +56,7 @@ class StoppingPruner:
         """Takes in the reports, then gives the verdict of each."""
         for report in reports:
             self._take_in(report)
-        return [self._verdict(report.trial, report.step) for report in reports]
+        return [self._verdict(report) for report in reports]
 
     def promotable(self) -> list[int]:
         """None: nothing pauses under this rule."""
@@ -72,22 +79,24 @@ class StoppingPruner:
         if report.trial in self._ended:
             return
         course = self._courses[report.trial]
-        if course.take(report.step, self._sign * report.value):
-            self._rule.take(report.trial, course, report.step)
+        place = self._clock(report.step, report.seconds)
+        if course.take(place, self._sign * report.value):
+            self._rule.take(report.trial, course, place)
 
-    def _verdict(self, trial: int, step: int) -> Verdict:
+    def _verdict(self, report: Report) -> Verdict:
+        trial = report.trial
         if trial in self._ended:
             return self._ended[trial]
-        if 0 < self._max_steps <= step:
+        if 0 < self._max_steps <= report.step:
             self.end(trial, succeeded=True)
-        elif self._rule.prunes(trial, self._courses[trial], step):
+        elif self._rule.prunes(trial, self._courses[trial], self._clock(report.step, report.seconds)):
             self.end(trial, succeeded=False)
         return self._ended.get(trial, Verdict.CONTINUE)
 
     def _restore(self, trial: MeasuredTrial) -> None:
         course = Course()
-        for step, value in trial.measurements:
-            course.take(step, self._sign * value)
+        for place, value in trial.placed(self._clock):
+            course.take(place, self._sign * value)
         self._rule.restore(trial.trial, course, trial.standing)
         match trial.standing:
             case Standing.SUCCEEDED:

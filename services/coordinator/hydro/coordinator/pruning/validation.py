@@ -9,6 +9,7 @@ from typing import assert_never
 
 from hydro.coordinator.pruning_rules import (
     AshaPruning,
+    EndingRule,
     HyperbandPruning,
     LearningCurvePruning,
     MedianPruning,
@@ -18,12 +19,19 @@ from hydro.coordinator.pruning_rules import (
     Pruning,
     SuccessiveHalvingPruning,
     ThresholdPruning,
+    TimedPruning,
 )
+from hydro.coordinator.trial import MAX_SECONDS
 from hydro.kit.errors import FieldViolation
 
 MAX_MEASUREMENTS = 10_000
 """Most measured steps of one trial: they travel in every bundle's recipe and stay in memory."""
 
+_LEAST_INTERVAL_SECONDS = 1e-3
+TIMEABLE = (
+    "give median, percentile, threshold, patience (alone, or with one of these), successive_halving or asha, "
+    "or leave by_time out"
+)
 _HALVING = SuccessiveHalvingPruning | AshaPruning | HyperbandPruning
 _COUNTS = ("warmup_steps", "startup_trials", "patience", "min_early_stopping_rate", "bootstrap_count")
 
@@ -31,11 +39,14 @@ _COUNTS = ("warmup_steps", "startup_trials", "patience", "min_early_stopping_rat
 def validate_pruning(rule: Pruning, max_steps: int, field: str = "study.pruner") -> list[FieldViolation]:
     """What is wrong with the rule for a study of so many steps. Empty: nothing."""
     path = f"{field}.{_name(rule)}"
+    if isinstance(rule, TimedPruning):
+        return _timed_violations(rule, max_steps, path)
     found = [*_count_violations(rule, path)]
     if isinstance(rule, _HALVING):
         return [*found, *_halving_violations(rule, max_steps, path)]
     least = 0 if isinstance(rule, NoPruning) else 1
-    found += _interval_violations(rule.measurement_interval_steps, least, max_steps, path)
+    interval = f"{path}.measurement_interval_steps"
+    found += _interval_violations(rule.measurement_interval_steps, least, max_steps, interval)
     warmup = getattr(rule, "warmup_steps", 0)
     if 0 < max_steps <= warmup:
         said = f"is {warmup}, so no trial of {max_steps} steps is ever pruned: give less than max_steps"
@@ -45,7 +56,12 @@ def validate_pruning(rule: Pruning, max_steps: int, field: str = "study.pruner")
 
 def _name(rule: Pruning) -> str:
     """The rule's name in the contract: "SuccessiveHalvingPruning" is successive_halving."""
-    plain = {NoPruning: "none", SuccessiveHalvingPruning: "successive_halving", LearningCurvePruning: "learning_curve"}
+    plain = {
+        NoPruning: "none",
+        SuccessiveHalvingPruning: "successive_halving",
+        LearningCurvePruning: "learning_curve",
+        TimedPruning: "by_time",
+    }
     return plain.get(type(rule), type(rule).__name__.removesuffix("Pruning").lower())
 
 
@@ -112,6 +128,40 @@ def _patience_violations(rule: PatiencePruning, max_steps: int, path: str) -> li
     return found
 
 
+def _timed_violations(timed: TimedPruning, max_steps: int, path: str) -> list[FieldViolation]:
+    interval, warmup = timed.interval_seconds, timed.warmup_seconds
+    found = []
+    if not _LEAST_INTERVAL_SECONDS <= interval <= MAX_SECONDS:
+        said = f"is {interval}: give {_LEAST_INTERVAL_SECONDS} to {MAX_SECONDS:g} seconds"
+        found.append(FieldViolation(f"{path}.interval_seconds", said))
+    if not 0 <= warmup <= MAX_SECONDS:
+        found.append(FieldViolation(f"{path}.warmup_seconds", f"is {warmup}: give 0 to {MAX_SECONDS:g} seconds"))
+    if timed.rule is None:
+        return [*found, FieldViolation(f"{path}.rule", f"cannot go by time: {TIMEABLE}")]
+    found += _scale_violations(timed.rule, warmup, path, f"{path}.rule.{_name(timed.rule)}")
+    if isinstance(timed.rule, _HALVING) and 0 < timed.rule.min_steps <= max_steps:
+        field = f"{path}.rule.{_name(timed.rule)}.min_steps"
+        found += _interval_violations(timed.rule.min_steps, 1, max_steps, field)
+    return [*found, *validate_pruning(timed.rule, max_steps, f"{path}.rule")]
+
+
+def _scale_violations(rule: EndingRule | AshaPruning, warmup: float, path: str, inner: str) -> list[FieldViolation]:
+    """What goes by steps in a rule by time, or by time where the rule has no such thing."""
+    if isinstance(rule, PatiencePruning) and rule.rule is not None:
+        return _scale_violations(rule.rule, warmup, path, f"{inner}.rule.{_name(rule.rule)}")
+    found = []
+    if warmup > 0 and not hasattr(rule, "warmup_steps"):
+        said = f"is {warmup}, and {_name(rule)} by itself has no warm-up: leave it out"
+        found.append(FieldViolation(f"{path}.warmup_seconds", said))
+    if steps := getattr(rule, "warmup_steps", 0):
+        said = f"is {steps}, and the rule goes by time: give by_time.warmup_seconds instead"
+        found.append(FieldViolation(f"{inner}.warmup_steps", said))
+    if rate := getattr(rule, "min_early_stopping_rate", 0):
+        said = f"is {rate}: by time the lowest rung is at by_time.interval_seconds; leave this out"
+        found.append(FieldViolation(f"{inner}.min_early_stopping_rate", said))
+    return found
+
+
 def _halving_violations(rule: _HALVING, max_steps: int, path: str) -> list[FieldViolation]:
     found = []
     if rule.min_steps < 1:
@@ -139,8 +189,7 @@ def _rate_violations(rule: SuccessiveHalvingPruning, max_steps: int, path: str) 
     return [FieldViolation(f"{path}.min_early_stopping_rate", said)]
 
 
-def _interval_violations(interval: int, least: int, max_steps: int, path: str) -> list[FieldViolation]:
-    field = f"{path}.measurement_interval_steps"
+def _interval_violations(interval: int, least: int, max_steps: int, field: str) -> list[FieldViolation]:
     if interval < least:
         return [FieldViolation(field, f"is {interval}: give {least} or more")]
     if 0 < max_steps < interval:

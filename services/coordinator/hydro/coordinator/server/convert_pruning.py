@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never, get_args
 
 from hydro.api.coordinator.v1 import study_pb2
+from hydro.coordinator.pruning.validation import TIMEABLE
 from hydro.coordinator.pruning_rules import (
     AshaPruning,
     HyperbandPruning,
@@ -17,12 +18,16 @@ from hydro.coordinator.pruning_rules import (
     Pruning,
     SuccessiveHalvingPruning,
     ThresholdPruning,
+    TimeableRule,
+    TimedPruning,
 )
 from hydro.kit.errors import FieldViolation
 
 
 def pruning_violations(message: study_pb2.Pruner) -> list[FieldViolation]:
     """What no value can hold of a rule."""
+    if message.WhichOneof("rule") == "by_time":
+        return _timed_violations(message.by_time.rule)
     wrapped = message.patience.rule
     if message.WhichOneof("rule") != "patience" or not message.patience.HasField("rule"):
         return []
@@ -31,6 +36,18 @@ def pruning_violations(message: study_pb2.Pruner) -> list[FieldViolation]:
     kind = wrapped.WhichOneof("rule")
     said = f"is {kind}: give median, percentile, threshold or learning_curve, or leave it out"
     return [FieldViolation("study.pruner.patience.rule", said)]
+
+
+def _timed_violations(rule: study_pb2.Pruner) -> list[FieldViolation]:
+    field, refused = "study.pruner.by_time.rule", rule
+    if rule.WhichOneof("rule") == "patience" and rule.patience.HasField("rule"):
+        field, refused = f"{field}.patience.rule", rule.patience.rule
+        if refused.WhichOneof("rule") in ("median", "percentile", "threshold"):
+            return []
+    elif isinstance(pruning_of(rule), get_args(TimeableRule)):
+        return []
+    kind = refused.WhichOneof("rule") or "none"
+    return [FieldViolation(field, f"is {kind}, which cannot go by time: {TIMEABLE}")]
 
 
 def pruning_of(message: study_pb2.Pruner) -> Pruning:
@@ -48,6 +65,11 @@ def pruning_of(message: study_pb2.Pruner) -> Pruning:
         case "patience":
             own = message.patience
             return PatiencePruning(_wrapped_of(own), own.patience, own.measurement_interval_steps, own.min_delta)
+        case "by_time":
+            timed = message.by_time
+            rule = None if _timed_violations(timed.rule) else pruning_of(timed.rule)
+            timeable = rule if isinstance(rule, get_args(TimeableRule)) else None
+            return TimedPruning(timeable, timed.interval_seconds, timed.warmup_seconds)
         case _:
             return _patient_of(message) or NoPruning(message.none.measurement_interval_steps)
 
@@ -108,6 +130,13 @@ def pruner_message(pruning: Pruning) -> study_pb2.Pruner:
                 measurement_interval_steps=pruning.measurement_interval_steps,
             )
             return study_pb2.Pruner(patience=patience)
+        case TimedPruning():
+            timed = study_pb2.TimedPruner(
+                rule=None if pruning.rule is None else pruner_message(pruning.rule),
+                interval_seconds=pruning.interval_seconds,
+                warmup_seconds=pruning.warmup_seconds,
+            )
+            return study_pb2.Pruner(by_time=timed)
         case _:
             return _patient_message(pruning)
 

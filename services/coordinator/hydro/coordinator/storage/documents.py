@@ -20,6 +20,7 @@ from hydro.coordinator.pruning_rules import (
     Pruning,
     SuccessiveHalvingPruning,
     ThresholdPruning,
+    TimedPruning,
 )
 from hydro.coordinator.search_space import (
     CategoricalDomain,
@@ -105,6 +106,7 @@ _PRUNINGS: Mapping[str, type[Pruning]] = {
     "asha": AshaPruning,
     "hyperband": HyperbandPruning,
     "patience": PatiencePruning,
+    "by_time": TimedPruning,
 }
 _PRUNING_NAMES = {kind: name for name, kind in _PRUNINGS.items()}
 
@@ -112,7 +114,7 @@ _PRUNING_NAMES = {kind: name for name, kind in _PRUNINGS.items()}
 def pruning_document(pruning: Pruning) -> Document:
     """The pruning rule as a document."""
     content = asdict(pruning)
-    if isinstance(pruning, PatiencePruning) and pruning.rule is not None:
+    if isinstance(pruning, PatiencePruning | TimedPruning) and pruning.rule is not None:
         content["rule"] = pruning_document(pruning.rule)
     return {_PRUNING_NAMES[type(pruning)]: content}
 

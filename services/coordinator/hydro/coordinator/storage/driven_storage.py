@@ -73,7 +73,10 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class StoredTrial:
-    """A trial of a claimed study. `measured` are (step, objective) ascending, of those with a finite objective."""
+    """A trial of a claimed study.
+
+    `measured` are (step, objective) ascending, of those with a finite objective; `seconds` the elapsed ones at each.
+    """
 
     started: DrivenTrial
     state: TrialState
@@ -83,6 +86,7 @@ class StoredTrial:
     revision: int
     measured: tuple[tuple[int, float], ...]
     result: Result | None = None
+    seconds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

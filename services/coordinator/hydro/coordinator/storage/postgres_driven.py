@@ -67,15 +67,15 @@ WITH owned AS (
         AS new (study, number, hyperparameters, seed, request_id, known_point, searched)
     JOIN owned ON owned.name = new.study
 ), measured AS (
-    INSERT INTO measurement (study, number, step, metrics, value, verdict)
-    SELECT owned.name, new.number, new.step, new.metrics::json, new.value, new.verdict
-    FROM unnest($12::text[], $13::int[], $14::bigint[], $15::text[], $16::float8[], $17::text[])
-        AS new (study, number, step, metrics, value, verdict) JOIN owned ON owned.name = new.study
+    INSERT INTO measurement (study, number, step, metrics, value, verdict, elapsed_seconds)
+    SELECT owned.name, new.number, new.step, new.metrics::json, new.value, new.verdict, new.elapsed_seconds
+    FROM unnest($12::text[], $13::int[], $14::bigint[], $15::text[], $16::float8[], $17::text[], $18::float8[])
+        AS new (study, number, step, metrics, value, verdict, elapsed_seconds) JOIN owned ON owned.name = new.study
 ), changed AS (
     UPDATE trial SET state = new.state, state_reason = new.state_reason, value = new.value, steps = new.steps,
         result = new.result::json, revision = owned.revision,
         end_time = CASE WHEN new.state <> 'RUNNING' THEN now() END
-    FROM unnest($18::text[], $19::int[], $20::text[], $21::text[], $22::float8[], $23::bigint[], $24::text[])
+    FROM unnest($19::text[], $20::int[], $21::text[], $22::text[], $23::float8[], $24::bigint[], $25::text[])
         AS new (study, number, state, state_reason, value, steps, result) JOIN owned ON owned.name = new.study
     WHERE trial.study = new.study AND trial.number = new.number AND trial.end_time IS NULL
     RETURNING trial.study
@@ -94,9 +94,10 @@ RETURNING *
 
 _TRIALS = """
 SELECT trial.number, state, hyperparameters, seed, request_id, known_point, searched, trial.value, result, steps,
-    create_time, revision, measured.steps_measured, measured.objectives
+    create_time, revision, measured.steps_measured, measured.objectives, measured.seconds
 FROM trial LEFT JOIN (
-    SELECT number, array_agg(step ORDER BY step) AS steps_measured, array_agg(value ORDER BY step) AS objectives
+    SELECT number, array_agg(step ORDER BY step) AS steps_measured, array_agg(value ORDER BY step) AS objectives,
+        array_agg(coalesce(elapsed_seconds, 0) ORDER BY step) AS seconds
     FROM measurement WHERE study = $1 AND value IS NOT NULL GROUP BY number
 ) AS measured USING (number)
 WHERE study = $1 AND kind = 'SEARCH' ORDER BY number
@@ -258,6 +259,7 @@ def _stored(row: _Record) -> StoredTrial:
         row["revision"],
         tuple(zip(row["steps_measured"] or (), row["objectives"] or (), strict=True)),
         result_of(_opened(row["result"])),
+        tuple(row["seconds"] or ()),
     )
 
 
@@ -270,7 +272,7 @@ def _text(document: Any) -> str | None:
 
 
 def _measured(row: _Record) -> Measured:
-    measurement = Measurement(row["step"], metrics_of(json.loads(row["metrics"])))
+    measurement = Measurement(row["step"], metrics_of(json.loads(row["metrics"])), row["elapsed_seconds"])
     return Measured(row["number"], measurement, row["value"], Verdict(row["verdict"]))
 
 
@@ -297,6 +299,7 @@ def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
             json.dumps(metrics_document(new.measurement.metrics)),
             new.value,
             new.verdict.value,
+            new.measurement.elapsed_seconds,
         )
         for each in changes
         for new in each.measured
@@ -314,7 +317,7 @@ def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
         for each in changes
         for new in each.changed.values()
     ]
-    return [*_columns(studies, 4), *_columns(started, 7), *_columns(measured, 6), *_columns(changed, 7)]
+    return [*_columns(studies, 4), *_columns(started, 7), *_columns(measured, 7), *_columns(changed, 7)]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -47,12 +47,13 @@ def measurement_row(study: StudyName, measured: Measured) -> dict[str, Any]:
         "metrics": metrics_document(measured.measurement.metrics),
         "value": measured.value,
         "verdict": measured.verdict.value,
+        "elapsed_seconds": measured.measurement.elapsed_seconds,
     }
 
 
 def measurement_of(row: Row[Any]) -> Measurement:
     """The measurement of a row."""
-    return Measurement(row.step, metrics_of(row.metrics))
+    return Measurement(row.step, metrics_of(row.metrics), row.elapsed_seconds)
 
 
 def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str = "") -> Trial:

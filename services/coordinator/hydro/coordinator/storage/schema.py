@@ -158,6 +158,8 @@ measurement = Table(
     Column("value", Double),
     Column("verdict", Text, nullable=False),
     _now(),
+    # Of the trial's own training; NULL: nobody counted.
+    Column("elapsed_seconds", Double),
     ForeignKeyConstraint(["study", "number"], ["trial.study", "trial.number"], ondelete="CASCADE"),
 )
 
