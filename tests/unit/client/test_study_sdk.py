@@ -126,6 +126,13 @@ def test_the_log_is_read_when_it_is_asked_for(study):
     assert study.ask().log == "hello"
 
 
+def test_a_report_says_how_long_the_trial_has_trained_or_leaves_it_to_the_coordinator(study):
+    trial = study.ask()
+    trial.report(1, 0.5, elapsed_seconds=1.5)
+    trial.report(2, 0.5)
+    assert [each.elapsed_seconds for each in study.trials[0].measurements] == [1.5, None]
+
+
 def test_a_study_without_a_best_trial_says_so(study):
     with pytest.raises(NotFound, match="has no best trial yet"):
         _ = study.best_trial
