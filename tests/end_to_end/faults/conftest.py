@@ -244,6 +244,20 @@ def broken_suite(start_suite: Callable[..., BrokenSuite]) -> BrokenSuite:
     return start_suite()
 
 
+@pytest.fixture(scope="module")
+def lasting_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokenSuite]:
+    """A suite with one exclusive device that a module's tests share, one study after the other."""
+    core = min(os.sched_getaffinity(0))
+    suite = BrokenSuite(tmp_path_factory.mktemp("suite"), {"HYDRO_COORDINATOR_DEVICES": f"cpu:{core}"})
+    yield suite
+    suite.stop()
+
+
+@pytest.fixture
+def tasks() -> str:
+    return str(TASKS)
+
+
 @pytest.fixture
 def wait() -> Callable[..., Any]:
     return wait_until
