@@ -55,16 +55,14 @@ class Lines:
 
     async def close(self) -> None:
         """Ends all searches ahead."""
-        for name in list(self._lines):
-            await self._drop(name)
+        await self._drop(list(self._lines))
 
     def _open(self, hot: HotStudy) -> _Line | None:
         line = self._lines.get(hot.name)
         return line if line is not None and line.hot is hot else None
 
     async def _opened(self, hot: HotStudy) -> _Line:
-        for name in [name for name, line in self._lines.items() if line.hot.closed or line.hot.is_done]:
-            await self._drop(name)
+        await self._drop([name for name, line in self._lines.items() if line.hot.closed or line.hot.is_done])
         spec = hot.study.spec
         prefetch = Prefetch(
             self._search,
@@ -78,8 +76,10 @@ class Lines:
         prefetch.learn(hot.known_trials(), hot.next_trial)
         return line
 
-    async def _drop(self, name: StudyName) -> None:
-        await self._lines.pop(name).prefetch.close()
+    async def _drop(self, names: Sequence[StudyName]) -> None:
+        # All are taken out before the first is waited for: another study opens its line meanwhile, and does the same.
+        for line in [self._lines.pop(name) for name in names]:
+            await line.prefetch.close()
 
 
 def _request(hot: HotStudy, count: int, first_index: int) -> SearchRequest:
