@@ -1,11 +1,12 @@
 """From losses by learning rate to the best one, its drift and its regret, with 95 % intervals over seeds.
 
 A curve is fitted by a parabola of log loss over log2 lr around its lowest point, because the lowest point of a grid is
-as noisy as the losses. Drift: Student's t over the seeds' own fitted optima, paired, since a seed is the same data in
-the same order at every width. Regret: what the target's parabola is at the surrogate's best rate over its lowest point,
-where that rate lies within the fit, and else the losses as measured; its interval is a bootstrap that draws seeds for
-surrogate and target alike, fits and chooses anew each time, and so holds the error of choosing. `measured_regret` is
-from the losses alone.
+as noisy as the losses. Drift: the difference between the fitted optima of the mean curves, which is where the expected
+loss is least, with a jackknife over paired seeds (a seed is the same data in the same order at every width); the mean
+of the seeds' own optima is another thing, since a flat curve's optimum is no linear function of its noise. Regret: what
+the target's parabola is at the surrogate's best rate over its lowest point, where that rate lies within the fit, and
+else the losses as measured; its interval is a bootstrap that draws seeds for surrogate and target alike, fits and
+chooses anew each time, and so holds the error of choosing. `measured_regret` is from the losses alone.
 """
 
 from __future__ import annotations
@@ -63,10 +64,9 @@ class Curves:
         mean = self.mean(seeds)
         return fitted(mean, lowest(mean))
 
-    def best_by_seed(self) -> list[float]:
-        """Each seed's own, fitted where the mean curve is lowest."""
-        middle = lowest(self.mean())
-        return [fitted(self.mean([seed]), middle) for seed in self.seeds]
+    def best_without(self, seed: int) -> float:
+        """That of the other seeds, fitted where all seeds' mean curve is lowest."""
+        return fitted(self.mean([each for each in self.seeds if each != seed]), lowest(self.mean()))
 
     def nearest(self, octaves: float) -> int:
         """The trained rate that is nearest."""
@@ -90,9 +90,15 @@ def fitted(curve: Losses, middle: int) -> float:
 
 
 def drift(surrogate: Curves, target: Curves) -> Interval:
-    """The surrogate's best log2 lr minus the target's."""
-    pairs = zip(surrogate.best_by_seed(), target.best_by_seed(), strict=True)
-    return mean_interval([one - other for one, other in pairs])
+    """The surrogate's best log2 lr minus the target's; the interval is that of the jackknife's pseudo-values.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 11.
+    """
+    count, whole = len(target.seeds), surrogate.best() - target.best()
+    without = [surrogate.best_without(seed) - target.best_without(seed) for seed in target.seeds]
+    interval = mean_interval([count * whole - (count - 1) * each for each in without])
+    # The estimate is what was measured; its pseudo-values tell the spread alone.
+    return Interval(whole, interval.low + whole - interval.mean, interval.high + whole - interval.mean)
 
 
 def measured_regret(surrogate: Curves, target: Curves) -> Interval:

@@ -1,6 +1,6 @@
 """python -m benchmarks.transfer.picture REPORT PICTURE: the curves of a kept report, subject by subject.
 
-The dashed lines are the means of the seeds' own best rates: their distance is the drift that the report tells.
+The dashed lines are the best rates of the mean curves: their distance is the drift that the report tells.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -47,7 +46,7 @@ def _draw_curves(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         color = "black" if row["arm"] == "target" else None
         rates, losses = zip(*points, strict=True)
         (curve,) = axes.plot(rates, losses, "o-", markersize=2.5, label=row["built_width"], color=color)
-        axes.axvline(fmean(row["best_lr_log2_by_seed"]), color=curve.get_color(), linestyle="--", linewidth=0.9)
+        axes.axvline(row["best_lr_log2"], color=curve.get_color(), linestyle="--", linewidth=0.9)
         highest = max(highest, 1.25 * row["best_loss"])
     low = min(min(row["losses"].values()) for row in rows)
     axes.set_ylim(0.97 * low, highest)

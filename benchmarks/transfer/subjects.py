@@ -29,7 +29,7 @@ class Subject:
     classes: int
     """A run that ends above the loss of a guess among them has learned nothing."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    seeds: int = 16
+    seeds: int = 8
     widths: tuple[float, ...] = WIDTHS
     must_settle: bool = True
     """Whether the search goes on until there are worse rates on both sides of the best."""
@@ -52,13 +52,13 @@ class Subject:
 TASKS = {"perceptron": PerceptronDigits, "convolution": ConvolutionDigits, "vision_transformer": TransformerDigits}
 
 SUBJECTS = (
-    Subject("perceptron", target_width=1024, steps=150, octaves=(-8, -3), classes=10),
-    Subject("char_lm", target_width=256, steps=100, octaves=(-10, -6), classes=96, hyperparameters={"dropout": 0.0}),
-    Subject("convolution", target_width=128, steps=80, octaves=(-6, -2), classes=10),
+    Subject("perceptron", target_width=1024, steps=300, octaves=(-8, -3), classes=10),
+    Subject("char_lm", target_width=256, steps=200, octaves=(-10, -6), classes=96, hyperparameters={"dropout": 0.0}),
+    Subject("convolution", target_width=256, steps=160, octaves=(-6, -2), classes=10),
     Subject(
         "vision_transformer",
         target_width=256,
-        steps=80,
+        steps=160,
         octaves=(-11, -6),
         classes=10,
         # Behind the noise of the others it hardly learns in so few steps: a curve without a bottom has no best rate.

@@ -71,7 +71,7 @@ def _row(model: Model, curves: Curves) -> Row:
         "seeds": len(curves.seeds),
         "steps": model.subject.steps,
         "best_lr_log2": best,
-        "best_lr_log2_by_seed": curves.best_by_seed(),
+        "best_lr_log2_without_seed": {str(seed): curves.best_without(seed) for seed in curves.seeds},
         "best_loss": mean[own],
         "best_loss_std": _std([curves.loss(seed, own) for seed in curves.seeds]),
         "losses": {str(exponent): loss for exponent, loss in mean.items()},

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.transfer.curves import Curves, drift, fitted, lowest, regret, window
 from benchmarks.transfer.subjects import STEPS_PER_OCTAVE
+from hydro.tuner.shrinking.confidence import mean_interval
 
 SEEDS = range(5)
 GRID = range(-12, 13)
@@ -32,10 +33,17 @@ def test_a_curve_without_a_lowest_point_gives_the_best_of_its_points():
     assert fitted(falling, 0) == max(window(0)) / STEPS_PER_OCTAVE
 
 
-def test_drift_is_the_paired_difference_of_the_seeds_own_optima():
+def test_what_moves_a_seeds_curves_alike_at_every_width_is_no_spread_of_the_drift():
     found = drift(parabolas([0.6, 0.4, 0.5, 0.7, 0.3]), parabolas([0.1, -0.1, 0.0, 0.2, -0.2]))
-    assert found.mean == pytest.approx(0.5)
-    assert found.high - found.low < 1e-6
+    assert found.mean == pytest.approx(0.5, abs=0.01)
+    assert found.high - found.low < 0.01
+
+
+def test_what_moves_a_seeds_curve_at_one_width_alone_is_spread_of_the_drift():
+    lows = [0.1, -0.1, 0.0, 0.2, -0.2]
+    found = drift(parabolas([0.5] * 5), parabolas(lows))
+    expected = mean_interval([0.5 - each for each in lows])
+    assert (found.mean, found.low, found.high) == pytest.approx((0.5, expected.low, expected.high), abs=0.02)
 
 
 def test_regret_is_what_the_target_loses_at_the_surrogates_rate():

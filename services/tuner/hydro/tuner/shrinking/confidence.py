@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-_STUDENT_T_95 = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_STUDENT_T_95 = (
+    12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131
+)  # fmt: skip
 """Two-sided quantiles for 1, 2, ... degrees of freedom."""
 
 
@@ -29,7 +31,7 @@ class Interval:
 
 
 def student_t_95(freedom: int) -> float:
-    """The two-sided quantile; beyond ten degrees of freedom a little too wide."""
+    """The two-sided quantile; beyond fifteen degrees of freedom a little too wide."""
     return _STUDENT_T_95[min(freedom, len(_STUDENT_T_95)) - 1]
 
 
