@@ -102,12 +102,13 @@ class PerceptronDigits(NoisyDigits):
         sizes = [64, hp["width"], hp["width"], 10]
         first, second, readout = (nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False))
         for layer in (first, second):
-            he_initial(layer)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
         return from_zero(nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.ReLU(), readout), readout)
 
 
 class ConvolutionDigits(NoisyDigits):
-    """Three convolutions and He's initial values."""
+    """Three convolutions with batch norm."""
 
     defaults: ClassVar[dict[str, Any]] = {**NoisyDigits.defaults, "width": 256, "batch_size": 32}
 
@@ -115,12 +116,13 @@ class ConvolutionDigits(NoisyDigits):
         """`width` channels in the two last ones, half as many in the first."""
         width = int(hp["width"])
         sizes = [(1, width // 2), (width // 2, width), (width, width)]
-        first, second, third = (nn.Conv2d(*pair, 3, padding=1) for pair in sizes)
-        for layer in (first, second, third):
-            he_initial(layer)
+        first, second, third = (
+            nn.Sequential(nn.Conv2d(*pair, 3, padding=1, bias=False), nn.BatchNorm2d(pair[1]), nn.ReLU())
+            for pair in sizes
+        )
         readout = nn.Linear(width, 10)
-        deep = (second, nn.ReLU(), third, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), readout)
-        return from_zero(nn.Sequential(first, nn.ReLU(), nn.MaxPool2d(2), *deep), readout)
+        pooled = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), readout)
+        return from_zero(nn.Sequential(first, nn.MaxPool2d(2), second, third, *pooled), readout)
 
 
 class TransformerDigits(NoisyDigits):
@@ -186,13 +188,6 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value)
         projected_NLD: Tensor = self.projection(mixed.transpose(1, 2).reshape(samples, length, width))
         return projected_NLD
-
-
-def he_initial(layer: nn.Linear | nn.Conv2d) -> None:
-    """Sets the weights to He's initial values, and the biases to zero."""
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
 
 
 def from_zero(model: nn.Module, readout: nn.Module) -> nn.Module:

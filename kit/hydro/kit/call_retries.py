@@ -6,7 +6,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from hydro.kit.errors import HydroError, ResourceExhausted, Unavailable
+from hydro.kit.errors import Cancelled, HydroError, ResourceExhausted, Unavailable
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
@@ -19,9 +19,10 @@ class CallRetries:
     """What one channel does with calls that fail: each may be sent twice.
 
     UNAVAILABLE is tried again after pauses that double, each of a random part of its length, so that callers of a
-    service that comes back do not come at once. RESOURCE_EXHAUSTED is, where the service says when to come again: after
-    that time and a random part of it. A message that is too large gets that code too, and never becomes smaller. All
-    within the call's deadline and `seconds` from its start.
+    service that comes back do not come at once; so is CANCELLED, which a service that stops says to calls on their way
+    (a caller that cancels its own call hears of no code). RESOURCE_EXHAUSTED is, where the service says when to come
+    again: after that time and a random part of it. A message that is too large gets that code too, and never becomes
+    smaller. All within the call's deadline and `seconds` from its start.
     """
 
     seconds: float
@@ -55,7 +56,7 @@ class Attempts:
 
     def pause_seconds(self, error: HydroError) -> float | None:
         """How long to wait before the next attempt. None: the error is the answer."""
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unavailable | Cancelled):
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**self.count)
             pause = longest * random.uniform(0.5, 1.0)
         elif isinstance(error, ResourceExhausted) and error.retry_seconds is not None:

@@ -4,7 +4,7 @@ import pytest
 
 from hydro.kit import call_retries
 from hydro.kit.call_retries import CallRetries
-from hydro.kit.errors import InvalidArgument, ResourceExhausted, Unavailable
+from hydro.kit.errors import Cancelled, InvalidArgument, ResourceExhausted, Unavailable
 
 
 @pytest.fixture
@@ -39,6 +39,10 @@ def test_the_call_s_deadline_is_the_last_word(now):
     attempts = retries.began(1)
     assert sum(pauses(attempts, Unavailable("restarting"), now)) < 1
     assert attempts.left_seconds > 0
+
+
+def test_a_call_that_a_stopping_service_cut_off_is_sent_again(now):
+    assert 0.05 <= CallRetries(25).began(30).pause_seconds(Cancelled("CANCELLED")) <= 0.1
 
 
 def test_who_is_told_when_to_come_again_waits_so_long(now):
