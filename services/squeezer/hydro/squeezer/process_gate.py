@@ -122,15 +122,43 @@ def main(arguments: list[str] | None = None) -> int:
     except GateLost as error:
         print(error, file=sys.stderr)  # noqa: T201
         return LOST
-    process = subprocess.Popen(program, process_group=0)
-
-    def has_ended() -> bool:
-        return process.poll() is not None
-
-    # It takes effect in the next bubble, when the program runs again.
-    before = signal.signal(signal.SIGTERM, lambda *_: signal_group(process.pid, signal.SIGTERM))
+    request = _RequestToEnd()
     try:
-        ProcessGate(gate, process.pid, has_ended, options.grace_seconds, options.shortest_seconds).run()
+        process = subprocess.Popen(program, process_group=0)
+        request.pass_on_to(process.pid)
+        return _run(process, gate, options.grace_seconds, options.shortest_seconds)
+    finally:
+        gate.detach()
+        request.forget()
+
+
+class _RequestToEnd:
+    """SIGTERM, passed on to the program: it takes effect in the next bubble, when the program runs again."""
+
+    def __init__(self) -> None:
+        self._group: int | None = None
+        self._has_come = False
+        self._before = signal.signal(signal.SIGTERM, self._come)
+
+    def pass_on_to(self, group: int) -> None:
+        """From now on, and what came while the program was started."""
+        self._group = group
+        if self._has_come:
+            signal_group(group, signal.SIGTERM)
+
+    def forget(self) -> None:
+        """Leaves SIGTERM as it was."""
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _come(self, *_: object) -> None:
+        self._has_come = True
+        if self._group is not None:
+            signal_group(self._group, signal.SIGTERM)
+
+
+def _run(process: subprocess.Popen[bytes], gate: WorkerGate, grace_seconds: float, shortest_seconds: float) -> int:
+    try:
+        ProcessGate(gate, process.pid, lambda: process.poll() is not None, grace_seconds, shortest_seconds).run()
     except GateLost as error:
         print(error, file=sys.stderr)  # noqa: T201
         return LOST
@@ -138,8 +166,6 @@ def main(arguments: list[str] | None = None) -> int:
         # A slot that has gone has no time for it, not even to end.
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
-        gate.detach()
-        signal.signal(signal.SIGTERM, before)
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
