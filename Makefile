@@ -7,8 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DISTRIBUTIONS := protos kit services/tuner services/coordinator services/squeezer clients/python clients/worker
 STAMP := $(VENV)/setup.stamp
 SOURCES := kit/hydro services/*/hydro clients/*/hydro benchmarks
-# Tests run in so many processes. Quick ones that pin cores or fill the machine run alone; slow ones of services, which wait more than
-# they compute, run beside each other, after those of computations.
+# Tests of computations run in so many processes; those that start services, pin cores or fill the machine run alone.
 TEST_PROCESSES ?= 2
 SERVICES := tests/integration/squeezer $(filter-out tests/end_to_end/driven tests/end_to_end/tasks tests/end_to_end/__pycache__,$(wildcard tests/end_to_end/*)) tests/containers
 TOGETHER := -n $(TEST_PROCESSES) --dist loadfile
@@ -43,7 +42,7 @@ test: check ## Check the code and run the tests (under 15 minutes)
 .PHONY: test-slow
 test-slow: setup ## The proofs that take long: real engines, faults, containers (under 25 minutes)
 	$(BIN)/python -m pytest -m slow $(TOGETHER) --durations 10 $(addprefix --ignore ,$(SERVICES))
-	$(BIN)/python -m pytest -m slow $(TOGETHER) --durations 10 $(SERVICES)
+	$(BIN)/python -m pytest -m slow --durations 10 $(SERVICES)
 
 .PHONY: check
 check: setup ## Format, lint, types, floors, contract, unit tests
