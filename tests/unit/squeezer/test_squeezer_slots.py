@@ -130,6 +130,8 @@ async def test_watchers_hear_of_each_change_and_of_the_end(suite: Suite) -> None
 
     running = asyncio.create_task(suite.squeezer.run())
     watching = asyncio.create_task(watch())
+    # The clock is advanced once: the squeezer has to wait for it by then.
+    await until(lambda: heard == [0])
     suite.squeezer.attach(suite.stage)
     await suite.make_steps(5)
     suite.clock.advance(0.1)
