@@ -170,7 +170,8 @@ class Trial:
         Of a trial that is repeated, the first repeat's reports are its measurements; those of the others are not kept.
 
         Returns:
-            True if the pruner advises to stop: end the trial with `prune`.
+            True if the pruner advises to stop: end the trial with `prune`. True also at its `max_steps`, where the
+            training is over: `tell` the value.
 
         Raises:
             AlreadyExists: another value was reported for this step before; the first stands.
