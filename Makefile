@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DISTRIBUTIONS := protos kit services/tuner services/coordinator services/squeezer clients/python clients/worker
 STAMP := $(VENV)/setup.stamp
-SOURCES := kit/hydro services/*/hydro clients/*/hydro benchmarks
-# Tests of computations run in so many processes; those that start services, pin cores or fill the machine run alone.
+SOURCES := kit/hydro services/*/hydro clients/*/hydro benchmarks clients/python/references
+# Tests run in so many processes, but for those that pin processes to cores or look at the shares of them.
 TEST_PROCESSES ?= 2
-SERVICES := tests/integration/squeezer $(filter-out tests/end_to_end/driven tests/end_to_end/tasks tests/end_to_end/__pycache__,$(wildcard tests/end_to_end/*)) tests/containers
+ALONE := tests/integration/squeezer tests/end_to_end/demo tests/end_to_end/engines
 TOGETHER := -n $(TEST_PROCESSES) --dist loadfile
 COMPOSE := docker compose -f deploy/compose.yaml
 
@@ -36,13 +36,13 @@ demo: setup ## Tune a real model on real data through all the services
 
 .PHONY: test
 test: check ## Check the code and run the tests (under 15 minutes)
-	$(BIN)/python -m pytest -m "not slow" $(TOGETHER) $(addprefix --ignore ,tests/unit tests/rules $(SERVICES))
-	$(BIN)/python -m pytest -m "not slow" $(SERVICES)
+	$(BIN)/python -m pytest -m "not slow" $(TOGETHER) $(addprefix --ignore ,tests/unit tests/rules $(ALONE))
+	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 
 .PHONY: test-slow
 test-slow: setup ## The proofs that take long: real engines, faults, containers (under 25 minutes)
-	$(BIN)/python -m pytest -m slow $(TOGETHER) --durations 10 $(addprefix --ignore ,$(SERVICES))
-	$(BIN)/python -m pytest -m slow --durations 10 $(SERVICES)
+	$(BIN)/python -m pytest -m slow $(TOGETHER) --durations 10 $(addprefix --ignore ,$(ALONE))
+	$(BIN)/python -m pytest -m slow --durations 10 $(ALONE)
 
 .PHONY: check
 check: setup ## Format, lint, types, floors, contract, unit tests
@@ -66,6 +66,10 @@ protos: setup ## Compile the contract after an edit, and write its reference
 .PHONY: api-reference
 api-reference: setup ## Write docs/api.md from the protos
 	$(BIN)/python protos/write_reference.py
+
+.PHONY: references
+references: setup ## Write docs/sdk.md, docs/command-line.md and docs/study-file.md from the code
+	$(BIN)/python clients/python/references
 
 .PHONY: soak
 soak: setup ## Drive a study for an hour, or HYDRO_SOAK_SECONDS, and look for growth

@@ -1,31 +1,23 @@
 """The laws hold for backends of other distributions, and for Hyperopt, through the real search process."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from backends.installing import install_toy
 from hydro.coordinator.search.conformance import SearchBackendConformance, request
 from hydro.coordinator.search.hyperopt_backend import annealing_backend, tpe_backend
 from hydro.coordinator.search.search_process import SearchProcess
 from hydro.coordinator.study import Sampler
 from hydro.kit.errors import Internal
 
-TOY = Path(__file__).parents[2] / "backends" / "toy"
-
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """The toy distribution, built and installed by pip into a folder, without a network."""
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*install, "--target", str(tmp_path), str(TOY)], check=True, capture_output=True, text=True)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    """The toy distribution, where search processes find it."""
+    monkeypatch.setenv("PYTHONPATH", install_toy(tmp_path))
 
 
 class TestHyperoptTpe(SearchBackendConformance):
-    samplers = (Sampler.EXTERNAL,)
+    samplers = one_objective = (Sampler.EXTERNAL,)
 
     @pytest.fixture
     def backend(self):
@@ -33,7 +25,7 @@ class TestHyperoptTpe(SearchBackendConformance):
 
 
 class TestHyperoptAnnealing(SearchBackendConformance):
-    samplers = (Sampler.EXTERNAL,)
+    samplers = one_objective = (Sampler.EXTERNAL,)
 
     @pytest.fixture
     def backend(self):
@@ -41,7 +33,7 @@ class TestHyperoptAnnealing(SearchBackendConformance):
 
 
 class ToyLaws(SearchBackendConformance):
-    samplers = (Sampler.EXTERNAL,)
+    samplers = constrained = (Sampler.EXTERNAL,)
     external_sampler = "toy"
 
 

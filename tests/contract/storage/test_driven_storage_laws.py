@@ -17,11 +17,12 @@ from hydro.coordinator.names import StudyName
 from hydro.coordinator.pruning_rules import MedianPruning
 from hydro.coordinator.search.prefetch import Suggestion
 from hydro.coordinator.search_space import FloatDomain, Parameter, SearchSpace
-from hydro.coordinator.storage.driven_storage import DrivenTrial, StudyChanges, TrialChange
+from hydro.coordinator.stopping import Endurance
+from hydro.coordinator.storage.driven_storage import DrivenTrial, StudyChanges, TimedRun, TrialChange
 from hydro.coordinator.storage.postgres_driven import PostgresDriven
-from hydro.coordinator.storage.trial_values import Measured
+from hydro.coordinator.storage.trial_values import Measured, NewRetry
 from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState, Task
-from hydro.coordinator.trial import Measurement, TrialState, Verdict
+from hydro.coordinator.trial import CANCEL_TRIAL, RETURN_TRIAL, Measurement, TrialState, Verdict
 from hydro.kit.clock import SystemClock
 from hydro.kit.errors import FailedPrecondition, NotFound, Unavailable
 
@@ -218,3 +219,56 @@ async def test_names_of_studies_that_there_are_not_leave_nothing_behind(storage,
         with pytest.raises(NotFound):
             await hot.run(StudyName("p", f"none-{number}"), lambda study: asyncio.sleep(0))
     assert len(hot._gates) == 0
+
+
+async def lose(tx, number, owner="me"):
+    study = await tx.studies.own(STUDY, owner)
+    await tx.trials.note_retry(STUDY, number, NewRetry("its caller was lost", 0, 1), failures=1, lane_limit=0)
+    await tx.trials.move(study.name, [number], RETURN_TRIAL)
+
+
+async def test_a_trial_that_is_given_again_answers_the_request_it_is_given_to(storage, driven):
+    claimed = await driven.claim(STUDY, "me")
+    await driven.write([changes(STUDY, claimed.epoch, next_trial=2, started=trials(2))])
+    measured = Measured(0, Measurement(1, {"loss": 0.5}), 0.5, Verdict.CONTINUE)
+    await driven.write([changes(STUDY, claimed.epoch, next_trial=2, measured=[measured])])
+    await storage.run(lambda tx: lose(tx, 0))
+    waiting = await driven.claim(STUDY, "me")
+    assert [(each.state, each.lost_runs) for each in waiting.trials] == [
+        (TrialState.PENDING, 1),
+        (TrialState.RUNNING, 0),
+    ]
+    assert [each.reason for each in waiting.trials[0].retries] == ["its caller was lost"]
+    assert list(waiting.standing) == [measured]
+    again = TrialChange(0, TrialState.RUNNING, "", 0.5, 1, request_id="again")
+    assert await driven.write([changes(STUDY, waiting.epoch, next_trial=2, changed=[again])])
+    found = (await driven.claim(STUDY, "me")).trials
+    assert [(each.state, each.started.request_id) for each in found] == [
+        (TrialState.RUNNING, "again"),
+        (TrialState.RUNNING, "r"),
+    ]
+    assert (await storage.run(lambda tx: tx.trials.get(STUDY.trial(0)))).end_time is None
+
+
+async def test_studies_with_a_timeout_are_looked_after_by_their_owner_or_when_it_is_dead_by_anybody(
+    database_url, storage, driven
+):
+    timed = StudyName("p", "timed")
+    spec = replace(SPEC, endurance=Endurance(trial_timeout_seconds=5))
+    await storage.run(lambda tx: tx.studies.insert(timed, spec, StudyState.SEARCHING))
+    await add_coordinator(database_url, "owner", 60)
+
+    async def found(owner):
+        return await storage.run(lambda tx: tx.studies.timed(owner))
+
+    run = TimedRun(timed, 0, 0, 5.0)
+
+    for name in (timed, STUDY):
+        claimed = await driven.claim(name, "owner")
+        assert await found("owner") == ([] if name == timed else [run])
+        await driven.write([changes(name, claimed.epoch, next_trial=1, started=trials(1))])
+        assert await found("owner") == [run] and await found("other") == []
+    await storage.run(lambda tx: tx.coordinators.leave("owner"))
+    assert await found("other") == [run]
+    await storage.run(lambda tx: tx.trials.move(timed, [0], CANCEL_TRIAL))
+    assert await found("other") == []

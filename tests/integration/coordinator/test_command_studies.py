@@ -12,6 +12,7 @@ from hydro.coordinator.leasing import Leasing
 from hydro.coordinator.names import DeviceName, StudyName
 from hydro.coordinator.pruners import Pruners
 from hydro.coordinator.pruning_rules import NoPruning
+from hydro.coordinator.quotas import Quota, Quotas, ReportRates
 from hydro.coordinator.recipe import trial_recipe
 from hydro.coordinator.reconcile.patience import Patience
 from hydro.coordinator.reconcile.plan import command_bundles, plan
@@ -22,6 +23,7 @@ from hydro.coordinator.storage.storage import NewTrial
 from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec, StudyState
 from hydro.coordinator.trial import Measurement, TrialState, Verdict
 from hydro.kit.clock import ManualClock
+from hydro.kit.errors import ResourceExhausted
 
 STUDY = StudyName("p", "s")
 CPU = Device(DeviceName("devices/cpu"), DeviceKind.CPU, source=LOCAL)
@@ -40,8 +42,8 @@ async def nobody(study):
 class Running:
     """A study of three trials, two of which run side by side."""
 
-    def __init__(self, storage, leasing, reporting, grant):
-        self.storage, self.leasing, self.grant = storage, leasing, grant
+    def __init__(self, storage, leasing, reporting, grant, clock):
+        self.storage, self.leasing, self.grant, self.clock = storage, leasing, grant, clock
         self.report = reporting.report
 
     async def tell(self, sequence, *reports):
@@ -69,7 +71,8 @@ async def running(database_url):
     await storage.run(add)
     await plan(storage, None, Bell(), Patience(clock, 0.0), lambda device: True)
     grant = await leasing.acquire(CPU.name, "worker", "", 0)
-    yield Running(storage, leasing, Reporting(storage, pruners, Bell(), 60.0, nobody), grant)
+    rates = ReportRates(Quotas({"p": Quota(reports_per_second=4)}), clock)
+    yield Running(storage, leasing, Reporting(storage, pruners, Bell(), 60.0, nobody, rates), grant, clock)
     await storage.close()
 
 
@@ -110,6 +113,21 @@ async def test_a_trial_has_trained_its_share_of_the_devices_time_when_it_is_meas
         told = (measured(0, sequence, 0.5),)
         await running.report(ReportMessage(lease.name, lease.fencing_token, sequence, told, device_seconds=seconds))
     assert [each.elapsed_seconds for each in (await running.trial(0)).measurements] == [3.0, 5.0]
+
+
+async def test_measurements_over_the_projects_quota_are_refused_and_stored_when_they_come_again(running):
+    for sequence in (1, 2):
+        await running.tell(sequence, measured(0, sequence, 0.5), measured(1, sequence, 0.5))
+    with pytest.raises(ResourceExhausted) as caught:
+        await running.tell(3, measured(0, 3, 0.25), measured(1, 3, 0.25))
+    assert (caught.value.reason, caught.value.retry_seconds) == ("QUOTA_EXCEEDED", 0.5)
+    assert (await running.trial(0)).steps == 2
+    running.clock.advance(0.5)
+    await running.tell(3, measured(0, 3, 0.25), measured(1, 3, 0.25))
+    assert (await running.trial(1)).value == 0.25
+    # What carries no measurement is no report.
+    await running.tell(4, finished(0))
+    assert (await running.trial(0)).state is TrialState.SUCCEEDED
 
 
 async def test_a_program_that_ends_unmeasured_fails(running):

@@ -8,6 +8,7 @@ import pytest
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2, worker_service_pb2
 from hydro.api.type.v1 import bundle_pb2, metric_pb2, search_space_pb2
+from hydro.client import Client
 from hydro.kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 
 SUCCEEDED = study_pb2.STUDY_STATE_SUCCEEDED
@@ -46,7 +47,8 @@ async def test_a_study_runs_to_its_end(coordinator, working, make_study_request,
     assert stored == {key: value for worker in workers for key, value in worker.acknowledged.items()}
     told = [name for worker in workers for name in worker.told]
     assert len(told) == len(set(told)) == by_state["SUCCEEDED"]
-    (log,) = {(await coordinator.studies.GetTrial(study_service_pb2.GetTrialRequest(name=best.name))).log}
+    with Client(coordinator.address, project="p") as client:
+        log = await asyncio.to_thread(lambda: client.get_study("digits").best_trial.log)
     assert log == "step 1\nstep 2\nstep 4\n"
 
 

@@ -19,7 +19,7 @@ BY_TIME = study_pb2.Pruner(
 async def test_driven_trials_are_compared_at_equal_time_also_by_the_next_coordinator(
     coordinator, make_study_request, tmp_path
 ):
-    await coordinator.studies.CreateStudy(make_study_request(tmp_path, task=None, max_steps=4, pruner=BY_TIME))
+    await coordinator.studies.CreateStudy(make_study_request(tmp_path, task=None, max_steps=8, pruner=BY_TIME))
     await coordinator.studies.SuggestTrials(study_service_pb2.SuggestTrialsRequest(parent=NAME, count=2))
 
     async def stops(trial, step, loss, seconds):

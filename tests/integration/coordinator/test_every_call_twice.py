@@ -14,7 +14,7 @@ from .caller import NAME
 
 pytestmark = pytest.mark.slow
 
-TRIAL = f"{NAME}/trials/0"
+TRIAL, GONE = f"{NAME}/trials/0", f"{NAME}/trials/99"
 OF_THE_MOMENT = ("searched_seconds", "expire_time", "update_time")
 """What an answer says of the time at which it was given."""
 ELSEWHERE = {
@@ -66,6 +66,10 @@ async def test_every_call_that_changes_something_may_be_sent_twice(
     measurement = metric_pb2.Measurement(step=1, metrics={"loss": 0.5})
     report = study_service_pb2.ReportMeasurementRequest(name=TRIAL, measurement=measurement)
     await twice(studies, "ReportMeasurement", report)
+    renewed = study_service_pb2.RenewTrialsRequest(
+        parent=NAME, trials=[study_service_pb2.RenewedTrial(name=TRIAL), study_service_pb2.RenewedTrial(name=GONE)]
+    )
+    assert list((await twice(studies, "RenewTrials", renewed)).lost_trials) == [GONE]
     points = [study_pb2.KnownPoint(hyperparameters={"lr": search_space_pb2.Value(double_value=0.5)})]
     enqueue = study_service_pb2.EnqueueTrialsRequest(name=NAME, known_points=points, request_id="points")
     assert len((await twice(studies, "EnqueueTrials", enqueue)).known_points) == 1

@@ -6,11 +6,15 @@ import asyncio
 
 import pytest
 
-from hydro.api.coordinator.v1 import study_service_pb2
+from hydro.api.coordinator.v1 import study_service_pb2, study_service_pb2_grpc
+from hydro.api.type.v1 import metric_pb2
 from hydro.client import Client, StudyState, TrialState, loguniform, minimize, stop_when
+from hydro.coordinator.quotas import OPEN_STUDIES_RETRY_SECONDS
+from hydro.kit.channel import open_channel
 from hydro.kit.errors import InvalidArgument, ResourceExhausted
 
-QUOTAS = '{"small": {"open_studies": 1, "trials_per_study": 10, "reports_per_second": 20}}'
+QUOTAS = '{"small": {"open_studies": 1, "trials_per_study": 10, "reports_per_second": 10}}'
+REPORTS_PER_SECOND = 10
 
 
 @pytest.fixture
@@ -87,7 +91,13 @@ def check_target(address):
 
 
 async def test_a_project_gets_no_more_than_its_quota_and_is_told_so(address):
-    await asyncio.to_thread(check_quotas, address)
+    trial = await asyncio.to_thread(check_quotas, address)
+    refused, stored = await report_at_once(address, trial, 4 * REPORTS_PER_SECOND)
+    assert {each.reason for each in refused} == {"QUOTA_EXCEEDED"}
+    assert all(0 < each.retry_seconds <= 1 / REPORTS_PER_SECOND for each in refused)
+    # What one second allows may come at once; what is refused is not stored.
+    assert len(stored) >= REPORTS_PER_SECOND and len(stored) + len(refused) == 4 * REPORTS_PER_SECOND
+    await asyncio.to_thread(check_reports, address, stored)
 
 
 def check_quotas(address):
@@ -97,13 +107,37 @@ def check_quotas(address):
         study = create(client, "first", trials=10)
         with pytest.raises(ResourceExhausted, match="open_studies is 1") as caught:
             create(client, "second", trials=10)
-        assert caught.value.reason == "QUOTA_EXCEEDED" and caught.value.retry_seconds
-        trial = study.ask()
-        # Too fast: refused with the time to wait, and sent again after it.
-        for step in range(30):
-            trial.report(step, 1.0)
+        assert caught.value.reason == "QUOTA_EXCEEDED" and caught.value.retry_seconds == OPEN_STUDIES_RETRY_SECONDS
         study.cancel()
-        create(client, "second", trials=10)
+        return create(client, "second", trials=10).ask().name
+
+
+async def report_at_once(address, trial, count):
+    """The reports that were refused, and the steps of those that were not."""
+    channel = open_channel(address, retry_seconds=0)
+    send = study_service_pb2_grpc.StudyServiceStub(channel).ReportMeasurement
+    requests = [
+        study_service_pb2.ReportMeasurementRequest(
+            name=str(trial), measurement=metric_pb2.Measurement(step=step, metrics={"loss": 1.0})
+        )
+        for step in range(count)
+    ]
+    answers = await asyncio.gather(*map(send, requests), return_exceptions=True)
+    await channel.close()
+    refused = [each for each in answers if isinstance(each, ResourceExhausted)]
+    stored = [step for step, each in enumerate(answers) if not isinstance(each, Exception)]
+    return refused, stored
+
+
+def check_reports(address, stored):
+    with Client(address, project="small") as client:
+        trial = client.get_study("second").get_trial(0)
+        assert [each.step for each in trial.measurements] == stored
+        # Nothing is left of the second's quota: what is refused here is sent again, and its caller sees nothing of it.
+        more = range(100, 106)
+        for step in more:
+            trial.report(step, 1.0)
+        assert [each.step for each in trial.refresh().measurements] == [*stored, *more]
 
 
 async def test_many_watchers_of_one_study_are_given_every_change(address):

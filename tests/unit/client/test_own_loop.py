@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from hydro.client import TrialPruned, TrialState, at_most, maximize, minimize, uniform
+from hydro.client import Client, TrialPruned, TrialState, at_most, maximize, minimize, uniform
 from hydro.client.driving import TrialStreams
-from hydro.kit.errors import InvalidArgument, NotFound, Unavailable
+from hydro.kit.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 SPACE = {"lr": uniform(0, 1)}
 
@@ -187,3 +187,44 @@ def test_nobody_that_answers_is_an_error_after_a_while():
     driving = TrialStreams(open_stream, retry_seconds=0.0, sleep=pauses.append)
     with pytest.raises(Unavailable):
         driving.exchange("x")
+
+
+def test_a_loop_goes_on_when_its_trial_was_given_to_another_caller(study):
+    def objective(trial):
+        if trial.number == 0:
+            raise FailedPrecondition("nothing was heard of its caller", reason="LEASE_LOST")
+        return 1.0
+
+    seen = []
+    study.optimize(objective, callbacks=[lambda of, trial: seen.append(trial.number)])
+    assert [each.state.name for each in study.trials] == ["RUNNING", "SUCCEEDED", "SUCCEEDED"] and seen == [1, 2]
+
+
+def test_with_a_timeout_a_loop_renews_its_trial_and_waits_for_those_that_may_come_back(client):
+    study = client.create_study(
+        "timed", search_space=SPACE, objective=minimize("loss"), trials=1, trial_timeout_seconds=60
+    )
+    assert client.get_study("timed").settings.trial_timeout_seconds == 60
+    held, renewals = study.ask(), client._coordinator.renewals
+    assert list(renewals._due) == [held.run]
+    with Client(client.address) as another:
+        # Of another process, for whom the trial may come back.
+        assert another.get_study("timed")._open_trials.may_give_more()
+    # What is asked for beside a loop of the same process does not keep it.
+    study.optimize(lambda trial: 1.0)
+    held.tell(1.0)
+    assert not renewals._due and not study._open_trials.may_give_more()
+
+
+def test_a_loop_renews_nothing_that_it_could_not_end(client, monkeypatch):
+    study = client.create_study(
+        "timed", search_space=SPACE, objective=minimize("loss"), trials=1, trial_timeout_seconds=60
+    )
+
+    def unreachable(run, *told):
+        raise Unavailable("gone")
+
+    monkeypatch.setattr(client._coordinator, "complete_trial", unreachable)
+    with pytest.raises(Unavailable):
+        study.optimize(lambda trial: 1.0)
+    assert not client._coordinator.renewals._due

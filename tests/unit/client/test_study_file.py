@@ -1,6 +1,10 @@
+import inspect
+import typing
+
 import pytest
 
 from hydro.client import (
+    Client,
     Command,
     InBubbles,
     asha,
@@ -9,10 +13,13 @@ from hydro.client import (
     hyperband,
     integer,
     json_lines,
+    learning_curve,
     log_pattern,
+    logint,
     loguniform,
     median,
     minimize,
+    no_pruning,
     patience,
     percentile,
     population,
@@ -21,7 +28,9 @@ from hydro.client import (
     threshold,
     uniform,
 )
+from hydro.client.pruning import Pruner
 from hydro.client.study_file import read_study
+from hydro.client.study_keys import KEYS
 from hydro.client.surrogates import surrogate
 from hydro.kit.errors import InvalidArgument, NotFound
 
@@ -67,29 +76,36 @@ def test_a_file_gives_the_arguments_of_create_study(tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    ("written_as", "expected"),
-    [
-        ("hyperband: {min_steps: 1, max_steps: 81}", hyperband(1, 81)),
-        (
-            "successive_halving: {min_steps: 1, max_steps: 9, bootstrap_count: 3}",
-            successive_halving(1, 9, bootstrap_count=3),
-        ),
-        ("threshold: {interval_steps: 1, max_steps: 9, upper: 2.5}", threshold(1, 9, upper=2.5)),
-        (
-            "patience: {rule: {percentile: {percentile: 25}}, patience: 2, interval_steps: 1, max_steps: 9}",
-            patience(percentile(25, 1, 9), 2, 1, 9),
-        ),
-        (
-            "by_time: {rule: {median: {interval_steps: 1, max_steps: 9}}, interval_seconds: 30, warmup_seconds: 60}",
-            by_time(median(1, 9), 30, warmup_seconds=60),
-        ),
-        ("patience: {patience: 2, interval_steps: 1, max_steps: 9}", patience(None, 2, 1, 9)),
-    ],
-)
-def test_every_pruner_can_be_written_in_a_file(tmp_path, written_as, expected):
+PRUNERS = {
+    "asha: {min_steps: 50, max_steps: 800, eta: 4}": asha(50, 800, 4),
+    "hyperband: {min_steps: 1, max_steps: 81}": hyperband(1, 81),
+    "successive_halving: {min_steps: 1, max_steps: 9, bootstrap_count: 3}": successive_halving(1, 9, bootstrap_count=3),
+    "median: {interval_steps: 1, max_steps: 9, startup_trials: 3}": median(1, 9, startup_trials=3),
+    "percentile: {percentile: 25, interval_steps: 1, max_steps: 9}": percentile(25, 1, 9),
+    "threshold: {interval_steps: 1, max_steps: 9, upper: 2.5}": threshold(1, 9, upper=2.5),
+    "learning_curve: {interval_steps: 1, max_steps: 9, confidence: 0.9}": learning_curve(1, 9, confidence=0.9),
+    "patience: {rule: {percentile: {percentile: 25}}, patience: 2, interval_steps: 1, max_steps: 9}": patience(
+        percentile(25, 1, 9), 2, 1, 9
+    ),
+    "patience: {rule: {learning_curve: {warmup_steps: 3}}, patience: 2, interval_steps: 1, max_steps: 9}": patience(
+        learning_curve(1, 9, warmup_steps=3), 2, 1, 9
+    ),
+    "patience: {patience: 2, interval_steps: 1, max_steps: 9}": patience(None, 2, 1, 9),
+    "by_time: {rule: {median: {interval_steps: 1, max_steps: 9}}, interval_seconds: 30, warmup_seconds: 60}": by_time(
+        median(1, 9), 30, warmup_seconds=60
+    ),
+    "none: {max_steps: 9, interval_steps: 3}": no_pruning(9, interval_steps=3),
+}
+
+
+@pytest.mark.parametrize("written_as", PRUNERS)
+def test_a_pruner_can_be_written_in_a_file(tmp_path, written_as):
     text = STUDY.replace("asha: {min_steps: 50, max_steps: 800, eta: 4}", written_as)
-    assert read_study(written(tmp_path, text))["pruner"] == expected
+    assert read_study(written(tmp_path, text))["pruner"] == PRUNERS[written_as]
+
+
+def test_no_pruner_is_left_out_of_the_ones_above():
+    assert {type(each) for each in PRUNERS.values()} == set(typing.get_args(Pruner))
 
 
 @pytest.mark.parametrize(
@@ -197,3 +213,30 @@ def test_a_wrong_command_is_named(tmp_path, wrong, field):
     with pytest.raises(InvalidArgument) as caught:
         read_study(written(tmp_path, text))
     assert [each.field for each in caught.value.violations] == [field]
+
+
+def test_every_argument_of_create_study_can_be_written_in_a_file():
+    arguments = [name for name in inspect.signature(Client.create_study).parameters if name != "self"]
+    assert sorted(each.argument for each in KEYS.values()) == sorted(arguments)
+
+
+@pytest.mark.parametrize(
+    ("domain", "field", "message"),
+    [
+        ("{loguniform: [1e-3, 1], step: 0.1}", "search_space.lr.step", "only uniform and integer have one"),
+        ("{choice: [1, 2], step: 1}", "search_space.lr.step", "only uniform and integer have one"),
+        ("{integer: [2, 8], step: 1.5}", "search_space.lr.step", "1.5 is no whole number"),
+        ("{uniform: [0, 1], when: {batch_size: 64}}", "search_space.lr.when.batch_size", "give a list of values"),
+    ],
+)
+def test_what_a_domain_has_no_place_for_is_named(tmp_path, domain, field, message):
+    with pytest.raises(InvalidArgument, match=message) as caught:
+        read_study(written(tmp_path, STUDY.replace("{loguniform: [1e-3, 1]}", domain)))
+    assert [each.field for each in caught.value.violations] == [field]
+
+
+def test_bounds_of_whole_numbers_are_whole_numbers(tmp_path):
+    read = read_study(written(tmp_path, STUDY.replace("{integer: [2, 8], step: 2}", "{logint: [1, 1e+3]}")))
+    assert read["search_space"]["layers"] == logint(1, 1000)
+    with pytest.raises(InvalidArgument, match=r"search_space.layers.integer: .*2.5 is no whole number"):
+        read_study(written(tmp_path, STUDY.replace("{integer: [2, 8], step: 2}", "{integer: [2.5, 8]}")))

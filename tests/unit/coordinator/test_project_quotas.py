@@ -50,6 +50,20 @@ def test_reports_are_let_through_at_their_rate_and_refused_with_the_time_to_wait
         rates.take("vision")
 
 
+def test_a_message_of_more_measurements_than_a_second_allows_passes_a_full_bucket_and_holds_up_the_next():
+    clock = ManualClock()
+    rates = ReportRates(QUOTAS, clock)
+    rates.take("vision", 12)
+    with pytest.raises(ResourceExhausted) as caught:
+        rates.take("vision")
+    assert caught.value.retry_seconds == pytest.approx(2.25)
+    clock.advance(2.25)
+    rates.take("vision")
+    with pytest.raises(ResourceExhausted) as caught:
+        rates.take("vision", 12)
+    assert caught.value.retry_seconds == pytest.approx(1.0)
+
+
 def test_a_project_without_a_rate_reports_as_often_as_it_wants():
     rates = ReportRates(QUOTAS, ManualClock())
     for _ in range(1000):

@@ -15,7 +15,7 @@ from hydro.coordinator.search_space import (
     Parameter,
     SearchSpace,
 )
-from hydro.coordinator.study import Goal, Objective, Sampler, StudySpec
+from hydro.coordinator.study import Constraint, Goal, Objective, Sampler, StudySpec
 
 LR, WIDTH = Parameter("lr", FloatDomain(1e-4, 1.0, log=True)), Parameter("width", IntDomain(8, 512))
 KIND = Parameter("kind", CategoricalDomain(("a", "b")))
@@ -84,6 +84,41 @@ def test_cma_es_says_what_it_leaves_to_chance_and_is_refused_where_that_is_every
     )
     (violation,) = validate_sampling(spec(KIND, DEPTH, sampler=Sampler.CMA_ES))
     assert violation.field == "study.sampler"
+
+
+LIMITED = (Constraint("memory_bytes", max=8e9), Constraint("accuracy", min=0.5))
+TWO = (Objective("size", Goal.MINIMIZE),)
+
+
+@pytest.mark.parametrize("name", ["hyperopt", "hyperopt-anneal", ""])
+def test_a_sampler_that_does_not_see_constraints_says_so_by_name_and_says_which(name):
+    sampler = Sampler.EXTERNAL if name else Sampler.CMA_ES
+    found = settled(spec(LR, sampler=sampler, external_sampler=name, constraints=LIMITED)).sampler_reason
+    assert found.startswith(f"{name or 'CMA_ES'} does not see the constraints (memory_bytes, accuracy)")
+    assert not settled(spec(LR, sampler=sampler, external_sampler=name)).sampler_reason
+
+
+@pytest.mark.parametrize("sampler", [Sampler.TPE, Sampler.GP, Sampler.NSGA2])
+def test_a_sampler_that_searches_by_constraints_has_nothing_to_say_of_them(sampler):
+    assert settled(spec(LR, sampler=sampler, constraints=LIMITED)).sampler_reason == ""
+
+
+def test_auto_chooses_no_sampler_that_does_not_see_constraints():
+    assert settled(spec(LR, WIDTH, trials=2_000, constraints=LIMITED)).sampler is Sampler.TPE
+
+
+def test_a_backend_of_another_distribution_says_itself_what_it_searches_by():
+    for changes in ({"constraints": LIMITED}, {"further_objectives": TWO}):
+        found = settled(spec(LR, sampler=Sampler.EXTERNAL, external_sampler="mine", **changes)).sampler_reason
+        assert found == "whether mine searches by all objectives and constraints is its own matter"
+
+
+@pytest.mark.parametrize("name", ["hyperopt", ""])
+def test_a_sampler_of_one_objective_is_refused_with_several(name):
+    sampler = Sampler.EXTERNAL if name else Sampler.CMA_ES
+    (violation,) = validate_sampling(spec(LR, sampler=sampler, external_sampler=name, further_objectives=TWO))
+    assert violation.field == ("study.external_sampler" if name else "study.sampler")
+    assert "takes one objective" in violation.description
 
 
 def test_a_sampler_that_learns_nothing_from_pruned_trials_says_so():

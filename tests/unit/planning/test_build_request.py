@@ -17,10 +17,12 @@ def test_a_request_survives_its_journey():
         "a.json",
         32,
         800,
+        conditions={"lr": {"norm": (True, 1)}},
     )
     returned = BuildRequest.from_json(request.to_json())
     assert returned == request
     assert [type(value) for value in returned.values["norm"]] == [bool, int, str]
+    assert [type(value) for value in returned.conditions["lr"]["norm"]] == [bool, int]
 
 
 def test_a_result_survives_its_journey():

@@ -75,6 +75,31 @@ def test_a_solution_brings_the_depth_along():
     assert again.model(ROWS).shape == (8, 3)
 
 
+class TwoStacks(Stack):
+    """Has further layers, which the plain one has not."""
+
+    def __init__(self, layers, further):
+        super().__init__(layers)
+        self.further = nn.ModuleList(Layer(WIDTH, 1.0) for _ in range(further))
+
+    def forward(self, x):
+        x = self.first(x)
+        for layer in (*self.layers, *self.further):
+            x = layer(x)
+        return self.head(x)
+
+
+def test_a_further_stack_of_another_architecture_is_cut_too():
+    solution = shrink(Stack(4).double(), (ROWS,), 1 / 2, depth=1 / 2).solution
+    shrunk = shrink(TwoStacks(4, 2).double(), (ROWS,), 1 / 2, depth=1 / 2, solution=solution)
+    assert [(each.name, each.layers) for each in shrunk.solution.stacks] == [("layers", 2), ("further", 1)]
+
+
+def test_a_single_layer_is_left_as_it_is():
+    shrunk = shrink(Stack(1).double(), (ROWS,), 1.0, depth=1 / 2)
+    assert [(each.layers, each.multiplier) for each in shrunk.solution.stacks] == [(1, 1.0)]
+
+
 @pytest.mark.parametrize("model", [Stack(4, layer=PostNorm), nn.Sequential(nn.Linear(6, 16), nn.Linear(16, 3))])
 def test_a_model_without_a_pre_norm_stack_is_refused(model):
     with pytest.raises(NoResidualStack, match="no stack of pre-LN residual layers is found"):
@@ -98,6 +123,7 @@ LAYERS, DEPTHS = 8, (1 / 8, 1 / 4, 1)
 
 @cache
 def surrogate(depth):
+    torch.manual_seed(0)
     return shrink(Stack(LAYERS).double(), (ROWS,), 1.0, depth=depth)
 
 

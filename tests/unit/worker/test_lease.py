@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hydro.kit.errors import FailedPrecondition, Internal, Unavailable
+from hydro.kit.errors import FailedPrecondition, Internal, ResourceExhausted, Unavailable
 from hydro.tuner.training.execution import Execution
 from hydro.worker.lease import LeaseKeeper, LeaseLost
 from hydro.worker.recipe import Grant, Recipe
@@ -97,6 +97,21 @@ def test_calls_are_repeated_while_the_coordinator_is_away(keeper: LeaseKeeper, c
         return str(answer)
 
     assert keeper.insist(call) == "stored"
+
+
+def test_a_report_over_a_quota_is_sent_again_and_a_message_that_is_too_large_is_not(keeper: LeaseKeeper) -> None:
+    answers: list[Any] = [ResourceExhausted("reports_per_second is 2", retry_seconds=0.001), "stored"]
+
+    def call() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    assert keeper.insist(call) == "stored"
+    answers.append(ResourceExhausted("the message is too large"))
+    with pytest.raises(ResourceExhausted):
+        keeper.insist(call)
 
 
 def test_a_coordinator_that_stays_away_for_two_lives_loses_the_lease(keeper: LeaseKeeper, clock: Clock) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -21,11 +21,14 @@ from hydro.api.coordinator.v1 import (
 from hydro.api.tuner.v1 import tuner_service_pb2, tuner_service_pb2_grpc
 from hydro.client import convert
 from hydro.client.convert_measurement import measurement_message
+from hydro.client.convert_surrogate import surrogate_value
 from hydro.client.driving import TrialStreams
 from hydro.client.names import StudyName, TrialName
+from hydro.client.renewing import Renewals, Run
 from hydro.client.snapshots import (
     DeviceKind,
     DeviceSnapshot,
+    ProjectSnapshot,
     StudyChange,
     StudySettings,
     StudySnapshot,
@@ -59,9 +62,11 @@ class CoordinatorCalls:
         self._studies = study_service_pb2_grpc.StudyServiceStub(self._channel)
         self._devices = device_service_pb2_grpc.DeviceServiceStub(self._channel)
         self._driving = TrialStreams(self._studies.DriveTrials)
+        self.renewals = Renewals(self._renew_trials)
 
     def close(self) -> None:
         """Closes the connection."""
+        self.renewals.close()
         self._driving.close()
         self._channel.close()
 
@@ -93,6 +98,11 @@ class CoordinatorCalls:
         )
         for page in _pages(self._studies.ListStudies, request):
             yield from (convert.study_snapshot(each) for each in page.studies)
+
+    def get_project(self, project: str) -> ProjectSnapshot:
+        """GetProject."""
+        request = study_service_pb2.GetProjectRequest(name=f"projects/{project}")
+        return convert.project_snapshot(self._studies.GetProject(request))
 
     def cancel_study(self, name: StudyName) -> StudySnapshot:
         """CancelStudy, in whatever state it is."""
@@ -196,25 +206,28 @@ class CoordinatorCalls:
         return [convert.trial_snapshot(each) for each in answer.suggested.trials]
 
     def report_measurement(
-        self, name: TrialName, step: int, metrics: Mapping[str, float], elapsed_seconds: float | None = None
+        self, run: Run, step: int, metrics: Mapping[str, float], elapsed_seconds: float | None = None
     ) -> bool:
         """ReportMeasurement: whether the trial should stop."""
+        name, lost_runs = run
         measurement = measurement_message(step, metrics, elapsed_seconds)
-        request = study_service_pb2.ReportMeasurementRequest(name=str(name), measurement=measurement)
+        request = study_service_pb2.ReportMeasurementRequest(
+            name=str(name), measurement=measurement, lost_runs=lost_runs
+        )
         answer = self._driving.exchange(study_service_pb2.DriveTrialsRequest(report=request))
         return answer.reported.should_stop
 
-    def complete_trial(self, name: TrialName, value: float, metrics: Mapping[str, float]) -> TrialSnapshot:
+    def complete_trial(self, run: Run, value: float, metrics: Mapping[str, float]) -> TrialSnapshot:
         """CompleteTrial with the final objective, and with further metrics."""
-        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), value=value, metrics=metrics))
+        return self._complete(run, study_service_pb2.CompleteTrialRequest(value=value, metrics=metrics))
 
-    def fail_trial(self, name: TrialName, failure: str) -> TrialSnapshot:
+    def fail_trial(self, run: Run, failure: str) -> TrialSnapshot:
         """CompleteTrial with a failure."""
-        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), failure=failure))
+        return self._complete(run, study_service_pb2.CompleteTrialRequest(failure=failure))
 
-    def prune_trial(self, name: TrialName) -> TrialSnapshot:
+    def prune_trial(self, run: Run) -> TrialSnapshot:
         """CompleteTrial as pruned."""
-        return self._complete(study_service_pb2.CompleteTrialRequest(name=str(name), pruned=True))
+        return self._complete(run, study_service_pb2.CompleteTrialRequest(pruned=True))
 
     def list_devices(self) -> Iterator[DeviceSnapshot]:
         """ListDevices, page by page."""
@@ -232,9 +245,16 @@ class CoordinatorCalls:
         """DrainDevice."""
         return convert.device_snapshot(self._devices.DrainDevice(device_service_pb2.DrainDeviceRequest(name=name)))
 
-    def _complete(self, request: study_service_pb2.CompleteTrialRequest) -> TrialSnapshot:
+    def _complete(self, run: Run, request: study_service_pb2.CompleteTrialRequest) -> TrialSnapshot:
+        request.name, request.lost_runs = str(run[0]), run[1]
         answer = self._driving.exchange(study_service_pb2.DriveTrialsRequest(complete=request))
+        self.renewals.drop(run)
         return convert.trial_snapshot(answer.completed)
+
+    def _renew_trials(self, study: StudyName, runs: Collection[Run]) -> set[TrialName]:
+        trials = [study_service_pb2.RenewedTrial(name=str(name), lost_runs=lost) for name, lost in runs]
+        answer = self._studies.RenewTrials(study_service_pb2.RenewTrialsRequest(parent=str(study), trials=trials))
+        return {TrialName.parse(each) for each in answer.lost_trials}
 
 
 class TunerCalls:
@@ -250,7 +270,7 @@ class TunerCalls:
 
     def get_surrogate(self, name: str) -> Surrogate:
         """GetSurrogate."""
-        return convert.surrogate_value(self._tuner.GetSurrogate(tuner_service_pb2.GetSurrogateRequest(name=name)))
+        return surrogate_value(self._tuner.GetSurrogate(tuner_service_pb2.GetSurrogateRequest(name=name)))
 
 
 def _request_id() -> str:

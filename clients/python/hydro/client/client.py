@@ -14,7 +14,7 @@ from hydro.client.names import StudyName
 from hydro.client.objectives import Constraint, Objective, Prior
 from hydro.client.populations import Population
 from hydro.client.pruning import Hyperband, NoPruning, Pruner
-from hydro.client.snapshots import DeviceKind, DeviceSnapshot, StudySettings, StudySnapshot, StudyState
+from hydro.client.snapshots import DeviceKind, DeviceSnapshot, ProjectSnapshot, StudySettings, StudySnapshot, StudyState
 from hydro.client.spaces import Scalar, SearchSpace
 from hydro.client.stopping import Stopping
 from hydro.client.study import Study
@@ -113,6 +113,7 @@ class Client:
         stopping: Stopping | None = None,
         retries: int | None = None,
         failure_budget: int = 0,
+        trial_timeout_seconds: float = 0.0,
         tags: Mapping[str, str] | None = None,
     ) -> Study:
         """Creates a study; it starts at once.
@@ -139,8 +140,11 @@ class Client:
             parallelism: Search trials that may run at once.
             seed: Of the search, the data order and the trials.
             stopping: What ends it before all trials have: `stop_when(...)`.
-            retries: How often a trial is run again whose worker was lost or gave its bundle up. None: 3.
+            retries: How often a trial is run again whose worker or caller was lost, or gave its bundle up. None: 3.
             failure_budget: With so many failed trials the study fails. 0: any number may fail.
+            trial_timeout_seconds: Of a study that its callers drive: a trial is given to another caller when nothing
+                was heard of its own for so long, `retries` times at most. `Study.ask` and `Study.optimize` say by
+                themselves that they live. 0: callers are waited for, for ever.
             tags: To find it by.
 
         Raises:
@@ -172,6 +176,7 @@ class Client:
             stopping=stopping or Stopping(),
             retries=retries,
             failure_budget=failure_budget,
+            trial_timeout_seconds=trial_timeout_seconds,
             tags=tags or {},
         )
         return self._study(self._coordinator.create_study(self.study_name(study_id), settings))
@@ -192,6 +197,10 @@ class Client:
             tags: Only those that have all of these.
         """
         return [self._study(each) for each in self._coordinator.list_studies(self.project, states, tags or {})]
+
+    def get_project(self) -> ProjectSnapshot:
+        """This client's project: what it may have, and how many of its studies are open."""
+        return self._coordinator.get_project(self.project)
 
     def list_devices(self) -> list[DeviceSnapshot]:
         """Every device that bundles may run on."""

@@ -78,15 +78,29 @@ class Command:
 
 
 def log_pattern(pattern: str) -> LogPattern:
-    """Measurements from the program's log; `hydro metrics-test` shows what an expression finds in one."""
+    """Measurements from the program's log; `hydro metrics-test` shows what an expression finds in one.
+
+    Args:
+        pattern: A regular expression with named groups: `step`, `name` and `value`, or the name of a metric.
+    """
     return LogPattern(pattern)
 
 
 def json_lines(path: str) -> JsonLines:
-    """Measurements from a file of JSON lines in the trial's directory."""
+    """Measurements from a file of JSON lines in the trial's directory.
+
+    Args:
+        path: Of the file, in the trial's directory.
+    """
     return JsonLines(path)
 
 
 def prometheus(path: str = "/metrics", *, interval_seconds: float = 5.0, step_metric: str = "") -> Prometheus:
-    """Measurements from the program's own endpoint, at the port in HYDRO_METRICS_PORT."""
+    """Measurements from the program's own endpoint, at the port in HYDRO_METRICS_PORT.
+
+    Args:
+        path: Of the endpoint.
+        interval_seconds: Between two looks.
+        step_metric: The metric that has the step. Empty: measurements are numbered.
+    """
     return Prometheus(path, interval_seconds, step_metric)

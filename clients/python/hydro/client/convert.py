@@ -9,7 +9,6 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hydro.api.coordinator.v1 import device_service_pb2, study_pb2, study_service_pb2, trial_pb2
-from hydro.api.tuner.v1 import surrogate_pb2
 from hydro.api.type.v1 import search_space_pb2, task_pb2, verification_pb2
 from hydro.client import snapshots
 from hydro.client.command_convert import command_message, command_value
@@ -30,16 +29,7 @@ from hydro.client.spaces import (
     Scalar,
 )
 from hydro.client.stopping import Stopping
-from hydro.client.surrogates import (
-    LadderRung,
-    LayerSlope,
-    Profile,
-    ProfilePoint,
-    Surrogate,
-    SurrogateSettings,
-    Transfer,
-    TransferKind,
-)
+from hydro.client.surrogates import SurrogateSettings
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_message, value_of, values_of
 
@@ -69,6 +59,7 @@ def study_message(settings: snapshots.StudySettings) -> study_pb2.Study:
         seed=settings.seed,
         max_retries=settings.retries,
         failure_budget=settings.failure_budget,
+        trial_timeout_seconds=settings.trial_timeout_seconds,
         tags=settings.tags,
     )
     if settings.stopping != Stopping():
@@ -235,6 +226,7 @@ def trial_snapshot(message: trial_pb2.Trial) -> snapshots.TrialSnapshot:
         schedule=tuple(map(_change, message.schedule)),
         changes=tuple(map(_change, message.changes)),
         searched=_searched(message.searched_history) if message.HasField("searched_history") else None,
+        lost_runs=message.lost_runs,
     )
 
 
@@ -248,6 +240,13 @@ def _change(message: trial_pb2.HyperparameterChange) -> snapshots.Hyperparameter
     parent = TrialName.parse(message.parent).number if message.parent else None
     hyperparameters = values_of(message.hyperparameters)
     return snapshots.HyperparameterChange(message.step, hyperparameters, TrialName.parse(message.trial).number, parent)
+
+
+def project_snapshot(message: study_service_pb2.Project) -> snapshots.ProjectSnapshot:
+    """A project as the coordinator told it."""
+    given = message.quota
+    quota = snapshots.Quota(given.open_studies, given.trials_per_study, given.reports_per_second)
+    return snapshots.ProjectSnapshot(message.name, quota, message.open_studies)
 
 
 def study_change(message: study_service_pb2.WatchStudyResponse) -> snapshots.StudyChange:
@@ -271,41 +270,6 @@ def device_snapshot(message: device_service_pb2.Device) -> snapshots.DeviceSnaps
     )
 
 
-def surrogate_value(message: surrogate_pb2.Surrogate) -> Surrogate:
-    """A surrogate as the tuner told it."""
-    return Surrogate(
-        name=message.name,
-        state=_short(surrogate_pb2.SurrogateState.Name(message.state), "SURROGATE_STATE_"),
-        state_reason=message.state_reason,
-        requested_width=message.requested_width,
-        width=message.width,
-        depth=message.depth or 1.0,
-        warnings=tuple(message.warnings),
-        report=message.report,
-        parameters=message.parameters,
-        target_parameters=message.target_parameters,
-        profile=_profile(message.profile),
-        slopes=tuple(_slope(each) for each in message.checks.slopes),
-        rungs=tuple(
-            LadderRung(each.width, each.best_lr_log2, {one.lr_log2: one.validation_loss for one in each.losses})
-            for each in message.checks.rungs
-        ),
-        transfers=tuple(
-            Transfer(
-                each.hyperparameter,
-                TransferKind(_short(surrogate_pb2.TransferKind.Name(each.kind), "TRANSFER_KIND_")),
-                each.explanation,
-            )
-            for each in message.transfers
-        ),
-    )
-
-
-def _slope(message: surrogate_pb2.LayerSlope) -> LayerSlope:
-    verdict = _short(surrogate_pb2.CheckVerdict.Name(message.verdict), "CHECK_VERDICT_")
-    return LayerSlope(message.layer, message.slope, message.half_width, verdict)
-
-
 def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
     return snapshots.StudySettings(
         search_space={each.name: _domain(each) for each in message.search_space.parameters},
@@ -327,6 +291,7 @@ def _settings(message: study_pb2.Study) -> snapshots.StudySettings:
         stopping=_stopping(message.stopping),
         retries=message.max_retries if message.HasField("max_retries") else None,
         failure_budget=message.failure_budget,
+        trial_timeout_seconds=message.trial_timeout_seconds,
         tags=dict(message.tags),
     )
 
@@ -371,13 +336,6 @@ def _statistics(message: study_pb2.StudyStatistics) -> snapshots.StudyStatistics
         trial_steps=message.trial_steps,
         slot_trial_steps=message.slot_trial_steps,
         searched_seconds=message.searched_seconds,
-    )
-
-
-def _profile(message: surrogate_pb2.Profile) -> Profile:
-    points = (ProfilePoint(p.lanes, p.step_seconds, p.memory_bytes, p.segment_seconds) for p in message.fused)
-    return Profile(
-        tuple(points), message.separate_step_seconds, message.target_step_seconds, message.target_memory_bytes
     )
 
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
 
 from hydro.client.objectives import Goal
 from hydro.client.snapshots import StudySettings, StudySnapshot, TrialSnapshot, TrialState
 from hydro.client.spaces import CategoricalDomain, Domain, FloatDomain, IntDomain
+from hydro.kit.errors import AlreadyExists
 
+_DIRECTIONS = {Goal.MINIMIZE: StudyDirection.MINIMIZE, Goal.MAXIMIZE: StudyDirection.MAXIMIZE}
 # A paused trial was left at a rung: in Optuna's words, pruned.
 _STATES = {
     TrialState.PENDING: optuna.trial.TrialState.WAITING,
@@ -30,11 +33,14 @@ def optuna_study(study: StudySnapshot, trials: Sequence[TrialSnapshot], storage:
     """The study with its trials: objectives, constraints, the parameters that are active, intermediate values, states.
 
     What is no parameter is in the trials' user attributes.
+
+    Raises:
+        AlreadyExists: the storage has a study of this name.
     """
     settings = study.settings
-    exported = optuna.create_study(
+    exported = _created(
         study_name=study.name.study,
-        directions=["maximize" if each.goal is Goal.MAXIMIZE else "minimize" for each in settings.objectives],
+        directions=[_DIRECTIONS[each.goal] for each in settings.objectives],
         storage=storage,
     )
     with warnings.catch_warnings():  # names of metrics have been called experimental since 2023
@@ -42,6 +48,13 @@ def optuna_study(study: StudySnapshot, trials: Sequence[TrialSnapshot], storage:
         exported.set_metric_names([each.metric for each in settings.objectives])
     exported.add_trials([_frozen(trial, settings) for trial in trials])
     return exported
+
+
+def _created(study_name: str, directions: Sequence[StudyDirection], storage: str | None) -> optuna.Study:
+    try:
+        return optuna.create_study(study_name=study_name, directions=directions, storage=storage)
+    except optuna.exceptions.DuplicatedStudyError:
+        raise AlreadyExists(f"{storage} has a study {study_name!r}: delete it there, or give another storage") from None
 
 
 def _frozen(trial: TrialSnapshot, settings: StudySettings) -> optuna.trial.FrozenTrial:

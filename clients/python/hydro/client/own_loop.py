@@ -9,14 +9,24 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
+import structlog
+
 from hydro.client.calls import CoordinatorCalls
 from hydro.client.names import StudyName
-from hydro.client.snapshots import StudySettings, TrialState
+from hydro.client.snapshots import StudySettings, StudyState, TrialState
 from hydro.client.telling import Told, mean_metrics, metrics_of
 from hydro.client.trials import Trial, TrialPruned
-from hydro.kit.errors import FailedPrecondition, FieldViolation, HydroError, InvalidArgument, Unavailable
+from hydro.kit.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    HydroError,
+    InvalidArgument,
+    OutOfRange,
+    Unavailable,
+)
 
 ObjectiveFunction = Callable[[Trial], Told]
+_log = structlog.get_logger()
 _FULL_SECONDS = 0.5
 _REASON_CHARACTERS = 8_000
 
@@ -32,17 +42,56 @@ class StudyTrials:
     def suggest(self) -> Trial | None:
         """A new trial. None: the study gives none now."""
         suggested = self._coordinator.suggest_trials(self._name, 1)
-        return Trial(suggested[0], self._settings.objectives, self._coordinator) if suggested else None
+        if not suggested:
+            return None
+        (snapshot,) = suggested
+        if self._settings.trial_timeout_seconds:
+            run = snapshot.name, snapshot.lost_runs
+            self._coordinator.renewals.keep(run, self._settings.trial_timeout_seconds)
+        return Trial(snapshot, self._settings.objectives, self._coordinator)
+
+    def ask(self) -> Trial:
+        """A new trial.
+
+        Raises:
+            OutOfRange: all were given, as many are open as may be, or the search has come to its end.
+            FailedPrecondition: the study is paused, was cancelled or has failed, or trains its trials itself.
+        """
+        trial = self.suggest()
+        if trial is not None:
+            return trial
+        state = self._coordinator.get_study(self._name).state
+        if state is StudyState.SUCCEEDED:
+            raise OutOfRange(f"{self._name} has come to its end and gives no further trial")
+        if state is StudyState.SEARCHING:
+            raise OutOfRange(
+                f"{self._name} gives no further trial now: it has {self._settings.max_trials} in all, and "
+                f"{self._settings.parallelism} may be open at once; tell the open ones first"
+            )
+        advice = "resume it first" if state is StudyState.PAUSED else "create another study for more"
+        raise FailedPrecondition(f"{self._name} is {state.name} and gives no trial: {advice}")
 
     def may_give_more(self) -> bool:
-        """Whether the study may give one later: others hold all that may be open at once."""
+        """Whether the study may give one later: others hold all that may be open at once, or one that they may lose.
+
+        What this process holds itself it does not lose while it asks.
+        """
         try:
             snapshot = self._coordinator.get_study(self._name)
         except Unavailable:
             # The services may be restarting: the next ask waits for them, or says so.
             return True
-        given = sum(snapshot.statistics.trials_by_state.values())
-        return not snapshot.state.has_ended and given < self._settings.max_trials
+        if snapshot.state.has_ended:
+            return False
+        by_state = snapshot.statistics.trials_by_state
+        held = self._coordinator.renewals.count(self._name)
+        is_others = sum(by_state.get(each.name, 0) for each in (TrialState.PENDING, TrialState.RUNNING)) > held
+        may_come_back = is_others and self._settings.trial_timeout_seconds > 0
+        return may_come_back or sum(by_state.values()) < self._settings.max_trials
+
+    def drop(self, trial: Trial) -> None:
+        """Nobody here trains the trial any more."""
+        self._coordinator.renewals.drop(trial.run)
 
     def leave(self) -> None:
         """This thread asks for no trial any more."""
@@ -120,8 +169,12 @@ class OwnLoop:
                 trial = self._source.suggest()
             if trial is None:
                 return
-            self._run(trial)
-            for callback in self._callbacks:
+            try:
+                self._run(trial)
+            finally:
+                self._source.drop(trial)
+            # One that was given to another caller has not ended here.
+            for callback in self._callbacks if trial.state.has_ended else ():
                 callback(trial)
 
     def _take(self) -> bool:
@@ -137,7 +190,7 @@ class OwnLoop:
         except TrialPruned:
             _end(trial, trial.prune)
         except BaseException as error:
-            if isinstance(error, FailedPrecondition) and _is_cancelled(trial):
+            if isinstance(error, FailedPrecondition) and _is_gone(trial, error):
                 return
             _fail(trial, error)
             if not isinstance(error, self._catch):
@@ -156,13 +209,16 @@ class OwnLoop:
 def _end(trial: Trial, end: Callable[[], None]) -> None:
     try:
         end()
-    except FailedPrecondition:
-        if not _is_cancelled(trial):
+    except FailedPrecondition as error:
+        if not _is_gone(trial, error):
             raise
 
 
-def _is_cancelled(trial: Trial) -> bool:
-    """Whether the study ended meanwhile, and its open trials with it."""
+def _is_gone(trial: Trial, error: FailedPrecondition) -> bool:
+    """Whether the study ended meanwhile, and its open trials with it, or the trial was given to another caller."""
+    if error.reason == "LEASE_LOST":
+        _log.warning("trial was given up", trial=str(trial.name), error=error.message)
+        return True
     return trial.refresh().state is TrialState.CANCELLED
 
 

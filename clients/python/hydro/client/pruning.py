@@ -131,7 +131,13 @@ Pruner = (
 
 
 def asha(min_steps: int, max_steps: int, eta: int = 4) -> Asha:
-    """Trials pause at rungs of min_steps, min_steps * eta, ...; the best 1 / eta of a rung go on, to max_steps."""
+    """Trials pause at rungs of min_steps, min_steps * eta, ...; the best 1 / eta of a rung go on, to max_steps.
+
+    Args:
+        min_steps: Steps of the lowest rung.
+        max_steps: Steps of a trial that is not pruned.
+        eta: Each rung has eta times the steps of the one below.
+    """
     return Asha(min_steps, max_steps, eta)
 
 
@@ -139,6 +145,11 @@ def hyperband(min_steps: int, max_steps: int, eta: int = 3) -> Hyperband:
     """Trials are spread over brackets, the first rung of bracket b at min_steps * eta ** b; each halves by itself.
 
     The trials of a task pause at a rung and are promoted, as under `asha`; those of a loop of one's own end instead.
+
+    Args:
+        min_steps: Steps of the lowest rung of the first bracket.
+        max_steps: Steps of a trial that is not pruned.
+        eta: Each rung has eta times the steps of the one below.
     """
     return Hyperband(min_steps, max_steps, eta)
 
@@ -193,7 +204,15 @@ def threshold(
     upper: float | None = None,
     warmup_steps: int = 0,
 ) -> Threshold:
-    """Ends a trial whose objective leaves [lower, upper], measured every interval_steps."""
+    """Ends a trial whose objective leaves [lower, upper], measured every interval_steps.
+
+    Args:
+        interval_steps: Steps between two measurements.
+        max_steps: Steps of a trial that is not pruned.
+        lower: The least that is kept. None: no bound on this side.
+        upper: The most that is kept. None: no bound on this side.
+        warmup_steps: No trial ends before this step.
+    """
     return Threshold(lower, upper, interval_steps, max_steps, warmup_steps)
 
 
@@ -248,5 +267,10 @@ def by_time(rule: TimeableRule, interval_seconds: float, *, warmup_seconds: floa
 
 
 def no_pruning(max_steps: int, *, interval_steps: int = 0) -> NoPruning:
-    """Trains every trial for max_steps, measuring every interval_steps (0: at the end alone)."""
+    """Trains every trial for max_steps, measuring every interval_steps.
+
+    Args:
+        max_steps: Steps of a trial. 0, for a program or a loop of one's own: it says itself when it ends.
+        interval_steps: Steps between two measurements. 0: at the end alone.
+    """
     return NoPruning(max_steps, interval_steps)

@@ -141,6 +141,8 @@ class StudySettings:
     """None: as many as the service thinks right."""
     failure_budget: int = 0
     """0: any number of trials may fail."""
+    trial_timeout_seconds: float = 0.0
+    """0: who drives a trial may say nothing for as long as it wants."""
     tags: Mapping[str, str] = field(default_factory=dict)
     population: Population | None = None
 
@@ -214,7 +216,7 @@ class TrialSnapshot:
 
     `values` are the objectives of one that has succeeded; `metrics` what was measured at its end, where that is more
     than one objective; `feasible` says whether it keeps the constraints, where there are any; `known_point` is the
-    index of the known point that it was made for.
+    index of the known point that it was made for; `lost_runs` are those that count against the study's retries.
     """
 
     name: TrialName
@@ -240,6 +242,7 @@ class TrialSnapshot:
     schedule: tuple[HyperparameterChange, ...] = ()
     changes: tuple[HyperparameterChange, ...] = ()
     searched: SearchedHistory | None = None
+    lost_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,26 @@ class DeviceSnapshot:
     duty_cycle: float
     bubble_seconds: float
     lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a project may have; 0: as much as it wants."""
+
+    open_studies: int
+    """Studies that have not ended."""
+    trials_per_study: int
+    reports_per_second: float
+    """At each coordinator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSnapshot:
+    """A project at one moment: what it may have, and how many of its studies have not ended."""
+
+    name: str
+    quota: Quota
+    open_studies: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 Scalar = bool | int | float | str
-"""A value of a hyperparameter."""
+"""A value of a hyperparameter. There is no None: a choice of which one value is "nothing" names it, as in "none"."""
 
 
 @dataclass(frozen=True, slots=True)

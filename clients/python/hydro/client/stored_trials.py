@@ -8,6 +8,7 @@ from hydro.client.calls import CoordinatorCalls
 from hydro.client.names import StudyName
 from hydro.client.objectives import Goal
 from hydro.client.snapshots import StudySettings, TrialKind, TrialOrder, TrialState
+from hydro.client.target import Target
 from hydro.client.trials import Trial
 
 
@@ -18,6 +19,28 @@ class StoredTrials:
         self._name = name
         self._settings = settings
         self._coordinator = coordinator
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All search trials so far, by number."""
+        found = self._coordinator.list_trials(self._name, TrialKind.SEARCH)
+        return [Trial(each, self._settings.objectives, self._coordinator) for each in found]
+
+    @property
+    def targets(self) -> list[Target]:
+        """All trainings of the target so far."""
+        found = self._coordinator.list_trials(self._name, TrialKind.TARGET)
+        return [Target(Trial(each, self._settings.objectives, self._coordinator)) for each in found]
+
+    def get_trial(self, number: int) -> Trial:
+        """One trial, of either kind.
+
+        Raises:
+            NotFound: there is none of that number.
+        """
+        return Trial(
+            self._coordinator.get_trial(self._name.trial(number)), self._settings.objectives, self._coordinator
+        )
 
     def list_trials(
         self,

@@ -18,7 +18,6 @@ from hydro.client.snapshots import (
     StudySnapshot,
     StudyState,
     StudyStatistics,
-    TrialKind,
 )
 from hydro.client.spaces import Scalar
 from hydro.client.stored_trials import StoredTrials
@@ -27,7 +26,7 @@ from hydro.client.target import Target
 from hydro.client.target_checks import EagerTransfer, best_target, neighbours, safer, target_search, values_of_targets
 from hydro.client.trials import Trial
 from hydro.client.watching import watch
-from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, FieldViolation, InvalidArgument, NotFound, OutOfRange
+from hydro.kit.errors import DeadlineExceeded, FailedPrecondition, FieldViolation, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     import optuna
@@ -76,18 +75,6 @@ class Study(StoredTrials):
         return self.snapshot().warnings
 
     @property
-    def trials(self) -> list[Trial]:
-        """All search trials so far, by number."""
-        found = self._coordinator.list_trials(self._name, TrialKind.SEARCH)
-        return [Trial(each, self._settings.objectives, self._coordinator) for each in found]
-
-    @property
-    def targets(self) -> list[Target]:
-        """All trainings of the target so far."""
-        found = self._coordinator.list_trials(self._name, TrialKind.TARGET)
-        return [Target(Trial(each, self._settings.objectives, self._coordinator)) for each in found]
-
-    @property
     def best_trial(self) -> Trial:
         """The best search trial so far.
 
@@ -117,23 +104,18 @@ class Study(StoredTrials):
             raise NotFound(f"{self._name} has no surrogate: it is being built, or the study has no task")
         return self._tuner.get_surrogate(name)
 
-    def get_trial(self, number: int) -> Trial:
-        """One trial, of either kind.
-
-        Raises:
-            NotFound: there is none of that number.
-        """
-        return Trial(
-            self._coordinator.get_trial(self._name.trial(number)), self._settings.objectives, self._coordinator
-        )
-
     def snapshot(self) -> StudySnapshot:
         """Everything about it at this moment, as a value."""
         return self._coordinator.get_study(self._name)
 
-    def changes(self) -> Iterator[StudyChange]:
-        """The current state, then every change, until it ends. Connections that break are taken up again."""
-        return watch(self._coordinator, self._name)
+    def changes(self, resume_token: str = "") -> Iterator[StudyChange]:
+        """The current state, then every change, until it ends. Connections that break are taken up again.
+
+        Args:
+            resume_token: Of the last change that was seen, to have only what came after it, also days later and from
+                another machine. One of another study of this name counts as none.
+        """
+        return watch(self._coordinator, self._name, resume_token)
 
     def wait(
         self,
@@ -304,16 +286,11 @@ class Study(StoredTrials):
         """A new trial, for a loop that trains it itself.
 
         Raises:
-            OutOfRange: the study gives no further trial: all of them were given, or `parallelism` of them are open.
-            FailedPrecondition: the study trains its trials itself, is paused or has ended.
+            OutOfRange: the study gives no further trial: all of them were given, `parallelism` of them are open, or its
+                search has come to its end.
+            FailedPrecondition: the study trains its trials itself, is paused, was cancelled or has failed.
         """
-        trial = self._open_trials.suggest()
-        if trial is None:
-            raise OutOfRange(
-                f"{self._name} gives no further trial now: it has {self._settings.max_trials} in all, and "
-                f"{self._settings.parallelism} may be open at once; tell the open ones first"
-            )
-        return trial
+        return self._open_trials.ask()
 
     def enqueue(self, *points: Mapping[str, Scalar]) -> None:
         """Tries these hyperparameters next, each exactly once and in this order, before anything is suggested.
@@ -390,6 +367,9 @@ class Study(StoredTrials):
 
         Args:
             storage: An Optuna storage to put it in ("sqlite:///digits.db"). None: memory.
+
+        Raises:
+            AlreadyExists: the storage has a study of this name.
         """
         from hydro.client.optuna_export import optuna_study
 

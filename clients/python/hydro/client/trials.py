@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from hydro.client.calls import CoordinatorCalls
 from hydro.client.names import TrialName
 from hydro.client.objectives import Objective
+from hydro.client.renewing import Run
 from hydro.client.snapshots import HyperparameterChange, Measurement, Retry, TrialKind, TrialSnapshot, TrialState
 from hydro.client.spaces import Scalar
 from hydro.client.telling import Told, metrics_of
@@ -25,6 +26,8 @@ class Trial:
 
     def __init__(self, snapshot: TrialSnapshot, objectives: Sequence[Objective], coordinator: CoordinatorCalls) -> None:
         self._snapshot = snapshot
+        # As it was given to this caller: a trial that is read again may be another's by then.
+        self._lost_runs = snapshot.lost_runs
         self._objectives = tuple(objectives)
         self._coordinator = coordinator
         self.repeat = 0
@@ -47,6 +50,11 @@ class Trial:
     def name(self) -> TrialName:
         """Its resource name."""
         return self._snapshot.name
+
+    @property
+    def run(self) -> Run:
+        """Its name, and how many of its runs were lost before this one: its caller says so in all that it reports."""
+        return self.name, self._lost_runs
 
     @property
     def number(self) -> int:
@@ -170,17 +178,18 @@ class Trial:
         Of a trial that is repeated, the first repeat's reports are its measurements; those of the others are not kept.
 
         Returns:
-            True if the pruner advises to stop: end the trial with `prune`. True also at its `max_steps`, where the
-            training is over: `tell` the value.
+            True if the pruner advises to stop: end the trial with `prune`. Not at the last step of a trial that was
+            trained to the end: `tell` its value.
 
         Raises:
             AlreadyExists: another value was reported for this step before; the first stands.
-            FailedPrecondition: the trial has ended, or its study trains it itself.
+            FailedPrecondition: the trial has ended, or its study trains it itself; LEASE_LOST, nothing was heard of
+                this process for too long, and the trial is another caller's.
         """
         metrics = value if isinstance(value, Mapping) else {self._objectives[0].metric: float(value)}
         if self.repeat:
             return False
-        return self._coordinator.report_measurement(self.name, step, metrics, elapsed_seconds)
+        return self._coordinator.report_measurement(self.run, step, metrics, elapsed_seconds)
 
     def tell(self, value: Told) -> None:
         """Ends the trial with its final objective. The same again is no error.
@@ -195,7 +204,7 @@ class Trial:
         """
         metrics = metrics_of(value, self._objectives)
         first = metrics.pop(self._objectives[0].metric)
-        self._snapshot = self._coordinator.complete_trial(self.name, first, metrics)
+        self._snapshot = self._coordinator.complete_trial(self.run, first, metrics)
 
     def prune(self) -> None:
         """Ends the trial as pruned.
@@ -203,7 +212,7 @@ class Trial:
         Raises:
             FailedPrecondition: it has ended otherwise.
         """
-        self._snapshot = self._coordinator.prune_trial(self.name)
+        self._snapshot = self._coordinator.prune_trial(self.run)
 
     def fail(self, reason: str) -> None:
         """Ends the trial as failed.
@@ -211,4 +220,4 @@ class Trial:
         Raises:
             FailedPrecondition: it has ended otherwise.
         """
-        self._snapshot = self._coordinator.fail_trial(self.name, reason)
+        self._snapshot = self._coordinator.fail_trial(self.run, reason)

@@ -16,12 +16,11 @@ _RETRY_SECONDS = 0.5
 _log = structlog.get_logger()
 
 
-def watch(coordinator: CoordinatorCalls, name: StudyName) -> Iterator[StudyChange]:
-    """The study's current state, then every change, until it has ended.
+def watch(coordinator: CoordinatorCalls, name: StudyName, resume_token: str = "") -> Iterator[StudyChange]:
+    """What changed after the token, or the study's current state and every change from there, until it has ended.
 
-    A connection that breaks is taken up again where it broke.
+    A connection that breaks is taken up again where it broke. A token of another study of that name counts as none.
     """
-    resume_token = ""
     while True:
         try:
             for change in coordinator.watch_study(name, resume_token):

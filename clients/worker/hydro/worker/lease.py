@@ -16,6 +16,7 @@ from hydro.kit.errors import (
     HydroError,
     Internal,
     NotFound,
+    ResourceExhausted,
     Unavailable,
 )
 from hydro.worker.coordinator import Coordinator
@@ -93,7 +94,7 @@ class LeaseKeeper:
             except HydroError as error:
                 faults += isinstance(error, Internal)
                 self._consider(error, faults)
-                time.sleep(_RETRY_SECONDS)
+                time.sleep(self._pause_seconds(error))
             else:
                 self._renewed_at = started
                 return answer
@@ -103,10 +104,16 @@ class LeaseKeeper:
         stale = isinstance(error, FailedPrecondition) and error.reason == "LEASE_LOST"
         if stale or isinstance(error, NotFound):
             self._lose(str(error))
-        if not isinstance(error, _TEMPORARY) or faults > _FAULTS:
+        if not _is_temporary(error) or faults > _FAULTS:
             raise error
         if self._lost.is_set() or self._age() > _LIVES * self._grant.duration_seconds:
             self._lose(f"the coordinator has not answered for {self._age():.0f} s: {error}")
+
+    def _pause_seconds(self, error: HydroError) -> float:
+        """As long as the coordinator says, where it does; looking after the lease in between."""
+        if error.retry_seconds is None:
+            return _RETRY_SECONDS
+        return min(error.retry_seconds, self._grant.duration_seconds / _RENEWALS_PER_LIFE)
 
     def _lose(self, reason: str) -> None:
         if not self._lost.is_set():
@@ -131,3 +138,9 @@ class LeaseKeeper:
                 structlog.get_logger().error("lease cannot be renewed", lease=self._grant.name, error=str(error))
                 self._lost.set()
                 return
+
+
+def _is_temporary(error: HydroError) -> bool:
+    # A quota that is used up says when to come again; a message that is too large never becomes smaller.
+    has_time = isinstance(error, ResourceExhausted) and error.retry_seconds is not None
+    return has_time or isinstance(error, _TEMPORARY)

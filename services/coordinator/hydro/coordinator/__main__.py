@@ -16,10 +16,12 @@ from hydro.coordinator.device import REGISTERED, Device
 from hydro.coordinator.devices import Devices
 from hydro.coordinator.driven import DrivenTrials
 from hydro.coordinator.executor.local_executor import LocalExecutor
+from hydro.coordinator.hot.callers import Callers
 from hydro.coordinator.hot.group_commit import GroupCommit
 from hydro.coordinator.hot.hot_studies import HotStudies
 from hydro.coordinator.hot.lines import Lines
 from hydro.coordinator.leasing import Leasing
+from hydro.coordinator.lost_callers import LostCallers
 from hydro.coordinator.ownership.allocation import AllocationStorage
 from hydro.coordinator.ownership.membership import Membership
 from hydro.coordinator.pruners import Pruners
@@ -81,17 +83,21 @@ class Coordinator:
         self.leasing = Leasing(
             self.allocation, self.pruners, self.bell, self.clock, self.squeezers, settings.lease_seconds
         )
-        self.reporting = Reporting(self.allocation, self.pruners, self.bell, settings.lease_seconds, self.asking.ask)
+        quotas = Quotas(settings.quotas)
+        rates = ReportRates(quotas, self.clock)
+        self.reporting = Reporting(
+            self.allocation, self.pruners, self.bell, settings.lease_seconds, self.asking.ask, rates
+        )
         self.driven_storage = PostgresDriven(settings.database_url)
         self.commit = GroupCommit(self.driven_storage, settings.max_waiting_calls)
         self.hot = HotStudies(
             self.driven_storage, self.commit, self.clock, self.membership.id, lambda: self.membership.term
         )
-        quotas = Quotas(settings.quotas)
-        rates = ReportRates(quotas, self.clock)
         self.studies = Studies(storage, self.hot, self.pruners, self.bell, quotas)
         self.targets = Targets(self.allocation, self.tuner, self.bell)
-        self.driven = DrivenTrials(storage, self.hot, self.commit, self.lines, self.bell, self.changed, rates)
+        callers = Callers(self.clock)
+        self.driven = DrivenTrials(storage, self.hot, self.commit, self.lines, self.bell, self.changed, rates, callers)
+        self.lost_callers = LostCallers(storage, self.hot, callers, self.bell, self.clock)
         self.devices = Devices(storage, self.bell)
         self.executor = LocalExecutor(
             settings.log_directory, {"HYDRO_COORDINATOR_ADDRESS": settings.worker_address or _reachable(settings)}
@@ -115,6 +121,7 @@ class Coordinator:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.membership.keep())
+                group.create_task(self.lost_callers.keep())
                 group.create_task(self._allocate())
         finally:
             self.forwarding.leave()

@@ -24,7 +24,15 @@ class Quota:
     open_studies: int = 0
     trials_per_study: int = 0
     reports_per_second: float = 0.0
-    """Of ReportMeasurement, at each coordinator; as many at once as one second allows."""
+    """Measurements of trials, whoever trains them, at each coordinator; as many at once as one second allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a project may have, and how many of its studies have not ended."""
+
+    quota: Quota
+    open_studies: int
 
 
 class Quotas:
@@ -61,8 +69,11 @@ class ReportRates:
         self._clock = clock
         self._buckets: dict[str, _Bucket | None] = {}
 
-    def take(self, project: str) -> None:
-        """Counts a report of the project. Raises ResourceExhausted (QUOTA_EXCEEDED) with the time to the next one."""
+    def take(self, project: str, measurements: int = 1) -> None:
+        """Counts what is measured in the project. Raises ResourceExhausted (QUOTA_EXCEEDED) with the time to wait.
+
+        A message with more measurements than one second allows passes when the bucket is full, and those after it wait.
+        """
         try:
             bucket = self._buckets[project]
         except KeyError:
@@ -70,7 +81,7 @@ class ReportRates:
             bucket = self._buckets[project] = _Bucket(rate, self._clock.monotonic()) if rate > 0 else None
         if bucket is None:
             return
-        wait = bucket.take(self._clock.monotonic())
+        wait = bucket.take(self._clock.monotonic(), measurements)
         if wait > 0:
             said = f"reports_per_second is {bucket.rate:g}: report less often, or in larger steps"
             raise _exceeded(project, said, wait)
@@ -86,13 +97,14 @@ class _Bucket:
         self._full = self._tokens = max(1.0, rate)
         self._time = now
 
-    def take(self, now: float) -> float:
-        """Takes a token and gives 0, or the seconds until there is one."""
+    def take(self, now: float, count: int) -> float:
+        """Takes tokens and gives 0, or the seconds until there are so many, or all that there can be."""
         self._tokens = min(self._full, self._tokens + (now - self._time) * self.rate)
         self._time = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / self.rate
-        self._tokens -= 1
+        missing = min(self._full, count) - self._tokens
+        if missing > 0:
+            return missing / self.rate
+        self._tokens -= count
         return 0.0
 
 

@@ -15,6 +15,7 @@ from hydro.coordinator.judgement import LaneReport, judge
 from hydro.coordinator.lease import Lease, lease_lost
 from hydro.coordinator.names import LeaseName, StudyName, TrialName
 from hydro.coordinator.pruners import Pruners
+from hydro.coordinator.quotas import ReportRates
 from hydro.coordinator.storage.storage import Storage, Transaction
 from hydro.coordinator.study import Study, StudyState
 from hydro.coordinator.trial import Trial, TrialKind, TrialState, Verdict
@@ -64,7 +65,7 @@ class _Round:
 
 
 class Reporting:
-    """Takes report messages. `ask` makes new trials of a study, if it may have more."""
+    """Takes report messages, as often as `rates` allow. `ask` makes new trials of a study, if it may have more."""
 
     def __init__(
         self,
@@ -73,12 +74,14 @@ class Reporting:
         bell: Bell,
         lease_seconds: float,
         ask: Callable[[StudyName], Awaitable[int]],
+        rates: ReportRates,
     ) -> None:
         self._storage = storage
         self._pruners = pruners
         self._bell = bell
         self._lease_seconds = lease_seconds
         self._ask = ask
+        self._rates = rates
 
     async def report(self, message: ReportMessage) -> ReportAnswer:
         """Stores the message and decides, in one transaction.
@@ -87,8 +90,12 @@ class Reporting:
 
         Raises:
             FailedPrecondition: LEASE_LOST.
+            ResourceExhausted: QUOTA_EXCEEDED, its project measures too often: nothing is stored, send it again.
         """
         study = await self._storage.run(lambda tx: _study_of(tx, message))
+        measured = sum(each.measurement is not None for each in message.reports)
+        if measured:
+            self._rates.take(study.name.project, measured)
         answer, room = await self._decided(study, message)
         if room and await self._ask(study.name):
             more = await self._storage.run(lambda tx: self._insert(tx, study.name, message))

@@ -18,6 +18,8 @@ from hydro.kit.errors import FieldViolation
 
 _MODULES = {Sampler.GP: ("torch", "gp")}
 """What a sampler needs beside the coordinator's own dependencies, and the extra that installs it."""
+_ONE_LOSS = ("hyperopt", "hyperopt-anneal")
+"""The external samplers that look at the first objective alone."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ RULES = (
         Sampler.CMA_ES,
         lambda shape: (
             shape.is_all_numbers
+            and not shape.spec.constraints
             and len(shape.searched) > 1
             and shape.spec.max_trials >= LEAST_CMA_TRIALS
             and shape.spec.parallelism <= MOST_CMA_PARALLELISM
@@ -166,11 +169,22 @@ def _limits(spec: StudySpec) -> str:
         found = f"CMA-ES searches the numbers that are always active; drawn at random: {named}"
     if spec.sampler in (Sampler.CMA_ES, Sampler.GP, Sampler.NSGA2) and not isinstance(spec.pruning, NoPruning):
         found = _joined(found, f"{spec.sampler.value} learns nothing from pruned trials; TPE does")
-    return found
+    return _joined(found, _unconstrained(spec))
+
+
+def _unconstrained(spec: StudySpec) -> str:
+    """What the sampler does not see of the constraints, or may not see of the objectives."""
+    constrained = ", ".join(each.metric for each in spec.constraints)
+    name = spec.external_sampler or spec.sampler.value
+    if constrained and (spec.sampler is Sampler.CMA_ES or name in _ONE_LOSS):
+        return f"{name} does not see the constraints ({constrained}): only best trials heed them; TPE searches by them"
+    if spec.sampler is Sampler.EXTERNAL and name not in _ONE_LOSS and (constrained or spec.further_objectives):
+        return f"whether {name} searches by all objectives and constraints is its own matter"
+    return ""
 
 
 def _joined(one: str, other: str) -> str:
-    return f"{one}; {other}" if one else other
+    return "; ".join(each for each in (one, other) if each)
 
 
 def _violations(spec: StudySpec) -> Iterator[FieldViolation]:
@@ -193,6 +207,9 @@ def _violations(spec: StudySpec) -> Iterator[FieldViolation]:
                 others = f"one of {', '.join(known)}, or " if known else ""
                 advice = f"no search backend of that name is installed here: give {others}a sampler of Hydro's own"
                 yield FieldViolation("study.external_sampler", f"is {spec.external_sampler!r}, and {advice}")
+            elif spec.external_sampler in _ONE_LOSS and len(spec.objectives) > 1:
+                advice = f"is {spec.external_sampler!r}, which takes one objective: choose NSGA2 or TPE"
+                yield FieldViolation("study.external_sampler", advice)
 
 
 def _grid_violations(space: SearchSpace) -> Iterator[FieldViolation]:

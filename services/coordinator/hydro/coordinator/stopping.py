@@ -13,6 +13,8 @@ MAX_RETRIES = 100
 DEFAULT_RETRIES = 3
 MAX_DURATION_SECONDS = 3e9
 """A hundred years: a number above is a mistake."""
+MIN_TRIAL_TIMEOUT_SECONDS = 1.0
+"""Callers say three times in it that they live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,15 @@ class Stopping:
 
 @dataclass(frozen=True, slots=True)
 class Endurance:
-    """How often a trial is run again after a run that was not ended by itself, and how many failed trials are borne."""
+    """How often a trial is run again after a run that was not ended by itself, how many failed
+    trials are borne, and how long a caller may say nothing.
+    """
 
     max_retries: int = DEFAULT_RETRIES
     failure_budget: int = 0
     """0: any number."""
+    trial_timeout_seconds: float = 0.0
+    """Of a driven trial: after so long without a word of its caller it is given to another. 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ def ending(
     return None
 
 
-def validate_stopping(stopping: Stopping, endurance: Endurance) -> Iterator[FieldViolation]:
+def validate_stopping(stopping: Stopping, endurance: Endurance, *, is_driven: bool = True) -> Iterator[FieldViolation]:
     """What is wrong with them."""
     seconds, target = stopping.max_duration_seconds, stopping.target_value
     if not 0 <= seconds <= MAX_DURATION_SECONDS:
@@ -97,3 +103,10 @@ def validate_stopping(stopping: Stopping, endurance: Endurance) -> Iterator[Fiel
     if endurance.failure_budget < 0:
         description = f"is {endurance.failure_budget}: give 1 or more, or 0 for any number"
         yield FieldViolation("study.failure_budget", description)
+    timeout = endurance.trial_timeout_seconds
+    if timeout and not is_driven:
+        description = f"is {timeout:g}, and workers train its trials, under leases of the service's own: give 0"
+        yield FieldViolation("study.trial_timeout_seconds", description)
+    elif timeout and not MIN_TRIAL_TIMEOUT_SECONDS <= timeout <= MAX_DURATION_SECONDS:
+        bounds = f"{MIN_TRIAL_TIMEOUT_SECONDS:g} to {MAX_DURATION_SECONDS:g}"
+        yield FieldViolation("study.trial_timeout_seconds", f"is {timeout:g}: give {bounds}, or 0 for no limit")

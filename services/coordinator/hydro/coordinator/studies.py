@@ -13,7 +13,7 @@ from hydro.coordinator.names import ProjectName, StudyName, TrialName
 from hydro.coordinator.overview import overview
 from hydro.coordinator.priors import Adopted, adopt, validate_prior
 from hydro.coordinator.pruners import Pruners
-from hydro.coordinator.quotas import Quotas
+from hydro.coordinator.quotas import Allowance, Quotas
 from hydro.coordinator.sampling import settled
 from hydro.coordinator.storage.storage import Answer, Storage, Transaction
 from hydro.coordinator.study import (
@@ -107,6 +107,11 @@ class Studies:
         study = await self._storage.run(work)
         self._bell.ring()
         return study
+
+    async def allowance(self, project: ProjectName) -> Allowance:
+        """Gives what a project may have, and has."""
+        open_studies = await self._storage.run(lambda tx: tx.studies.count_open(project.project))
+        return Allowance(self._quotas.of(project.project), open_studies)
 
     async def enqueue(self, name: StudyName, points: Sequence[Hyperparameters], request_id: str) -> Study:
         """Adds known points: the next trials have them, before anything is suggested.

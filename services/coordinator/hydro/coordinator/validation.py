@@ -52,7 +52,7 @@ def validate_spec(spec: StudySpec) -> list[FieldViolation]:
         # Neither a sampler nor a point can be held against a space that is wrong itself, nor a rule against such steps.
         *(() if in_space else validate_sampling(spec)),
         *(() if in_space else validate_known_points(spec.search_space, spec.known_points, spec.max_trials)),
-        *validate_stopping(spec.stopping, spec.endurance),
+        *validate_stopping(spec.stopping, spec.endurance, is_driven=spec.is_driven),
         *(validate_pruning(spec.pruning, spec.max_steps) if spec.max_steps >= 0 else ()),
     ]
 

@@ -50,6 +50,8 @@ class Watches:
     async def watch(self, name: StudyName, resume_token: str) -> AsyncIterator[StudyChange]:
         """Gives the study and all its trials, then what changes; with a token, only what has changed since.
 
+        The first answer comes at once, also where nothing has changed: after a study's end no other would come.
+
         Raises:
             InvalidArgument: the token was not given by this method.
             OutOfRange: the token is of another study of this name, or of a database that was put back.
@@ -57,10 +59,15 @@ class Watches:
         uid, revision = _parse(resume_token)
         feed = self._feeds.setdefault(name, _Feed(self._storage, self._bell, self._clock, name))
         feed.watchers += 1
+        is_first = True
         try:
             while True:
                 ticket = self._bell.ticket()
-                for change in await feed.since(uid, revision):
+                changes = await feed.since(uid, revision)
+                if is_first and not changes:
+                    changes = [await self._storage.run(partial(_now, name=name, uid=uid, revision=revision))]
+                is_first = False
+                for change in changes:
                     yield change
                     uid, revision = change.study.uid, change.study.revision
                     await asyncio.sleep(SHORTEST_SECONDS)
@@ -127,13 +134,24 @@ class _Feed:
 
 
 async def _change(tx: Transaction, name: StudyName, uid: str, revision: int) -> StudyChange | None:
-    # The revision first: trials that change after it is read are given now, and again with their own revision.
+    study = await _study(tx, name, uid, revision)
+    return None if revision == study.revision else await _since(tx, study, revision)
+
+
+async def _now(tx: Transaction, name: StudyName, uid: str, revision: int) -> StudyChange:
+    return await _since(tx, await _study(tx, name, uid, revision), revision)
+
+
+async def _study(tx: Transaction, name: StudyName, uid: str, revision: int) -> Study:
     study = await tx.studies.get(name)
     if uid and (uid != study.uid or revision > study.revision):
         raise OutOfRange(f"{name}: the resume token is not of this study any more; watch again without it")
-    if revision == study.revision:
-        return None
-    trials = await tx.trials.changed(name, revision)
+    return study
+
+
+async def _since(tx: Transaction, study: Study, revision: int) -> StudyChange:
+    # The study was read first: trials that change after it are given now, and again with their own revision.
+    trials = await tx.trials.changed(study.name, revision)
     study = await overview(tx, study)
     token = base64.urlsafe_b64encode(f"{study.uid}:{study.revision}".encode()).decode()
     return StudyChange(study, trials, token)

@@ -45,10 +45,15 @@ class _Neighbours:
         drawn = draw(self._space, random)
         if not self._ended:
             return drawn
-        best = min(self._ended.values(), key=lambda known: (self._sign * (known.value or 0.0), known.number))
+        best = min(self._ended.values(), key=self._rank)
         kept = {
             each.name: best.hyperparameters[each.name]
             for each in self._space.parameters
             if each.domain.contains(best.hyperparameters.get(each.name, "")) and random.random() > SHARE_CHANGED
         }
         return draw(self._space.hold(kept), random)
+
+    def _rank(self, known: KnownTrial) -> tuple[float, float, int]:
+        """By what it violates of the constraints, then by its value."""
+        beyond = sum(max(0.0, each) for each in known.violations.values())
+        return beyond, self._sign * (known.value or 0.0), known.number

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
-from hydro.client.command import demo, device, doctor, metrics_test, study, trial, up
+from hydro.client.command import demo, device, doctor, metrics_test, project, study, trial, up
 from hydro.client.command.output import fail
 from hydro.kit.errors import HydroError
 from hydro.kit.logging import configure_logging
@@ -37,6 +37,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app.command("doctor")(doctor.doctor)
     app.command("demo")(demo.demo)
     app.command("metrics-test")(metrics_test.metrics_test)
+    app.command("project")(project.project)
     app.add_typer(study.app, name="study")
     app.add_typer(trial.app, name="trial")
     app.add_typer(device.app, name="device")

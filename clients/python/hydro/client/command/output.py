@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -17,6 +18,7 @@ from rich.table import Table
 from hydro.client.names import StudyName, TrialName
 from hydro.client.snapshots import TrialSnapshot
 
+_WIDEST = 10_000
 STATE_COLOURS = {
     "SEARCHING": "bright_blue",
     "RUNNING": "bright_blue",
@@ -34,6 +36,12 @@ STATE_COLOURS = {
 def print_json(value: object) -> None:
     """Prints a value of the SDK as JSON."""
     sys.stdout.write(json.dumps(plain(value), indent=2) + "\n")
+
+
+def print_line(value: object) -> None:
+    """Prints a value of the SDK as one line of JSON, at once."""
+    sys.stdout.write(json.dumps(plain(value)) + "\n")
+    sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -56,8 +64,9 @@ def fail(message: str) -> NoReturn:
 
 
 def console() -> Console:
-    """Standard output."""
-    return Console(soft_wrap=True)
+    """Standard output. What is no terminal gets every row in one line."""
+    found = Console(soft_wrap=True)
+    return found if found.is_terminal else Console(soft_wrap=True, width=_WIDEST)
 
 
 def coloured(state: Enum) -> str:
@@ -87,6 +96,9 @@ def plain(value: Any) -> Any:
             return str(value)
         case Enum():
             return value.name
+        case float():
+            # JSON has no such numbers: they are the texts that the API's own JSON has.
+            return value if math.isfinite(value) else _text_of(value)
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
         case tuple() | list():
@@ -94,6 +106,11 @@ def plain(value: Any) -> Any:
         case _ if is_dataclass(value):
             return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
     return value
+
+
+def _text_of(number: float) -> str:
+    """A number that is not finite."""
+    return "NaN" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity")
 
 
 def print_trials(trials: Sequence[TrialSnapshot]) -> None:

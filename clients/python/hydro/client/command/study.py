@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
+from hydro.client.command import export
 from hydro.client.command.options import (
     DEFAULT_ADDRESS,
     DEFAULT_PROJECT,
@@ -19,16 +19,19 @@ from hydro.client.command.options import (
     connect,
     tags_of,
 )
-from hydro.client.command.output import coloured, pairs, print_json, print_table, print_trials, say
+from hydro.client.command.output import coloured, pairs, print_json, print_line, print_table, print_trials, say
+from hydro.client.command.study_view import counts, print_study, work
 from hydro.client.snapshots import StudySnapshot, StudyState
 from hydro.client.study_file import create_study, read_values
+from hydro.kit.errors import FieldViolation, InvalidArgument
 
 app = typer.Typer(help="Create, list, show, follow and end studies.", no_args_is_help=True)
+app.command("export")(export.export)
 
 
 @app.command()
 def create(
-    file: Annotated[Path, typer.Argument(help="YAML file of the study; see docs/quickstart.md.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="YAML file of the study; see docs/study-file.md.", show_default=False)],
     watch: Annotated[bool, typer.Option(help="Follow it to its end.")] = False,
     address: Address = DEFAULT_ADDRESS,
     project: Project = DEFAULT_PROJECT,
@@ -56,7 +59,7 @@ def list_studies(
     if as_json:
         print_json(found)
         return
-    rows = [(each.name.study, coloured(each.state), _counts(each), _work(each)) for each in found]
+    rows = [(each.name.study, coloured(each.state), counts(each), work(each)) for each in found]
     print_table(("study", "state", "trials", "task"), rows)
 
 
@@ -64,26 +67,13 @@ def list_studies(
 def show(
     study_id: StudyId, as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
 ) -> None:
-    """Show a study: its state, its best trial, what it has used."""
+    """Show a study: its state, what its user chose, what it has used, its best trials."""
     study = connect(address, project).get_study(study_id)
     snapshot = study.snapshot()
     if as_json:
         print_json(snapshot)
         return
-    statistics = snapshot.statistics
-    say(f"[bold]{snapshot.name.study}[/]  {coloured(snapshot.state)}  {snapshot.state_reason}")
-    say(f"trials   {_counts(snapshot)}")
-    say(f"sampler  {escape(_sampler(snapshot))}")
-    say(f"bundles  {statistics.bundles}, at most {statistics.max_fusion_count} lanes in one")
-    say(f"steps    {statistics.trial_steps}, {statistics.slot_trial_steps} of them on slots")
-    say(f"devices  {statistics.device_seconds:.1f} s")
-    for warning in snapshot.warnings:
-        say(f"[yellow]warning[/]  {warning}")
-    for best in study.best_trials:
-        names = (each.metric for each in snapshot.settings.objectives)
-        beyond = "  [red]beyond a constraint[/]" if best.feasible is False else ""
-        say(f"best     trial {best.number}: {pairs(dict(zip(names, best.values, strict=False)))}{beyond}")
-        say(f"         {pairs(best.hyperparameters)}")
+    print_study(snapshot, study.best_trials)
 
 
 @app.command()
@@ -97,7 +87,7 @@ def tag(
     """Add tags to a study, and remove others."""
     study = connect(address, project).get_study(study_id)
     study.tag(tags_of(tag), remove=remove or ())
-    say(f"[bold]{study_id}[/]  {pairs(study.snapshot().tags)}")
+    say(f"[bold]{study_id}[/]  {pairs(dict(sorted(study.snapshot().tags.items())))}")
 
 
 @app.command()
@@ -117,6 +107,7 @@ def importance(
     study_id: StudyId, as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT
 ) -> None:
     """Show how much each hyperparameter matters for the objective."""
+    export.require("optuna", "optuna")
     found = connect(address, project).get_study(study_id).importance()
     if as_json:
         print_json(found)
@@ -138,9 +129,26 @@ def enqueue(
 
 
 @app.command()
-def watch(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Project = DEFAULT_PROJECT) -> None:
+def watch(
+    study_id: StudyId,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every change as a line of JSON.")] = False,
+    resume_token: Annotated[
+        str, typer.Option(help="Of the last line of --json that was seen: print what came since (at least one line).")
+    ] = "",
+    address: Address = DEFAULT_ADDRESS,
+    project: Project = DEFAULT_PROJECT,
+) -> None:
     """Follow a study to its end."""
-    _report_end(connect(address, project).get_study(study_id).wait(progress=True))
+    if resume_token and not as_json:
+        raise InvalidArgument.of([FieldViolation("--resume-token", "belongs to --json: give both")])
+    study = connect(address, project).get_study(study_id)
+    if not as_json:
+        _report_end(study.wait(progress=True))
+        return
+    for change in study.changes(resume_token):
+        print_line(change)
+        if change.study.state in (StudyState.CANCELLED, StudyState.FAILED):
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -178,22 +186,6 @@ def delete(study_id: StudyId, address: Address = DEFAULT_ADDRESS, project: Proje
 
 
 def _report_end(snapshot: StudySnapshot) -> None:
-    say(f"[bold]{snapshot.name.study}[/] {coloured(snapshot.state)}  {_counts(snapshot)}")
+    say(f"[bold]{snapshot.name.study}[/] {coloured(snapshot.state)}  {counts(snapshot)}")
     if snapshot.state is StudyState.CANCELLED:
         raise typer.Exit(1)
-
-
-def _work(snapshot: StudySnapshot) -> str:
-    settings = snapshot.settings
-    return settings.entry_point or (escape(" ".join(settings.command.arguments)[:60]) if settings.command else "-")
-
-
-def _sampler(snapshot: StudySnapshot) -> str:
-    name, reason = snapshot.settings.sampler, snapshot.sampler_reason
-    return f"{name}: {reason}" if reason else name
-
-
-def _counts(snapshot: StudySnapshot) -> str:
-    counts = snapshot.statistics.trials_by_state
-    shown = "  ".join(f"{state.lower()} {count}" for state, count in sorted(counts.items()) if count)
-    return f"{shown}  of {snapshot.settings.max_trials}"

@@ -66,7 +66,7 @@ def tag(
     """Add tags to a trial, and remove others."""
     trial = _trial(study_id, number, address, project)
     trial.tag(tags_of(tag), remove=remove or ())
-    say(f"[bold]trial {trial.number}[/]  {pairs(trial.tags)}")
+    say(f"[bold]trial {trial.number}[/]  {pairs(dict(sorted(trial.tags.items())))}")
 
 
 @app.command()
@@ -86,7 +86,7 @@ def show(
     say(pairs(trial.hyperparameters))
     say(f"{trial.steps} steps, {trial.device_seconds:.2f} device-seconds, seed {trial.seed}")
     if trial.tags:
-        say(f"tags {pairs(trial.tags)}")
+        say(f"tags {pairs(dict(sorted(trial.tags.items())))}")
     for each in trial.retries:
         say(
             f"[yellow]run again[/] from step {each.steps}, of {each.lanes} in its bundle: {each.reason.splitlines()[0]}"

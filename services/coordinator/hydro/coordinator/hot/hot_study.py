@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
 
 from hydro.coordinator.asking import trial_seed
 from hydro.coordinator.history import known, prior_known_trial
+from hydro.coordinator.hot.open_trial import OpenTrial, no_measurement_any_more, should_stop, should_stop_again
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.judgement import fault_of
 from hydro.coordinator.known_points import point_hyperparameters, waiting_points
@@ -40,29 +41,7 @@ from hydro.coordinator.trial import (
     TrialState,
     Verdict,
 )
-from hydro.kit.errors import AlreadyExists, FailedPrecondition, FieldViolation, InvalidArgument
-
-
-@dataclass(slots=True)
-class OpenTrial:
-    """A trial that runs, or has ended in a commit that is not done yet."""
-
-    started: DrivenTrial
-    create_time: datetime | None = None
-    """None until the commit that starts it is done: nobody knows the trial before."""
-    state: TrialState = TrialState.RUNNING
-    state_reason: str = ""
-    value: float | None = None
-    steps: int = 0
-    measured: dict[int, Measured] = field(default_factory=dict)
-    end_time: datetime | None = None
-    revision: int = 0
-    result: Result | None = None
-
-    @property
-    def last_metrics(self) -> Mapping[str, float]:
-        """Those of its last measurement."""
-        return self.measured[max(self.measured)].measurement.metrics if self.measured else {}
+from hydro.kit.errors import FieldViolation, InvalidArgument
 
 
 class HotStudy:
@@ -84,6 +63,8 @@ class HotStudy:
         self._known: dict[int, KnownTrial] = {}
         self._requests: dict[str, list[int]] = {}
         self._running = 0
+        self._waiting: list[int] = []
+        """The trials whose caller was lost: for the next ones."""
         best = claimed.study.best_trial
         self._best = None if best is None else best.number
         self._best_rank: Rank | None = None
@@ -112,7 +93,7 @@ class HotStudy:
     @property
     def is_done(self) -> bool:
         """Whether all its trials were made and have ended."""
-        return self._running == 0 and self.next_trial >= self.study.spec.max_trials
+        return self._running == 0 and not self._waiting and self.next_trial >= self.study.spec.max_trials
 
     def known_trials(self) -> Iterable[KnownTrial]:
         """The trials as the search sees them, in the order of their numbers."""
@@ -125,6 +106,26 @@ class HotStudy:
     def answered(self, request_id: str) -> Sequence[int] | None:
         """The trials that the request was given before; None: there was no such request."""
         return self._requests.get(request_id) if request_id else None
+
+    @property
+    def has_lost_trials(self) -> bool:
+        """Whether trials wait for another caller."""
+        return bool(self._waiting)
+
+    def give_again(self, count: int, request_id: str, changes: StudyChanges) -> list[int]:
+        """Gives trials whose caller was lost to another one, at most so many; gives their numbers."""
+        spec = self.study.spec
+        room = spec.parallelism - self._running if self.study.state is StudyState.SEARCHING else 0
+        numbers = self._waiting[: max(0, min(count, room))]
+        del self._waiting[: len(numbers)]
+        for number in numbers:
+            trial = self._trials[number]
+            trial.state = TrialState.RUNNING
+            trial.started = replace(trial.started, request_id=request_id)
+            self._change(trial, changes, request_id)
+        self._running += len(numbers)
+        self._answer(request_id, numbers)
+        return numbers
 
     def next_points(self, count: int) -> Mapping[int, Hyperparameters]:
         """Known points by index, at most so many: what the next trials have to have."""
@@ -161,8 +162,7 @@ class HotStudy:
         self._waiting_points = [each for each in self._waiting_points if each not in indices]
         self._running += len(numbers)
         changes.next_trial = self.next_trial
-        if request_id:
-            self._requests[request_id] = numbers
+        self._answer(request_id, numbers)
         return numbers
 
     def open(self, number: int) -> OpenTrial | None:
@@ -180,7 +180,7 @@ class HotStudy:
         number = trial.started.number
         stands = trial.measured.get(measurement.step)
         if stands is not None:
-            return should_stop_again(self.name, stands, measurement)
+            return should_stop_again(self.name, stands, measurement, trial.lost_runs)
         if trial.state is not TrialState.RUNNING:
             raise no_measurement_any_more(self.name, number, trial.state)
         fault = fault_of(self.study, measurement)
@@ -198,7 +198,7 @@ class HotStudy:
         trial.measured[measurement.step] = measured
         changes.measured.append(measured)
         self._change(trial, changes)
-        return measured.verdict is not Verdict.CONTINUE
+        return should_stop(measured)
 
     def complete(self, trial: OpenTrial, outcome: Outcome, changes: StudyChanges) -> None:
         """Ends a trial; the same outcome again is fine.
@@ -224,10 +224,12 @@ class HotStudy:
         """Notes that the changes are stored."""
         for started in changes.started:
             trial = self._trials[started.number]
-            trial.create_time, trial.revision = time, revision
+            trial.create_time, trial.given_time, trial.revision = time, time, revision
         for number, change in changes.changed.items():
             trial = self._trials[number]
             trial.revision = revision
+            if change.request_id is not None:
+                trial.given_time = time
             if change.state.has_ended:
                 trial.end_time = time
                 # From now on the database answers for it.
@@ -253,7 +255,13 @@ class HotStudy:
             known_point=started.known_point,
             searched=started.searched,
             result=trial.result,
+            failures=trial.lost_runs,
+            retries=trial.retries,
         )
+
+    def _answer(self, request_id: str, numbers: Sequence[int]) -> None:
+        if request_id and numbers:
+            self._requests.setdefault(request_id, []).extend(numbers)
 
     def _succeed(self, trial: OpenTrial, value: float, told: Mapping[str, float]) -> None:
         spec, number = self.study.spec, trial.started.number
@@ -277,10 +285,13 @@ class HotStudy:
         self._pruner.end(trial.started.number, succeeded=state is TrialState.SUCCEEDED)
         self._running -= 1
 
-    def _change(self, trial: OpenTrial, changes: StudyChanges) -> None:
+    def _change(self, trial: OpenTrial, changes: StudyChanges, request_id: str | None = None) -> None:
         number = trial.started.number
+        if request_id is None and number in changes.changed:
+            # Given to its caller in the same commit.
+            request_id = changes.changed[number].request_id
         changes.changed[number] = TrialChange(
-            number, trial.state, trial.state_reason, trial.value, trial.steps, trial.result
+            number, trial.state, trial.state_reason, trial.value, trial.steps, trial.result, request_id
         )
         self._note(trial)
 
@@ -305,41 +316,18 @@ class HotStudy:
         used = (each.started.known_point for each in claimed.trials)
         self._waiting_points = waiting_points(spec, (each for each in used if each is not None))
         for each in claimed.trials:
-            trial = OpenTrial(
-                each.started,
-                each.create_time,
-                each.state,
-                value=each.value,
-                steps=each.steps,
-                revision=each.revision,
-                result=each.result,
-            )
+            trial = OpenTrial.restored(each)
             self._note_search(each.started)
-            if each.started.request_id:
-                self._requests.setdefault(each.started.request_id, []).append(each.started.number)
+            if each.state is not TrialState.PENDING:
+                # Who was lost must not be given its trial by asking once more: the request is as one that never was.
+                self._answer(each.started.request_id, [each.started.number])
             if each.started.number == self._best:
                 self._best_rank = rank_of(spec.goals, stored_result(spec, each.value, each.result))
-            if each.state is TrialState.RUNNING:
+            if not each.state.has_ended:
                 self._trials[each.started.number] = trial
+            if each.state is TrialState.PENDING:
+                self._waiting.append(each.started.number)
             self._note(trial)
-        self._running = len(self._trials)
+        self._running = len(self._trials) - len(self._waiting)
         for stands in claimed.standing:
             self._trials[stands.number].measured[stands.measurement.step] = stands
-
-
-def should_stop_again(study: StudyName, stands: Measured, measurement: Measurement) -> bool:
-    """The answer to a measurement that stands already. Raises AlreadyExists when another one does."""
-    first = stands.measurement.metrics
-    # repr, because NaN is not equal to itself.
-    if repr(sorted(first.items())) != repr(sorted(measurement.metrics.items())):
-        raise AlreadyExists(
-            f"{study.trial(stands.number)} has other metrics at step {measurement.step}, and the first ones stand: "
-            f"{dict(first)}",
-            reason="VALUE_CONFLICT",
-        )
-    return stands.verdict is not Verdict.CONTINUE
-
-
-def no_measurement_any_more(study: StudyName, number: int, state: TrialState) -> FailedPrecondition:
-    """The error for a measurement of a trial that does not run."""
-    return FailedPrecondition(f"{study.trial(number)} is {state.name}: it takes no measurement any more")

@@ -12,7 +12,9 @@ Its tests are coroutines: run them with pytest-asyncio.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
+from statistics import median
 
 from hydro.coordinator.search.random_backend import RandomBackend
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome, SearchBackend, SearchRequest
@@ -56,6 +58,11 @@ SMALL = SearchSpace(
 SMALL_POINTS = 8
 """Two plain ones, six deep ones."""
 
+RATES = 7
+"""Suggestions that tell where a model looks."""
+RATE_BOUND = 1e-2
+"""The middle of lr's domain."""
+
 
 def request(**changes: object) -> SearchRequest:
     """A request for one random suggestion of SPACE, with changes."""
@@ -76,6 +83,12 @@ class SearchBackendConformance:
     )
     learning: tuple[Sampler, ...] = (Sampler.TPE, Sampler.GP, Sampler.CMA_ES, Sampler.NSGA2, Sampler.EXTERNAL)
     """Those whose suggestions come closer to what was good."""
+    several_objectives: tuple[Sampler, ...] = (Sampler.TPE, Sampler.GP, Sampler.NSGA2)
+    """Those that go by every objective; the others go by the first alone. A backend that does adds EXTERNAL."""
+    one_objective: tuple[Sampler, ...] = (Sampler.CMA_ES,)
+    """Those that no study with several objectives is searched by."""
+    constrained: tuple[Sampler, ...] = (Sampler.TPE, Sampler.GP, Sampler.NSGA2)
+    """Those that keep away from what violates a constraint; the others do not see them. As above."""
     external_sampler = ""
     trials = 40
     """Of the history that most laws are held against."""
@@ -98,6 +111,19 @@ class SearchBackendConformance:
             )
             for number, (hyperparameters, outcome) in enumerate(zip(suggestions, outcomes, strict=False))
         )
+
+    async def succeeded(self, count: int) -> tuple[KnownTrial, ...]:
+        """Random trials, all of them trained to the end, whose value is their lr."""
+        suggestions = await RandomBackend().ask(request(count=count, seed=99))
+        return tuple(
+            KnownTrial(number, each, Outcome.SUCCEEDED, float(each["lr"]), 100)
+            for number, each in enumerate(suggestions)
+        )
+
+    async def rates(self, backend: SearchBackend, asked: SearchRequest) -> list[float]:
+        """The lr of some suggestions."""
+        suggestions = await backend.ask(replace(asked, count=RATES, first_index=len(asked.history)))
+        return [float(each["lr"]) for each in suggestions]
 
     async def test_gives_as_many_suggestions_as_asked_for(self, backend: SearchBackend) -> None:
         for sampler in self.samplers:
@@ -202,3 +228,41 @@ class SearchBackendConformance:
         for sampler in self.samplers:
             asked = self.request(sampler, history=(alien, unmeasured) * 10, count=2)
             assert len(await backend.ask(asked)) == 2
+
+    async def test_further_objectives_and_constraints_change_no_law(self, backend: SearchBackend) -> None:
+        known = await self.history(self.trials)
+        for sampler in self.samplers:
+            further = () if sampler in self.one_objective else (Goal.MAXIMIZE,)
+            history = tuple(_judged(each, len(further)) for each in known)
+            asked = self.request(sampler, history=history, further_goals=further, count=3, first_index=self.trials)
+            suggestions = await backend.ask(asked)
+            assert [validate_hyperparameters(SPACE, each) for each in suggestions] == [[]] * 3
+            assert await backend.ask(replace(asked, history=history[::-1])) == suggestions
+
+    async def test_every_objective_counts_or_the_first_one_alone(self, backend: SearchBackend) -> None:
+        known = await self.succeeded(self.trials)
+        history = tuple(
+            replace(each, value=float(each.hyperparameters["layers"]), further_values=(each.value or 0.0,))
+            for each in known
+        )
+        for sampler in set(self.samplers).difference(self.one_objective):
+            low, high = [
+                await self.rates(backend, self.request(sampler, history=history, further_goals=(goal,)))
+                for goal in (Goal.MINIMIZE, Goal.MAXIMIZE)
+            ]
+            assert median(low) < median(high) if sampler in self.several_objectives else low == high
+
+    async def test_what_violates_a_constraint_is_kept_away_from_or_not_seen(self, backend: SearchBackend) -> None:
+        free = await self.succeeded(self.trials)
+        bound = tuple(replace(each, violations={"lr": math.log10((each.value or 0.0) / RATE_BOUND)}) for each in free)
+        for sampler in self.samplers:
+            asked = self.request(sampler, goal=Goal.MAXIMIZE)
+            low, high = [await self.rates(backend, replace(asked, history=each)) for each in (bound, free)]
+            assert median(low) < median(high) if sampler in self.constrained else low == high
+
+
+def _judged(known: KnownTrial, further: int) -> KnownTrial:
+    """The trial with further objectives, and with a constraint that some trials violate."""
+    violations = {} if known.value is None else {"width": float(known.hyperparameters["width"]) - 64}
+    values = (float(known.hyperparameters["layers"]),) * further if known.outcome is Outcome.SUCCEEDED else ()
+    return replace(known, further_values=values, violations=violations)

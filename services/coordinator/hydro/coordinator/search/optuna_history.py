@@ -157,6 +157,10 @@ class OptunaHistory:
             return (beyond, 0, value, *further, known.number)
         return (beyond, 1, -known.steps, value, known.number)
 
+    def _course(self, known: KnownTrial) -> dict[int, float]:
+        # With several objectives Optuna has no order of pruned trials: its TPE fails where one has a value.
+        return {} if known.value is None or len(self.goals) > 1 else {known.steps: known.value}
+
     def _frozen(self, known: KnownTrial, outcome: Outcome) -> FrozenTrial:
         searched = {
             name: value
@@ -175,7 +179,7 @@ class OptunaHistory:
             distributions={name: self.codecs[name].distribution for name in searched},
             user_attrs={},
             system_attrs={},
-            intermediate_values={} if known.value is None else {known.steps: known.value},
+            intermediate_values=self._course(known),
         )
         if outcome is not Outcome.OPEN:
             for name, violation in known.violations.items():

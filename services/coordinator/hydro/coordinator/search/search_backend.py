@@ -92,6 +92,7 @@ class SearchBackend(Protocol):
         A suggestion has a value for each active parameter, constants among them, each in its domain, and nothing else.
         Suggestions of one request see those before them as open trials.
         What a trial of the history has had is not suggested again, while a finite space has points that none has had.
+        A history with further objectives and violations changes none of this, for a backend that ignores them too.
         There are `request.count` suggestions; fewer only from GRID, when the study's own trials have had every point.
     """
 

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2
 from hydro.api.type.v1 import metric_pb2
 from hydro.coordinator.command_messages import command_message, command_of, unknown_sources
+from hydro.coordinator.hot.callers import Run
 from hydro.coordinator.hot.outcome import Outcome
 from hydro.coordinator.messages import (
     artifact_message,
@@ -26,9 +27,11 @@ from hydro.coordinator.messages import (
     verification_message,
     verification_of,
 )
-from hydro.coordinator.names import StudyName
+from hydro.coordinator.names import ProjectName, StudyName, TrialName
+from hydro.coordinator.quotas import Allowance
 from hydro.coordinator.server.convert_pruning import pruner_message, pruning_of, pruning_violations
 from hydro.coordinator.server.pages import place_of
+from hydro.coordinator.server.unset_values import unset_values
 from hydro.coordinator.stopping import DEFAULT_RETRIES, Endurance, Stopping
 from hydro.coordinator.storage.trial_values import TrialOrder, TrialQuery
 from hydro.coordinator.study import Check, Goal, Objective, Population, Prior, Sampler, Study, StudySpec, StudyState
@@ -90,6 +93,9 @@ def study_spec(message: study_pb2.Study) -> tuple[StudySpec, list[FieldViolation
         if parameter.WhichOneof("domain") is None:
             field = f"study.search_space.parameters[{index}]"
             violations.append(FieldViolation(field, f"{parameter.name!r} has no domain: give the values it may take"))
+    violations += unset_values(message.search_space, "study.search_space")
+    for index, point in enumerate(message.known_points):
+        violations += unset_values(point, f"study.known_points[{index}]")
     return (
         StudySpec(
             task=task_of(message.task) if message.HasField("task") else None,
@@ -138,7 +144,7 @@ def _stopping(message: study_pb2.Stopping) -> Stopping:
 
 def _endurance(message: study_pb2.Study) -> Endurance:
     retries = message.max_retries if message.HasField("max_retries") else DEFAULT_RETRIES
-    return Endurance(retries, message.failure_budget)
+    return Endurance(retries, message.failure_budget, message.trial_timeout_seconds)
 
 
 def _stopping_message(stopping: Stopping) -> study_pb2.Stopping:
@@ -195,6 +201,7 @@ def study_message(study: Study) -> study_pb2.Study:
         create_time=timestamp(study.create_time),
         max_retries=spec.endurance.max_retries,
         failure_budget=spec.endurance.failure_budget,
+        trial_timeout_seconds=spec.endurance.trial_timeout_seconds,
         tags=study.tags,
     )
     if spec.stopping.is_set:
@@ -210,6 +217,12 @@ def study_message(study: Study) -> study_pb2.Study:
     return message
 
 
+def project_message(project: ProjectName, allowance: Allowance) -> study_service_pb2.Project:
+    """A project with its quota."""
+    quota = study_service_pb2.Quota(**asdict(allowance.quota))
+    return study_service_pb2.Project(name=str(project), quota=quota, open_studies=allowance.open_studies)
+
+
 def trial_message(trial: Trial) -> trial_pb2.Trial:
     """The message of a trial."""
     message = trial_pb2.Trial(
@@ -222,6 +235,7 @@ def trial_message(trial: Trial) -> trial_pb2.Trial:
         measurements=map(measurement_message, trial.measurements),
         steps=trial.steps,
         seed=trial.seed,
+        lost_runs=trial.failures,
         device_seconds=trial.device_seconds,
         create_time=timestamp(trial.create_time),
         log=trial.log,
@@ -330,3 +344,16 @@ def outcome(request: study_service_pb2.CompleteTrialRequest) -> Outcome:
             return Outcome()
         case _:
             raise InvalidArgument.of([FieldViolation("outcome", "is not set: give value, failure, or pruned = true")])
+
+
+def renewed_runs(request: study_service_pb2.RenewTrialsRequest, study: StudyName) -> list[Run]:
+    """The runs of the study whose callers live."""
+    names = [TrialName.parse(each.name, f"trials[{index}].name") for index, each in enumerate(request.trials)]
+    violations = [
+        FieldViolation(f"trials[{index}].name", f"is {name}: give trials of {study}")
+        for index, name in enumerate(names)
+        if name.study != study
+    ]
+    if violations:
+        raise InvalidArgument.of(violations)
+    return [Run(name.number, each.lost_runs) for name, each in zip(names, request.trials, strict=True)]

@@ -38,6 +38,7 @@ _STUDIES: dict[str, Callable[[Any], StudyName]] = {
     "SuggestTrials": lambda request: StudyName.parse(request.parent, "parent"),
     "ReportMeasurement": lambda request: _study_of_trial(request.name),
     "CompleteTrial": lambda request: _study_of_trial(request.name),
+    "RenewTrials": lambda request: StudyName.parse(request.parent, "parent"),
     "CancelStudy": lambda request: StudyName.parse(request.name),
     "PauseStudy": lambda request: StudyName.parse(request.name),
     "ResumeStudy": lambda request: StudyName.parse(request.name),

@@ -16,6 +16,7 @@ from hydro.coordinator.names import ProjectName, StudyName, TrialName
 from hydro.coordinator.recipe import trial_recipe
 from hydro.coordinator.replaying import Replays
 from hydro.coordinator.server import convert, convert_work, pages
+from hydro.coordinator.server.unset_values import check_values
 from hydro.coordinator.storage.storage import Storage
 from hydro.coordinator.studies import Studies
 from hydro.coordinator.targets import Targets
@@ -74,6 +75,13 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         token = pages.study_token(found[-1]) if len(found) == size else ""
         return study_service_pb2.ListStudiesResponse(studies=map(convert.study_message, found), next_page_token=token)
 
+    async def GetProject(  # noqa: N802
+        self, request: study_service_pb2.GetProjectRequest, context: Context
+    ) -> study_service_pb2.Project:
+        """Gives what a project may have, and has."""
+        project = ProjectName.parse(request.name, "name")
+        return convert.project_message(project, await self._studies.allowance(project))
+
     async def CancelStudy(  # noqa: N802
         self, request: study_service_pb2.CancelStudyRequest, context: Context
     ) -> study_pb2.Study:
@@ -111,6 +119,7 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         self, request: study_service_pb2.TrainTargetRequest, context: Context
     ) -> trial_pb2.Trial:
         """Creates a trial of the target."""
+        check_values(request, "hyperparameters", "target_hyperparameters")
         hyperparameters = values_of(request.hyperparameters)
         of_target = values_of(request.target_hyperparameters)
         seed = request.seed if request.HasField("seed") else None
@@ -180,13 +189,14 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
     ) -> study_service_pb2.ReportMeasurementResponse:
         """Takes a measurement of a trial that its caller trains."""
         name = TrialName.parse(request.name)
-        should_stop = await self._driven.measure(name, measurement_of(request.measurement))
+        should_stop = await self._driven.measure(name, measurement_of(request.measurement), request.lost_runs)
         return study_service_pb2.ReportMeasurementResponse(should_stop=should_stop)
 
     async def EnqueueTrials(  # noqa: N802
         self, request: study_service_pb2.EnqueueTrialsRequest, context: Context
     ) -> study_pb2.Study:
         """Adds known points."""
+        check_values(request, "known_points")
         points = convert.known_points(request.known_points)
         study = await self._studies.enqueue(StudyName.parse(request.name), points, request.request_id)
         return convert.study_message(study)
@@ -195,8 +205,17 @@ class StudyServicer(study_service_pb2_grpc.StudyServiceServicer):
         self, request: study_service_pb2.CompleteTrialRequest, context: Context
     ) -> trial_pb2.Trial:
         """Ends a trial that its caller trains."""
-        trial = await self._driven.complete(TrialName.parse(request.name), convert.outcome(request))
+        name = TrialName.parse(request.name)
+        trial = await self._driven.complete(name, convert.outcome(request), request.lost_runs)
         return convert.trial_message(trial)
+
+    async def RenewTrials(  # noqa: N802
+        self, request: study_service_pb2.RenewTrialsRequest, context: Context
+    ) -> study_service_pb2.RenewTrialsResponse:
+        """Hears that callers live."""
+        study = StudyName.parse(request.parent, "parent")
+        lost = await self._driven.renew(study, convert.renewed_runs(request, study))
+        return study_service_pb2.RenewTrialsResponse(lost_trials=[str(study.trial(run.number)) for run in lost])
 
     async def DriveTrials(  # noqa: N802
         self, request_iterator: AsyncIterator[study_service_pb2.DriveTrialsRequest], context: Context

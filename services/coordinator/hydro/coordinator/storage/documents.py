@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any, assert_never
 
 from hydro.coordinator.command import Command, InBubbles, JsonLinesFile, LogPattern, MetricsSource, PrometheusEndpoint
@@ -34,7 +35,7 @@ from hydro.coordinator.search_space import (
 )
 from hydro.coordinator.stopping import Endurance, Stopping
 from hydro.coordinator.study import Check, Constraint, Goal, Objective, Population, Prior, Task, Verification
-from hydro.coordinator.trial import Artifact, HyperparameterChange, Result, SearchedHistory
+from hydro.coordinator.trial import Artifact, HyperparameterChange, Result, Retry, SearchedHistory
 
 Document = Any
 
@@ -231,6 +232,11 @@ def result_document(result: Result | None) -> Document:
 def result_of(document: Document) -> Result | None:
     """What a trial has come to."""
     return None if document is None else Result(tuple(document["values"]), document["violations"], document["metrics"])
+
+
+def retries_of(document: Document) -> tuple[Retry, ...]:
+    """The lost runs of a document."""
+    return tuple(Retry(**{**each, "time": datetime.fromisoformat(each["time"])}) for each in document)
 
 
 def searched_document(history: SearchedHistory | None) -> Document:

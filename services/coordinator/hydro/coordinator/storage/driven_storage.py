@@ -18,7 +18,17 @@ from typing import Protocol
 from hydro.coordinator.names import StudyName
 from hydro.coordinator.storage.trial_values import Measured, PriorTrial
 from hydro.coordinator.study import Study
-from hydro.coordinator.trial import Hyperparameters, Result, SearchedHistory, TrialState
+from hydro.coordinator.trial import Hyperparameters, Result, Retry, SearchedHistory, TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRun:
+    """A trial that its caller has had since the last of so many losses, and how long its study waits for a word."""
+
+    study: StudyName
+    number: int
+    lost_runs: int
+    timeout_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +45,7 @@ class DrivenTrial:
 
 @dataclass(frozen=True, slots=True)
 class TrialChange:
-    """What a RUNNING trial becomes."""
+    """What a trial that has not ended becomes. `request_id` is that of the request it is given to again, if any."""
 
     number: int
     state: TrialState
@@ -43,6 +53,7 @@ class TrialChange:
     value: float | None
     steps: int
     result: Result | None = None
+    request_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,7 +86,8 @@ class Committed:
 class StoredTrial:
     """A trial of a claimed study.
 
-    `measured` are (step, objective) ascending, of those with a finite objective; `seconds` the elapsed ones at each.
+    `measured` are (step, objective) ascending, of those with a finite objective; `seconds` the elapsed ones at each;
+    `lost_runs` how often its caller was lost, for the `retries`.
     """
 
     started: DrivenTrial
@@ -87,6 +99,8 @@ class StoredTrial:
     measured: tuple[tuple[int, float], ...]
     result: Result | None = None
     seconds: tuple[float, ...] = ()
+    lost_runs: int = 0
+    retries: tuple[Retry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

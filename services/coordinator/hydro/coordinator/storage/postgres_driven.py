@@ -20,6 +20,7 @@ from hydro.coordinator.storage.documents import (
     metrics_of,
     result_document,
     result_of,
+    retries_of,
     searched_document,
     searched_of,
 )
@@ -73,10 +74,12 @@ WITH owned AS (
         AS new (study, number, step, metrics, value, verdict, elapsed_seconds) JOIN owned ON owned.name = new.study
 ), changed AS (
     UPDATE trial SET state = new.state, state_reason = new.state_reason, value = new.value, steps = new.steps,
-        result = new.result::json, revision = owned.revision,
+        result = new.result::json, request_id = coalesce(new.request_id, trial.request_id), revision = owned.revision,
         end_time = CASE WHEN new.state <> 'RUNNING' THEN now() END
-    FROM unnest($19::text[], $20::int[], $21::text[], $22::text[], $23::float8[], $24::bigint[], $25::text[])
-        AS new (study, number, state, state_reason, value, steps, result) JOIN owned ON owned.name = new.study
+    FROM unnest(
+        $19::text[], $20::int[], $21::text[], $22::text[], $23::float8[], $24::bigint[], $25::text[], $26::text[])
+        AS new (study, number, state, state_reason, value, steps, result, request_id)
+    JOIN owned ON owned.name = new.study
     WHERE trial.study = new.study AND trial.number = new.number AND trial.end_time IS NULL
     RETURNING trial.study
 )
@@ -94,7 +97,7 @@ RETURNING *
 
 _TRIALS = """
 SELECT trial.number, state, hyperparameters, seed, request_id, known_point, searched, trial.value, result, steps,
-    create_time, revision, measured.steps_measured, measured.objectives, measured.seconds
+    failures, retries, create_time, revision, measured.steps_measured, measured.objectives, measured.seconds
 FROM trial LEFT JOIN (
     SELECT number, array_agg(step ORDER BY step) AS steps_measured, array_agg(value ORDER BY step) AS objectives,
         array_agg(coalesce(elapsed_seconds, 0) ORDER BY step) AS seconds
@@ -105,7 +108,7 @@ WHERE study = $1 AND kind = 'SEARCH' ORDER BY number
 
 _STANDING = """
 SELECT measurement.* FROM measurement JOIN trial USING (study, number)
-WHERE study = $1 AND trial.state = 'RUNNING'
+WHERE study = $1 AND trial.state IN ('PENDING', 'RUNNING')
 """
 
 _PRIOR = "SELECT * FROM prior_trial WHERE study = $1 ORDER BY number"
@@ -260,6 +263,8 @@ def _stored(row: _Record) -> StoredTrial:
         tuple(zip(row["steps_measured"] or (), row["objectives"] or (), strict=True)),
         result_of(_opened(row["result"])),
         tuple(row["seconds"] or ()),
+        row["failures"],
+        retries_of(json.loads(row["retries"])),
     )
 
 
@@ -313,11 +318,12 @@ def _arguments(changes: Sequence[StudyChanges]) -> list[list[Any]]:
             new.value,
             new.steps,
             _text(result_document(new.result)),
+            None if new.request_id is None else clean(new.request_id),
         )
         for each in changes
         for new in each.changed.values()
     ]
-    return [*_columns(studies, 4), *_columns(started, 7), *_columns(measured, 7), *_columns(changed, 7)]
+    return [*_columns(studies, 4), *_columns(started, 7), *_columns(measured, 7), *_columns(changed, 8)]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -16,6 +16,7 @@ from hydro.coordinator.ownership.owner import NotOwner
 from hydro.coordinator.stopping import SearchStanding
 from hydro.coordinator.storage import schema
 from hydro.coordinator.storage.documents import clean, result_document
+from hydro.coordinator.storage.driven_storage import TimedRun
 from hydro.coordinator.storage.postgres_coordinators import is_free
 from hydro.coordinator.storage.postgres_session import PostgresSession
 from hydro.coordinator.storage.postgres_study_rows import prior_trial_of, study_columns, study_of
@@ -249,6 +250,27 @@ class PostgresStudies:
         )
         query = select(_STUDY).where(_STUDY.c.state.in_([state.value for state in states]), is_limited)
         return [study_of(row) for row in await self._session.rows(query.order_by(_STUDY.c.create_time, _STUDY.c.name))]
+
+    async def timed(self, owner: str) -> Sequence[TimedRun]:
+        """Gives the RUNNING trials of driven studies with a trial timeout, the owner's or no living coordinator's."""
+        seconds = cast(cast(_STUDY.c.limits, JSONB)["trial_timeout_seconds"], Double)
+        is_open = _STUDY.c.state.in_([state.value for state in StudyState if not state.has_ended])
+        query = (
+            select(_TRIAL.c.study, _TRIAL.c.number, _TRIAL.c.failures, seconds.label("seconds"))
+            .join(_STUDY, _STUDY.c.name == _TRIAL.c.study)
+            .where(
+                # The cheap ones first: documents are read of the open studies alone that their callers drive.
+                _STUDY.c.task.is_(None),
+                is_open,
+                _TRIAL.c.state == TrialState.RUNNING.value,
+                _TRIAL.c.kind == TrialKind.SEARCH.value,
+                seconds > 0,
+                is_free(_STUDY.c.owner, owner),
+            )
+            .order_by(_TRIAL.c.study, _TRIAL.c.number)
+        )
+        rows = await self._session.rows(query)
+        return [TimedRun(StudyName.parse(row.study), row.number, row.failures, row.seconds) for row in rows]
 
     async def standing(self, name: StudyName) -> SearchStanding:
         """Gives how far the search has come."""

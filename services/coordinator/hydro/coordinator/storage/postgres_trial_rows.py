@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -15,11 +14,12 @@ from hydro.coordinator.storage.documents import (
     metrics_document,
     metrics_of,
     result_of,
+    retries_of,
     searched_document,
     searched_of,
 )
 from hydro.coordinator.storage.trial_values import Measured, NewTrial
-from hydro.coordinator.trial import Measurement, Retry, Trial, TrialKind, TrialState
+from hydro.coordinator.trial import Measurement, Trial, TrialKind, TrialState
 
 
 def new_row(study: StudyName, number: int, trial: NewTrial, revision: int) -> dict[str, Any]:
@@ -83,6 +83,6 @@ def trial_of(row: Row[Any], measurements: tuple[Measurement, ...] = (), log: str
         changes=changes_of(row.changes),
         result=result_of(row.result),
         tags=row.tags,
-        retries=tuple(Retry(**{**each, "time": datetime.fromisoformat(each["time"])}) for each in row.retries),
+        retries=retries_of(row.retries),
         lane_limit=row.lane_limit,
     )

@@ -29,6 +29,7 @@ from hydro.coordinator.device import Device, DeviceState
 from hydro.coordinator.lease import Lease, LeaseState
 from hydro.coordinator.names import DeviceName, LeaseName, StudyName, SurrogateName, TrialName
 from hydro.coordinator.stopping import SearchStanding
+from hydro.coordinator.storage.driven_storage import TimedRun
 from hydro.coordinator.storage.trial_values import Measured, NewRetry, NewTrial, PriorTrial, Progress, TrialQuery
 from hydro.coordinator.study import Study, StudyPlace, StudySpec, StudyState, StudyStatistics
 from hydro.coordinator.surrogate import Surrogate
@@ -92,6 +93,9 @@ class Studies(Protocol):
 
     async def limited(self, states: Iterable[StudyState]) -> Sequence[Study]:
         """Gives those in one of the states that something may end before all their trials are made."""
+
+    async def timed(self, owner: str) -> Sequence[TimedRun]:
+        """Gives the RUNNING trials of driven studies with a trial timeout, the owner's or no living coordinator's."""
 
     async def standing(self, name: StudyName) -> SearchStanding:
         """Gives how far the search has come."""

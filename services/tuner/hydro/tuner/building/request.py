@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Self
 
+from hydro.tuner.planning.activation import Conditions
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.profile import Profile
 from hydro.tuner.planning.role import Role
@@ -52,6 +53,8 @@ class BuildRequest:
     """Hyperparameters that the search space marks so."""
     fidelities: tuple[str, ...] = ()
     """Those that make search trials cheaper than the target's training."""
+    conditions: Conditions = field(default_factory=dict)
+    """By hyperparameter that is not active in every trial, the values of each parent under which it is."""
 
     def to_json(self) -> str:
         """Gives a text that `from_json` reads."""
@@ -65,6 +68,10 @@ class BuildRequest:
         fields["not_transferable"] = tuple(fields["not_transferable"])
         fields["fidelities"] = tuple(fields["fidelities"])
         fields["values"] = {name: tuple(values) for name, values in fields["values"].items()}
+        fields["conditions"] = {
+            name: {parent: tuple(values) for parent, values in parents.items()}
+            for name, parents in fields["conditions"].items()
+        }
         return cls(**fields)
 
 

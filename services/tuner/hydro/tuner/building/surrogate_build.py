@@ -56,8 +56,8 @@ def _build(request: BuildRequest, tell: Tell) -> BuildResult:
     hyperparameters = _complete(task, request.values)
     rehearsal = rehearse(placed, hyperparameters, request.objective_metric)
     with attributed_to_task("tried with other hyperparameters"):
-        roles = find_roles(placed, hyperparameters, request.values)
-        effects = find_effects(placed, rehearsal.model, hyperparameters, request.values, roles)
+        roles = find_roles(placed, hyperparameters, request.values, request.conditions)
+        effects = find_effects(placed, rehearsal.model, hyperparameters, request.values, roles, request.conditions)
     shrinking = _shrink(placed, hyperparameters, request, rehearsal)
     transfers = describe_transfers(effects, shrinking.width, request.not_transferable, request.fidelities)
     result = BuildResult(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from hydro.tuner.fusion.structure import NotFusible, compare
+from hydro.tuner.planning.activation import Conditions, activated, is_same
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.role import Role
 from hydro.tuner.task import Batch, Hyperparameters, TrainingTask
@@ -22,26 +23,31 @@ Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 
 
 def find_roles(
-    task: TrainingTask, hyperparameters: Hyperparameters, values: Mapping[str, Sequence[Value]]
+    task: TrainingTask,
+    hyperparameters: Hyperparameters,
+    values: Mapping[str, Sequence[Value]],
+    conditions: Conditions | None = None,
 ) -> dict[str, Role]:
     """Tells what each hyperparameter changes.
 
     Code that does not read a hyperparameter does not depend on it: what model, data, loss and metrics leave unread
     belongs to the optimizer. The others are tried with each of their values: other shapes or another graph make them
     structural, other numbers in the same graph numeric. Training batches may differ in length, where the traces at both
-    lengths prove that padding is exact. What cannot be traced and is read counts as structural.
+    lengths prove that padding is exact. What cannot be traced and is read counts as structural. One with conditions is
+    tried where it is active: elsewhere a model may read it and make nothing of it.
 
     Args:
         task: The user's.
         hyperparameters: The values that the others are compared with; complete.
         values: By hyperparameter, the values to try.
+        conditions: By hyperparameter, when it is active; those that are left out always are.
     """
-    roles = dict.fromkeys(values, Role.OPTIMIZER)
-    contexts = {name: dict(hyperparameters) for name in _observe(task, hyperparameters).reads}
+    roles, conditions = dict.fromkeys(values, Role.OPTIMIZER), conditions or {}
+    contexts = {name: activated(name, hyperparameters, conditions) for name in _observe(task, hyperparameters).reads}
     untried = [name for name in contexts if name in values]
     while untried:
         name = untried.pop()
-        others = [value for value in values[name] if not _is_same(value, contexts[name].get(name))]
+        others = [value for value in values[name] if not is_same(value, contexts[name].get(name))]
         if not others:
             continue
         comparison = _Comparison(task, contexts[name])
@@ -50,7 +56,7 @@ def find_roles(
             roles[name] = _stronger(roles[name], comparison.role(other))
             # A value may switch on a part of the model that reads further ones: those are tried where they are read.
             found = other.reads - contexts.keys()
-            contexts.update(dict.fromkeys(found, other.hyperparameters))
+            contexts.update({each: activated(each, other.hyperparameters, conditions) for each in found})
             untried.extend(found & values.keys())
     return roles
 
@@ -109,11 +115,6 @@ class _Comparison:
         except NotTraceable:
             return Role.STRUCTURAL
         return _stronger(_difference(loss, other_loss, lengths), _difference(metrics, other_metrics))
-
-
-def _is_same(one: object, other: object) -> bool:
-    # With the type, because True == 1 == 1.0 and a model may tell them apart.
-    return type(one) is type(other) and one == other
 
 
 _STRENGTH = [Role.OPTIMIZER, Role.NUMERIC, Role.PADDED, Role.STRUCTURAL]

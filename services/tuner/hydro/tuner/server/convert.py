@@ -13,6 +13,7 @@ from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.kit.values import value_messages, value_of, values_of
 from hydro.tuner.building.request import BuildRequest, Check
 from hydro.tuner.building.surrogate import Surrogate
+from hydro.tuner.planning.activation import is_equal
 from hydro.tuner.planning.plan import PlannedBundle, PlannedTrial, Value
 from hydro.tuner.planning.profile import CompiledPoint, Profile, ProfilePoint
 from hydro.tuner.planning.role import Role
@@ -36,6 +37,7 @@ def build_request(request: tuner_service_pb2.CreateSurrogateRequest) -> BuildReq
         width=request.width,
         depth=request.depth if request.HasField("depth") else 1.0,
         values={parameter.name: _extremes(parameter) for parameter in request.search_space.parameters},
+        conditions={each.name: _conditions(each) for each in request.search_space.parameters if each.conditions},
         objective_metric=request.objective_metric,
         artifact_uri=request.artifact_uri,
         artifact_path=f"{surrogate_name(request)}.json",
@@ -62,6 +64,16 @@ def _extremes(parameter: search_space_pb2.Parameter) -> tuple[Value, ...]:
             return _distinct(value_of(each) for each in parameter.categorical_domain.values)
         case _:
             return (value_of(parameter.constant_domain.value),)
+
+
+def _conditions(parameter: search_space_pb2.Parameter) -> dict[str, tuple[Value, ...]]:
+    """Gives the values of each parent under which the parameter is active; several conditions on one hold together."""
+    found: dict[str, tuple[Value, ...]] = {}
+    for condition in parameter.conditions:
+        values = tuple(map(value_of, condition.values))
+        allowed = found.get(condition.parent, values)
+        found[condition.parent] = tuple(each for each in allowed if any(is_equal(each, other) for other in values))
+    return found
 
 
 def _distinct(values: Iterable[Value]) -> tuple[Value, ...]:

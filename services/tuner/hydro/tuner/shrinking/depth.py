@@ -72,13 +72,14 @@ class Branch:
 
 
 def find_stacks(model: nn.Module, traced: Trace, depth: float) -> tuple[Stack, ...]:
-    """The stacks of a model and how many of their layers are left.
+    """The stacks of a model and how many of their layers are left; a single layer is left as it is.
 
     Raises:
         NoResidualStack: there are none.
     """
     found, reasons = [], []
-    for name, count in _lists_of_layers(model):
+    # An architecture of one layer has no list of several.
+    for name, count in list(_lists_of_layers(model)) or _lists_of_layers(model, least=1):
         stack = Stack(name, count, max(1, math.floor(count * depth + 0.5)))
         try:
             residual_branches(traced, stack, stack.target_layers)
@@ -89,6 +90,14 @@ def find_stacks(model: nn.Module, traced: Trace, depth: float) -> tuple[Stack, .
     if not found:
         raise NoResidualStack(reasons)
     return tuple(found)
+
+
+def are_of(stacks: Sequence[Stack], model: nn.Module) -> bool:
+    """The stacks are all lists of layers that this model has, with as many layers: none is cut or left by mistake.
+
+    Of a model that also has lists that cannot be cut, and of a single layer, this cannot be told without its graph.
+    """
+    return not stacks or dict(_lists_of_layers(model)) == {each.name: each.target_layers for each in stacks}
 
 
 def cut(model: nn.Module, stacks: Sequence[Stack]) -> nn.Module:
@@ -126,14 +135,14 @@ def residual_branches(traced: Trace, stack: Stack, layers: int) -> list[Branch]:
     return branches
 
 
-def _lists_of_layers(model: nn.Module) -> Iterator[tuple[str, int]]:
-    """Lists of several layers alike in type and shapes, and how many; none that lies within another."""
+def _lists_of_layers(model: nn.Module, least: int = 2) -> Iterator[tuple[str, int]]:
+    """Lists of so many layers alike in type and shapes, or more, and how many; none that lies within another."""
     taken: list[str] = []
     for name, module in model.named_modules():
         kinds = [_kind(each) for each in module.children()]
         is_list = isinstance(module, (nn.ModuleList, nn.Sequential)) and name != ""
         is_inside = any(name.startswith(f"{other}.") for other in taken)
-        if is_list and not is_inside and len(kinds) > 1 and len(set(kinds)) == 1 and kinds[0].shapes:
+        if is_list and not is_inside and len(kinds) >= least and len(set(kinds)) == 1 and kinds[0].shapes:
             taken.append(name)
             yield name, len(kinds)
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from hydro.tuner.planning.activation import Conditions, activated
 from hydro.tuner.planning.plan import Value
 from hydro.tuner.planning.role import Role
 from hydro.tuner.shrinking.optimizer_families import coupled_weight_decay, family_of
@@ -28,6 +29,7 @@ def find_effects(
     hyperparameters: Hyperparameters,
     values: Mapping[str, Sequence[Value]],
     roles: Mapping[str, Role],
+    conditions: Conditions | None = None,
 ) -> dict[str, Effect]:
     """Tells of each hyperparameter which of the optimizer's options it is, and whether it changes the data alone.
 
@@ -37,13 +39,16 @@ def find_effects(
         hyperparameters: Complete.
         values: By hyperparameter, the values to try.
         roles: What each changes in the graph.
+        conditions: By hyperparameter, when it is active; those that are left out always are.
     """
-    from_data = _reads(hyperparameters, lambda watched: next(iter(task.train_batches(watched, 0, 0))))
-    elsewhere = _reads(hyperparameters, lambda watched: _optimizer_and_schedule(task, model, watched))
+    active = {name: activated(name, hyperparameters, conditions or {}) for name in values}
+    others = [each for name, each in active.items() if name in (conditions or {})]
+    from_data = _reads_in(hyperparameters, others, lambda watched: next(iter(task.train_batches(watched, 0, 0))))
+    elsewhere = _reads_in(hyperparameters, others, lambda watched: _optimizer_and_schedule(task, model, watched))
     data_alone = {name for name in from_data - elsewhere if roles.get(name) is Role.OPTIMIZER}
     return {
         name: Effect(
-            roles.get(name, Role.OPTIMIZER), _options(task, model, hyperparameters, name, tried), name in data_alone
+            roles.get(name, Role.OPTIMIZER), _options(task, model, active[name], name, tried), name in data_alone
         )
         for name, tried in values.items()
     }
@@ -93,6 +98,16 @@ def _require_rule(optimizer: Optimizer) -> None:
         decay = float(group.get("weight_decay", 0.0))
         if row.weight_decay is None and decay != 0:
             raise coupled_weight_decay(type(optimizer), decay)
+
+
+def _reads_in(defaults: Hyperparameters, others: Sequence[Hyperparameters], run: Any) -> set[str]:
+    found = _reads(defaults, run)
+    for hyperparameters in others:
+        try:
+            found |= _reads(hyperparameters, run)
+        except Exception:  # noqa: BLE001, S112 - the model is that of the defaults: groups of another one may not fit
+            continue
+    return found
 
 
 def _reads(hyperparameters: Hyperparameters, run: Any) -> set[str]:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.tuner.shrinking.by_shapes import narrow_model, solve_by_shapes
 from hydro.tuner.shrinking.classification import Classified, TensorClass, classify
-from hydro.tuner.shrinking.depth import Stack, cut, find_stacks
+from hydro.tuner.shrinking.depth import Stack, are_of, cut, find_stacks
 from hydro.tuner.shrinking.dimensions import Dim, Dimensions
 from hydro.tuner.shrinking.factory import Factory, FactoryMismatch, narrow_shapes
 from hydro.tuner.shrinking.given_sizes import Shapes, SizesDisagree, fit_sizes
@@ -130,14 +130,20 @@ def shrink(
     keywords = dict(example_keywords or {})
     if solution is not None and solution.untraced and make is None:
         solution = None
-    stacks = (
-        solution.stacks if solution and solution.depth == depth else _stacks(model, example_inputs, keywords, depth)
-    )
+    if solution is not None and solution.depth == depth and are_of(solution.stacks, model):
+        stacks = solution.stacks
+    else:
+        stacks = _stacks(model, example_inputs, keywords, depth)
     model = cut(model, stacks)
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     template, program = Template(model), None
     if solution is None or not solution.fits(
-        model, width, depth=depth, multiplied_readout=multiplied_readout, feature_learning=feature_learning
+        model,
+        width,
+        depth=depth,
+        stacks=stacks,
+        multiplied_readout=multiplied_readout,
+        feature_learning=feature_learning,
     ):
         unsolved = Solution(
             width, multiplied_readout, (), feature_learning=feature_learning, depth=depth, stacks=stacks

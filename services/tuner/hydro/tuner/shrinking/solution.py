@@ -87,13 +87,20 @@ class Solution:
         width: float,
         *,
         depth: float = 1.0,
+        stacks: tuple[Stack, ...] = (),
         multiplied_readout: bool,
         feature_learning: float = MUP,
     ) -> bool:
         """The solution is of this model: same names, same shapes, same width and depth, same rules."""
-        asked = (width, depth, multiplied_readout, feature_learning, RULES_VERSION)
-        own = (self.width, self.depth, self.multiplied_readout, self.feature_learning, self.rules_version)
-        return own == asked and {each.name: each.target_shape for each in self.tensors} == target_shapes(model)
+        asked = (width, depth, stacks, multiplied_readout, feature_learning, RULES_VERSION)
+        own = (
+            self.width, self.depth, self.stacks, self.multiplied_readout, self.feature_learning, self.rules_version,
+        )  # fmt: skip
+        return own == asked and self.is_of(model)
+
+    def is_of(self, model: nn.Module) -> bool:
+        """The model has these parameters and buffers, and no others."""
+        return {each.name: each.target_shape for each in self.tensors} == target_shapes(model)
 
     def to_json(self) -> str:
         """The solution as text: the surrogate's artifact."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hydro.tuner.shrinking.depth import are_of, cut
 from hydro.tuner.shrinking.factory import Factory
 from hydro.tuner.shrinking.initial_values import Distribution
 from hydro.tuner.shrinking.rule_table import MUP
@@ -82,14 +83,15 @@ def build_target(
 ) -> nn.Module:
     """The task's own model in the task's precision, with initial values from the seed; the random state stays.
 
-    With a solution that holds all initial values it is on the meta device, if its constructor runs there.
+    With a solution of this model that holds all initial values it is on the meta device, if its constructor runs there:
+    hyperparameters may choose another architecture than the one that was solved, which has to be measured.
     """
     dtype = torch.float64 if task.precision == "float64" else None
     if solution is not None and not _keeps_values(solution):
         try:
             with _seeded(seed), torch.device("meta"):
                 model = task.model(hyperparameters)
-            if all(each.is_meta for each in [*model.parameters(), *model.buffers()]) and not _holds_tensors(model):
+            if _is_without_values(model) and _is_of(solution, model):
                 return model.to(dtype=dtype)
         except Exception:  # noqa: BLE001 - a constructor that looks at values cannot run without them: build it in full
             pass
@@ -122,6 +124,14 @@ def capture_inputs(
 
 def _keeps_values(solution: Solution) -> bool:
     return any(each.initial.distribution is Distribution.KEPT for each in solution.tensors)
+
+
+def _is_of(solution: Solution, model: nn.Module) -> bool:
+    return are_of(solution.stacks, model) and solution.is_of(cut(model, solution.stacks))
+
+
+def _is_without_values(model: nn.Module) -> bool:
+    return all(each.is_meta for each in [*model.parameters(), *model.buffers()]) and not _holds_tensors(model)
 
 
 def _holds_tensors(model: nn.Module) -> bool:
