@@ -121,19 +121,26 @@ def _wrapped_unary(
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         start = time.perf_counter()
         try:
-            response = await _in_time(behaviour(request, context), method, longest_seconds)
+            if longest_seconds is None or _ends_before(context, longest_seconds):
+                response = await behaviour(request, context)
+            else:
+                response = await _in_time(behaviour(request, context), method, longest_seconds)
         except Exception as error:  # noqa: BLE001 the edge of the service
             await _abort(method, context, error)
         answered.inc()
         seconds.observe(time.perf_counter() - start)
-        _log.debug("call", method=method, seconds=round(time.perf_counter() - start, 4))
         return response
 
     return answer
 
 
-async def _in_time(answer: Awaitable[Any], method: str, longest_seconds: float | None) -> Any:
+def _ends_before(context: grpc.aio.ServicerContext[Any, Any], seconds: float) -> bool:
     # gRPC itself cancels a call at its caller's deadline: what is left are callers without one.
+    remaining = context.time_remaining()
+    return remaining is not None and remaining <= seconds
+
+
+async def _in_time(answer: Awaitable[Any], method: str, longest_seconds: float) -> Any:
     deadline = asyncio.timeout(longest_seconds)
     try:
         async with deadline:

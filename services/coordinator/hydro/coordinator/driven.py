@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from hydro.coordinator.bell import Bell
@@ -162,7 +161,8 @@ def _timed(measurement: Measurement, trial: OpenTrial) -> Measurement:
     """The measurement with the time since the trial was given, unless its caller says otherwise."""
     if measurement.elapsed_seconds is not None or trial.given_time is None:
         return measurement
-    return replace(measurement, elapsed_seconds=max(0.0, (datetime.now(UTC) - trial.given_time).total_seconds()))
+    seconds = max(0.0, (datetime.now(UTC) - trial.given_time).total_seconds())
+    return Measurement(measurement.step, measurement.metrics, seconds)
 
 
 async def _measured_before(tx: Transaction, study: StudyName, run: Run, measurement: Measurement) -> bool:

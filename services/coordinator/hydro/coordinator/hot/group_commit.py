@@ -14,8 +14,10 @@ from hydro.coordinator.names import StudyName
 from hydro.coordinator.storage.driven_storage import Committed, StudyChanges
 from hydro.kit.errors import HydroError, ResourceExhausted, Unavailable
 
-GATHER_SECONDS = 0.004
-"""A commit waits at most so long for as many calls as the one before it answered."""
+GATHER_SECONDS = 0.02
+"""A commit waits at most so long for as many calls as the one before it answered ..."""
+GAP_SECONDS = 0.004
+"""... and no longer when for so long none has come."""
 RETRY_SECONDS = 0.25
 """Who is refused should come again after so long: by then most of those that waited have been answered."""
 
@@ -143,12 +145,13 @@ class GroupCommit:
         if self._forming_calls >= self._expected_calls:
             return
         loop = asyncio.get_running_loop()
-        self._gathered = loop.create_future()
-        timer = loop.call_later(GATHER_SECONDS, self._end_gathering)
+        gathered = self._gathered = loop.create_future()
+        end, calls = loop.time() + GATHER_SECONDS, 0
         try:
-            await self._gathered
+            while calls < self._forming_calls and loop.time() < end:
+                calls = self._forming_calls
+                await asyncio.wait([gathered], timeout=GAP_SECONDS)
         finally:
-            timer.cancel()
             self._gathered = None
 
     def _end_gathering(self) -> None:

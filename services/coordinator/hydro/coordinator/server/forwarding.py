@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,25 +124,38 @@ class Forwarding(grpc.aio.ServerInterceptor):
         behaviour = handler.unary_unary
 
         async def answer(request: Any, context: Context) -> Any:
-            scope = _Scope(None if study_of is None else study_of(request))
-            return await self._routed(method, behaviour, scope, request, context)
+            return await self._routed(method, behaviour, study_of, request, context)
 
         return answer
 
-    async def _routed(self, method: str, behaviour: Any, scope: _Scope, request: Any, context: Context) -> Any:
+    async def _routed(
+        self,
+        method: str,
+        behaviour: Any,
+        study_of: Callable[[Any], StudyName] | None,
+        request: Any,
+        context: Context,
+    ) -> Any:
         loop = asyncio.get_running_loop()
         end = loop.time() + LONGEST_SECONDS
+        # Nearly every call is decided here: only one that is not is asked whose it is.
+        scope = None
         while True:
             try:
-                address = self._known.get(scope)
+                if scope is None and self._known:
+                    scope = _scope(study_of, request)
+                address = None if scope is None else self._known.get(scope)
                 if address is None:
                     try:
                         return await behaviour(request, context)
                     except NotOwner:
+                        scope = scope or _scope(study_of, request)
                         address = self._known[scope] = await self._owner(scope)
+                assert scope is not None
                 return await self._forwarded(address, method, scope, request, context)
             except Unavailable as error:
-                self._known.pop(scope, None)
+                if scope is not None:
+                    self._known.pop(scope, None)
                 if self._is_leaving or loop.time() + _PAUSE_SECONDS > end:
                     raise
                 _log.info("call is routed again", method=method, error=error.message)
@@ -164,19 +177,25 @@ class Forwarding(grpc.aio.ServerInterceptor):
         behaviour = handler.stream_stream
 
         async def answers(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-            async for request in requests:
-                here = _answering(behaviour, request)
-                kind = request.WhichOneof("call")
-                if kind is None:
-                    yield await here(request, context)
-                    continue
-                name, field, message = _DRIVEN[kind]
-                call = getattr(request, kind)
-                scope = _Scope(_STUDIES[name](call))
-                answer = await self._routed(f"{_STUDY_SERVICE}{name}", here, scope, call, context)
-                if isinstance(answer, bytes):
-                    answer = study_service_pb2.DriveTrialsResponse(**{field: message.FromString(answer)})
-                yield answer
+            drive = _Drive(behaviour, context)
+            try:
+                async for request in requests:
+
+                    async def here(*_: Any, request: Any = request) -> Any:
+                        return await drive.answer(request)
+
+                    kind = request.WhichOneof("call")
+                    if kind is None:
+                        yield await here()
+                        continue
+                    name, field, message = _DRIVEN[kind]
+                    call = getattr(request, kind)
+                    answer = await self._routed(f"{_STUDY_SERVICE}{name}", here, _STUDIES[name], call, context)
+                    if isinstance(answer, bytes):
+                        answer = study_service_pb2.DriveTrialsResponse(**{field: message.FromString(answer)})
+                    yield answer
+            finally:
+                await drive.close()
 
         return answers
 
@@ -212,17 +231,38 @@ class Forwarding(grpc.aio.ServerInterceptor):
         return self._channels[address]
 
 
-def _answering(behaviour: Any, request: Any) -> Callable[[Any, Context], Awaitable[Any]]:
-    """The behaviour of the stream, for one request of it."""
+def _scope(study_of: Callable[[Any], StudyName] | None, request: Any) -> _Scope:
+    return _Scope(None if study_of is None else study_of(request))
 
-    async def requests() -> AsyncIterator[Any]:
-        yield request
 
-    async def answer(_: Any, context: Context) -> Any:
-        (only,) = [each async for each in behaviour(requests(), context)]
-        return only
+class _Drive:
+    """The behaviour of the stream, asked for one answer at a time."""
 
-    return answer
+    def __init__(self, behaviour: Any, context: Context) -> None:
+        self._behaviour = behaviour
+        self._context = context
+        self._request: Any = None
+        self._answers: AsyncGenerator[Any, None] | None = None
+
+    async def answer(self, request: Any) -> Any:
+        """Its answer. One that fails ends the behaviour, and the next request begins it again."""
+        self._request = request
+        if self._answers is None:
+            self._answers = self._behaviour(self._requests(), self._context)
+        try:
+            return await anext(self._answers)
+        except BaseException:
+            self._answers = None
+            raise
+
+    async def close(self) -> None:
+        """Ends the behaviour."""
+        if self._answers is not None:
+            await self._answers.aclose()
+
+    async def _requests(self) -> AsyncIterator[Any]:
+        while True:
+            yield self._request
 
 
 def _serialized(message: Any) -> bytes:
