@@ -9,6 +9,7 @@ import torch.distributed
 from torch import nn
 from torch.distributed.pipelining import PipelineStage, schedules
 
+from hydro.squeezer.hooks.events import Activity
 from hydro.squeezer.hooks.stage_hook import StageHook
 from hydro.squeezer.hooks.torch_pipelining import TorchPipelining
 
@@ -17,6 +18,8 @@ MICROBATCHES, SAMPLES, WIDTH, STEPS = 4, 2, 8, 3
 
 
 class Listener:
+    activities = frozenset(Activity)
+
     def __init__(self):
         self.steps = []
         self.changes = 0

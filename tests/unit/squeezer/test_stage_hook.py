@@ -17,6 +17,8 @@ from hydro.squeezer.pipeline import StageMemory
 class Listener:
     """Remembers what it is told."""
 
+    activities = frozenset(Activity)
+
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.stamps: list[int] = []

@@ -42,6 +42,9 @@ class EventKind(IntEnum):
 
 
 _KINDS: Final = frozenset(EventKind)
+_URGENT: Final = frozenset({EventKind.WAIT_BEGIN, EventKind.SCHEDULE_CHANGED})
+"""What the squeezer is woken for: that a bubble has ended a worker sees by itself, and the rest can wait for the next
+bubble. A wake costs the run more than everything else here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ class EventWriter:
         self._head = head + 1
         # The record stands before the head that shows it.
         words[_HEAD] = self._head
-        self._page.wake(_HEAD)
+        if kind in _URGENT:
+            self._page.wake(_HEAD)
 
     @property
     def gates_opened(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import platform
 
 _SYSCALL_NUMBERS = {"x86_64": 202, "aarch64": 98}
@@ -10,13 +11,19 @@ _WAIT, _WAKE = 0, 1  # without FUTEX_PRIVATE_FLAG: the word is shared between pr
 _EVERYONE = 2**31 - 1
 _NANOSECONDS = 1_000_000_000
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (
+    *(ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32),
+    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int),
+)
 
 
 class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
+@functools.cache
 def syscall_number(machine: str | None = None) -> int:
     """Gives the futex system call's number.
 
@@ -35,25 +42,9 @@ def wait(address: int, expected: int, timeout_ns: int) -> None:
     May return early (a signal, a spurious wake), so callers look at the word again.
     """
     timeout = _Timespec(*divmod(max(0, timeout_ns), _NANOSECONDS))
-    _libc.syscall(
-        ctypes.c_long(syscall_number()),
-        ctypes.c_void_p(address),
-        ctypes.c_int(_WAIT),
-        ctypes.c_uint32(expected),
-        ctypes.byref(timeout),
-        None,
-        ctypes.c_int(0),
-    )
+    _syscall(syscall_number(), address, _WAIT, expected, ctypes.addressof(timeout), None, 0)
 
 
 def wake(address: int) -> None:
     """Wakes everyone who sleeps on the word at `address`."""
-    _libc.syscall(
-        ctypes.c_long(syscall_number()),
-        ctypes.c_void_p(address),
-        ctypes.c_int(_WAKE),
-        ctypes.c_int(_EVERYONE),
-        None,
-        None,
-        ctypes.c_int(0),
-    )
+    _syscall(syscall_number(), address, _WAKE, _EVERYONE, None, None, 0)

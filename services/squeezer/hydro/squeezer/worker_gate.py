@@ -44,7 +44,7 @@ _POLL_NS: Final = 200_000_000
 _BEAT_SECONDS: Final = 0.5
 _SHORTEST_PART_NS: Final = 200_000
 """A pause sooner after the one before costs more than it is worth."""
-_WORTH_DIVIDING_NS: Final = 2_000_000
+_WORTH_DIVIDING_NS: Final = 500_000
 _WORTH_DIVIDING_SHARE: Final = 0.5
 """Of the longest bubble: what takes more of it would wait for the whole of one each time."""
 _DIVISIBLE: Final = {"forward": ("forward", "backward"), "validation": ("validation",)}

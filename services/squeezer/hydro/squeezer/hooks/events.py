@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
 from typing import Final, Protocol
 
@@ -71,6 +71,10 @@ class StageEventKind(IntEnum):
 
 class StageListener(Protocol):
     """Takes a stage's events with the times at which the device reached them. Calls neither wait nor raise."""
+
+    @property
+    def activities(self) -> Collection[Activity]:
+        """Those whose begin and end it takes. What no listener takes costs the run nothing."""
 
     def take(
         self, kind: StageEventKind, stamp_ns: int, activity: Activity | None, schedule_index: int, step: int

@@ -8,8 +8,9 @@ from hydro.squeezer.events import EventKind, EventWriter
 from hydro.squeezer.hooks.events import BUBBLES, Activity, StageEventKind
 from hydro.squeezer.pipeline import StageMemory
 
-_OF_BUBBLES: Final = {StageEventKind.BEGIN: EventKind.WAIT_BEGIN, StageEventKind.END: EventKind.WAIT_END}
-_OF_STEPS: Final = {
+_KINDS: Final = {
+    StageEventKind.BEGIN: EventKind.WAIT_BEGIN,
+    StageEventKind.END: EventKind.WAIT_END,
     StageEventKind.STEP_BEGIN: EventKind.STEP_BEGIN,
     StageEventKind.STEP_END: EventKind.STEP_END,
     StageEventKind.SCHEDULE_CHANGED: EventKind.SCHEDULE_CHANGED,
@@ -17,7 +18,12 @@ _OF_STEPS: Final = {
 
 
 class RingEvents:
-    """Writes what the squeezer needs, steps and bubbles: a `StageListener`."""
+    """Writes what the squeezer needs, steps and bubbles: a `StageListener`.
+
+    What the stage computes is none of the squeezer's business.
+    """
+
+    activities = BUBBLES
 
     def __init__(self, ring: EventWriter) -> None:
         self._ring = ring
@@ -25,12 +31,8 @@ class RingEvents:
     def take(
         self, kind: StageEventKind, stamp_ns: int, activity: Activity | None, schedule_index: int, step: int
     ) -> None:
-        """Writes an event of a step or a bubble; what the stage computes is none of the squeezer's business."""
-        if kind is StageEventKind.BEGIN or kind is StageEventKind.END:
-            if activity in BUBBLES:
-                self._ring.write(_OF_BUBBLES[kind], stamp_ns, schedule_index, step)
-        else:
-            self._ring.write(_OF_STEPS[kind], stamp_ns, step=step)
+        """Writes an event of a step or a bubble."""
+        self._ring.write(_KINDS[kind], stamp_ns, schedule_index, step)
 
     def take_memory(self, memory: StageMemory) -> None:
         """Does nothing: the ring has no memory in it."""

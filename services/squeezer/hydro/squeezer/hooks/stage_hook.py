@@ -51,6 +51,7 @@ class StageHook:
 
     def __init__(self, listeners: Sequence[StageListener], marks: Marks | None = None) -> None:
         self._listeners = tuple(listeners)
+        self._activities = frozenset(each for listener in listeners for each in listener.activities)
         self._marks = marks or HostMarks()
         self._step = 0
         self._is_closed = False
@@ -68,11 +69,13 @@ class StageHook:
 
     def begin(self, activity: Activity, schedule_index: int) -> None:
         """An activity begins."""
-        self._mark(StageEventKind.BEGIN, activity, schedule_index)
+        if activity in self._activities:
+            self._mark(StageEventKind.BEGIN, activity, schedule_index)
 
     def end(self, activity: Activity, schedule_index: int) -> None:
         """The activity has ended."""
-        self._mark(StageEventKind.END, activity, schedule_index)
+        if activity in self._activities:
+            self._mark(StageEventKind.END, activity, schedule_index)
 
     def schedule_changed(self) -> None:
         """What was observed so far says nothing any more."""
@@ -109,4 +112,5 @@ class StageHook:
     def _deliver(self, stamp_ns: int, event: Event) -> None:
         kind, activity, schedule_index, step = event
         for listener in self._listeners:
-            listener.take(kind, stamp_ns, activity, schedule_index, step)
+            if activity is None or activity in listener.activities:
+                listener.take(kind, stamp_ns, activity, schedule_index, step)

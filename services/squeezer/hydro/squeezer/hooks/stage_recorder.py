@@ -27,6 +27,8 @@ class StageRecorder:
     the buffer are dropped and counted.
     """
 
+    activities = frozenset(Activity)
+
     def __init__(self, settings: RecorderSettings, place: PipelinePlace) -> None:
         self._settings = settings
         self._place = place
