@@ -34,6 +34,21 @@ def test_slower_steps_raise_the_guard() -> None:
     assert guard.guard_ns > GuardSettings().initial_ns
 
 
+def test_slower_steps_leave_the_guard_where_every_bubble_ended_well_after_its_deadline() -> None:
+    guard = guard_with_baseline()
+    guard.squeezed_step(int(STEP_NS * 1.03), late_ns=0, is_near=False)
+    assert guard.guard_ns < GuardSettings().initial_ns
+    while not guard.breaker_is_open:
+        guard.squeezed_step(int(STEP_NS * 1.05), late_ns=0, is_near=False)
+
+
+def test_a_run_that_has_become_slower_by_itself_is_soon_its_own_baseline() -> None:
+    guard = guard_with_baseline()
+    for _ in range(9):
+        guard.blank_step(int(1.2 * STEP_NS))
+    assert guard.baseline_ns == int(1.2 * STEP_NS)
+
+
 def test_segment_that_outlasts_its_bubble_by_more_than_the_budget_raises_the_guard_at_once() -> None:
     guard = guard_with_baseline(jitter=0.05)
     guard.squeezed_step(STEP_NS, late_ns=int(0.02 * STEP_NS))

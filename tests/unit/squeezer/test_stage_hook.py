@@ -204,3 +204,18 @@ def test_marks_on_a_stream_that_stands_still_are_bounded():
 
 def test_event_kinds_are_stable():
     assert [each.value for each in StageEventKind] == [1, 2, 3, 4, 5]
+
+
+def test_activities_that_no_listener_takes_are_not_even_marked():
+    class OfBubbles(Listener):
+        activities = frozenset({Activity.WAIT})
+
+    def told(*listeners):
+        hook = StageHook(listeners)
+        for activity in (Activity.FORWARD, Activity.WAIT):
+            hook.begin(activity, 0)
+            hook.end(activity, 0)
+        return [[each[1] for each in listener.events] for listener in listeners]
+
+    assert told(OfBubbles()) == [[Activity.WAIT] * 2]
+    assert told(OfBubbles(), Listener()) == [[Activity.WAIT] * 2, [Activity.FORWARD] * 2 + [Activity.WAIT] * 2]

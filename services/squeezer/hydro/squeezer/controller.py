@@ -78,6 +78,7 @@ class Controller:
         self._step_begin_ns: int | None = None
         self._bubble: tuple[int, int] | None = None
         self._granted: Grant | None = None
+        self._is_near = False
         self._progress = WorkerProgress()
         self._since_blank = 0
 
@@ -95,6 +96,7 @@ class Controller:
     def step_begin(self, now_ns: int) -> None:
         """A step of the pipeline run begins."""
         self._step_begin_ns = now_ns
+        self._is_near = False
         self._since_blank += 1
 
     def step_end(self, now_ns: int, progress: WorkerProgress) -> None:
@@ -137,6 +139,7 @@ class Controller:
         self.totals.bubbles += 1
         self.totals.bubble_ns += now_ns - began_ns
         if granted is not None:
+            self._is_near |= now_ns < granted.deadline_ns + self._settings.guard.near_ns
             self.totals.open_ns += max(0, min(now_ns, granted.deadline_ns) - began_ns)
 
     def invalidate(self) -> None:
@@ -172,4 +175,4 @@ class Controller:
     def _count_squeezed(self, step_ns: int, late_ns: int) -> None:
         self.totals.squeezed_steps += 1
         self.totals.squeezed_ns += step_ns
-        self.guard.squeezed_step(step_ns, late_ns)
+        self.guard.squeezed_step(step_ns, late_ns, is_near=self._is_near)

@@ -16,6 +16,7 @@ _DEVIATIONS: Final = 1.4826  # of a normal distribution, per median absolute dev
 _LEDGER_DECAY: Final = 0.9
 _LEDGER_SPREAD: Final = 2.3  # standard deviation of the decayed sum, per standard deviation of a step
 _ENOUGH_STEPS: Final = 3
+_BASELINE_STEPS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class GuardSettings:
 
     slowdown_budget: float = 0.01
     initial_ns: int = 1_000_000
+    near_ns: int = 1_000_000
+    """A bubble that ends so soon after its deadline is near it."""
     smallest_ns: int = 200_000
     largest_ns: int = 20_000_000
     breaker_budgets: float = 10.0
@@ -70,8 +73,8 @@ class Guard:
 
     @property
     def baseline_ns(self) -> int | None:
-        """Median of the blank steps."""
-        return int(median(self._blank)) if self.has_baseline else None
+        """Median of the latest blank steps: a machine's speed drifts."""
+        return int(median(list(self._blank)[-_BASELINE_STEPS:])) if self.has_baseline else None
 
     def lets_open(self) -> bool:
         """Says of one bubble after the other whether it is among the share."""
@@ -87,8 +90,12 @@ class Guard:
             self._closed_steps -= 1
             self.lag_ns *= _LEDGER_DECAY
 
-    def squeezed_step(self, step_ns: int, late_ns: int) -> None:
-        """Records a step with trials in its bubbles, and how long segments ran past the ends of bubbles in it."""
+    def squeezed_step(self, step_ns: int, late_ns: int, *, is_near: bool = True) -> None:
+        """Records a step with trials in its bubbles, and how long segments ran past the ends of bubbles in it.
+
+        `is_near`: a bubble ended before its deadline, or soon after. Where all ended well after theirs, a wider guard
+        would not have made the step faster: what slowed it is left to the breaker.
+        """
         baseline_ns = self.baseline_ns
         if baseline_ns is None:
             return
@@ -97,7 +104,7 @@ class Guard:
         self.lag_ns = max(0.0, _LEDGER_DECAY * self.lag_ns + step_ns - baseline_ns)
         if self.lag_ns > self._settings.breaker_budgets * budget_ns + 3 * noise_ns:
             self._trip()
-        elif late_ns > budget_ns or self.lag_ns > budget_ns + noise_ns:
+        elif late_ns > budget_ns or (is_near and self.lag_ns > budget_ns + noise_ns):
             self._raise()
         else:
             self._lower()
