@@ -50,6 +50,17 @@ def commit() -> str | None:
     return f"{head} with changes" if head and _git("status", "--porcelain", "--untracked-files=no") else head
 
 
+def sources(benchmark: str) -> str | None:
+    """Gives what tells the sources that a benchmark measures with from others: neither docs, tests nor results count.
+
+    None where files differ from the commit: such a state has no name.
+    """
+    measured = ("protos", "kit", "services", "clients", f"benchmarks/{benchmark}")
+    if _git("status", "--porcelain", "--untracked-files=no", "--", *(f":/{path}" for path in measured)):
+        return None
+    return _git("rev-parse", *(f"HEAD:{path}" for path in measured))
+
+
 def _git(*arguments: str) -> str | None:
     root = Path(__file__).parent
     try:

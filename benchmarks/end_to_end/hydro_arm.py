@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from benchmarks.end_to_end.optuna_arm import Say
 from benchmarks.end_to_end.outcome import Outcome
@@ -14,7 +12,7 @@ from hydro.client import Client, Study, maximize, median, minimize, surrogate
 WIDTH = 1 / 8
 
 
-def run(subject: Subject, settings: Mapping[str, Any], say: Say) -> Outcome:
+def run(subject: Subject, say: Say) -> Outcome:
     """Starts a suite, searches, then trains the target once per seed."""
     start = time.perf_counter()
     with Client.local() as client:
@@ -42,7 +40,6 @@ def run(subject: Subject, settings: Mapping[str, Any], say: Say) -> Outcome:
         trials_by_state=dict(statistics.trials_by_state),
         trial_steps=statistics.trial_steps,
         target_metrics=measured,
-        settings=settings,
     )
 
 

@@ -21,7 +21,7 @@ from hydro.tuner.task_loading import load_task
 Say = Callable[[str], None]
 
 
-def run(subject: Subject, settings: Mapping[str, Any], say: Say) -> Outcome:
+def run(subject: Subject, say: Say) -> Outcome:
     """Searches, then trains the target with the best hyperparameters once per seed."""
     task = load_task(subject.entry_point, str(EXAMPLES))
     start = time.perf_counter()
@@ -45,7 +45,6 @@ def run(subject: Subject, settings: Mapping[str, Any], say: Say) -> Outcome:
         trials_by_state=dict(Counter(trial.state.name for trial in study.trials)),
         trial_steps=sum(trial.last_step or 0 for trial in study.trials),
         target_metrics=measured,
-        settings=settings,
     )
 
 

@@ -26,8 +26,6 @@ class Outcome:
     """Optimizer steps of all trials together."""
     target_metrics: Mapping[str, Mapping[str, float]]
     """By seed, what the finally trained target measured."""
-    settings: Mapping[str, Any]
-    """What was searched, and on what commit: an outcome of other settings is not taken up again."""
 
     @property
     def total_seconds(self) -> float:

@@ -1,4 +1,8 @@
-"""`python -m benchmarks.search --json FILE [--quick]`."""
+"""`python -m benchmarks.search --json FILE [--quick]`.
+
+Each row of the full run is kept beside FILE, in FILE.parts, until the report is written: an interrupted run goes
+on where it stopped.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,12 @@ import asyncio
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
+from benchmarks.kept import Kept
 from benchmarks.machine import describe
 from benchmarks.report import read_options, write_report
 from benchmarks.search import optuna_loop, served
@@ -20,6 +26,7 @@ from hydro.api.coordinator.v1.study_service_pb2_grpc import StudyServiceStub
 from hydro.client import Client
 from hydro.kit.channel import open_channel
 
+Row = dict[str, Any]
 AT_ONCE = 4
 """Studies that are driven at once: no clock is read here, and most of a study is waiting."""
 
@@ -32,36 +39,45 @@ def main() -> None:
     os.environ.setdefault("HYDRO_COORDINATOR_DEVICES", "")
     # One thread each: they run side by side.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    kept = Kept(options.json, "search")
     with (
         Client.local() as client,
         ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
-        rows = _measured(client, pool, chosen, range(seeds))
+        rows = _rows(kept, chosen, seeds, lambda cell: _measured(client, pool, cell, range(seeds)))
     write_report(options.json, rows, empty_summary() if options.quick else summarize(rows), machine=machine)
+    kept.remove()
 
 
-def _measured(
-    client: Client, pool: ProcessPoolExecutor, chosen: Sequence[Cell], seeds: Sequence[int]
-) -> list[dict[str, Any]]:
+def _rows(kept: Kept, chosen: Sequence[Cell], seeds: int, measured: Callable[[Cell], Row]) -> list[Row]:
     rows, start = [], time.monotonic()
     for cell in chosen:
-        theirs = [pool.submit(optuna_loop.regret, cell, seed) for seed in seeds]
-        ours = asyncio.run(_served(client, cell, seeds))
-        row = {
-            "what": "regret",
-            "sampler": cell.sampler,
-            "parallelism": cell.parallelism,
-            "subject": cell.subject,
-            "trials": cell.trials,
-            "seeds": len(seeds),
-            "resolution": RESOLUTION * subject(cell.subject).spread,
-            "regrets": ours,
-            "optuna_regrets": [each.result() for each in theirs],
-        }
-        row["ratio"], row["ratio_lower_95"], row["ratio_upper_95"] = ratio_with_interval(row)
+        name, settings = f"{cell.sampler} {cell.parallelism} {cell.subject}", {**asdict(cell), "seeds": seeds}
+        row = kept.get(name, settings)
+        if row is None:
+            row = measured(cell)
+            kept.put(name, settings, row)
         rows.append(row)
         print(f"{time.monotonic() - start:6.1f} s  {_line(row)}", flush=True)
     return rows
+
+
+def _measured(client: Client, pool: ProcessPoolExecutor, cell: Cell, seeds: Sequence[int]) -> Row:
+    theirs = [pool.submit(optuna_loop.regret, cell, seed) for seed in seeds]
+    ours = asyncio.run(_served(client, cell, seeds))
+    row: Row = {
+        "what": "regret",
+        "sampler": cell.sampler,
+        "parallelism": cell.parallelism,
+        "subject": cell.subject,
+        "trials": cell.trials,
+        "seeds": len(seeds),
+        "resolution": RESOLUTION * subject(cell.subject).spread,
+        "regrets": ours,
+        "optuna_regrets": [each.result() for each in theirs],
+    }
+    row["ratio"], row["ratio_lower_95"], row["ratio_upper_95"] = ratio_with_interval(row)
+    return row
 
 
 async def _served(client: Client, cell: Cell, seeds: Sequence[int]) -> list[float]:
@@ -77,7 +93,7 @@ async def _served(client: Client, cell: Cell, seeds: Sequence[int]) -> list[floa
         return list(await asyncio.gather(*(one(seed) for seed in seeds)))
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Row) -> str:
     cell = f"{row['sampler']:6s} {row['parallelism']} at a time  {row['subject']:13s} {row['trials']:3d} trials"
     return f"{cell}: ratio {row['ratio']:.3f} [{row['ratio_lower_95']:.3f}, {row['ratio_upper_95']:.3f}]"
 

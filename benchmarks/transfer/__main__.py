@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-from benchmarks.machine import commit, describe
+from benchmarks.kept import Kept
+from benchmarks.machine import describe
 from benchmarks.report import read_options, write_report
 from benchmarks.transfer.runs import Arm, Model, Runs
 from benchmarks.transfer.subjects import STEPS_PER_OCTAVE, SUBJECTS, Subject, quick
@@ -33,15 +34,14 @@ def main() -> None:
     options = read_options(str(__doc__), rest)
     machine = describe()
     subjects = [quick(each) if options.quick else each for each in SUBJECTS if each.name in wanted.only]
-    folder = options.json.with_name(f"{options.json.name}.parts")
+    kept = Kept(options.json, "transfer")
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn"), keep_freed_memory) as pool:
-        runs = Runs(folder, pool, commit())
-        rows = _rows(runs, subjects)
+        rows = _rows(Runs(kept, pool), subjects)
     if len(subjects) < len(SUBJECTS):
         sys.stdout.write(f"the report is written when all of {', '.join(NAMES)} are wanted\n")
         return
     write_report(options.json, rows, dict.fromkeys(FIGURES) if options.quick else summarize(rows), machine=machine)
-    runs.remove()
+    kept.remove()
 
 
 def _rows(runs: Runs, subjects: Sequence[Subject]) -> list[Row]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 import torch
 
+from benchmarks.kept import Kept
 from benchmarks.transfer.subjects import STEPS_PER_OCTAVE, Subject
 from hydro.tuner.building.rate_sweep import RateSweep
 
@@ -55,12 +54,11 @@ def train(model: Model, seed: int, exponents: tuple[int, ...]) -> Losses:
 
 
 class Runs:
-    """All trainings so far, in a folder; missing ones run in a pool's processes."""
+    """All trainings so far, kept on disk; missing ones run in a pool's processes."""
 
-    def __init__(self, folder: Path, pool: Executor, commit: str | None) -> None:
-        self._folder = folder
+    def __init__(self, kept: Kept, pool: Executor) -> None:
+        self._kept = kept
         self._pool = pool
-        self._commit = commit
 
     def losses(self, model: Model, seeds: Iterable[int], exponents: Iterable[int]) -> dict[int, Losses]:
         """By seed, the losses of these rates and of all that were trained before."""
@@ -76,31 +74,19 @@ class Runs:
             self._keep(model, seed, known[seed])
         return known
 
-    def _path(self, model: Model, seed: int) -> Path:
-        return self._folder / f"{model.name}-seed{seed}.json"
-
-    def _settings(self, model: Model) -> Mapping[str, object]:
-        # What another subject's settings are does not matter, nor how many seeds there are.
-        subject = model.subject
-        described = {"values": subject.values(subject.target_width), "width": model.width, "commit": self._commit}
-        plain: dict[str, object] = json.loads(json.dumps(described))
-        return plain
-
     def _known(self, model: Model, seed: int) -> Losses:
-        path = self._path(model, seed)
-        kept = json.loads(path.read_text()) if path.exists() else None
-        if kept is None or kept["settings"] != self._settings(model):
-            return {}
-        return {int(exponent): math.inf if loss is None else loss for exponent, loss in kept["losses"].items()}
+        losses = self._kept.get(_part(model, seed), _settings(model)) or {}
+        return {int(exponent): math.inf if loss is None else loss for exponent, loss in losses.items()}
 
     def _keep(self, model: Model, seed: int, losses: Losses) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         plain = {str(exponent): loss if math.isfinite(loss) else None for exponent, loss in sorted(losses.items())}
-        self._path(model, seed).write_text(json.dumps({"settings": self._settings(model), "losses": plain}, indent=1))
+        self._kept.put(_part(model, seed), _settings(model), plain)
 
-    def remove(self) -> None:
-        """Forgets them: they are in the report."""
-        for path in self._folder.glob("*.json"):
-            path.unlink()
-        if self._folder.exists():
-            self._folder.rmdir()
+
+def _part(model: Model, seed: int) -> str:
+    return f"{model.name}-seed{seed}"
+
+
+def _settings(model: Model) -> Mapping[str, object]:
+    # What another subject's settings are does not matter, nor how many seeds there are.
+    return {"values": model.subject.values(model.subject.target_width), "width": model.width}

@@ -11,7 +11,7 @@ from benchmarks.end_to_end.summary import FIGURES, Comparison, summarize
 
 def outcome(arm: str, search: float, target: float, metric: str, values: list[float]) -> Outcome:
     measured = {str(seed): {metric: value} for seed, value in enumerate(values)}
-    return Outcome("model", arm, search, target, {}, 0.0, {}, 0, measured, {})
+    return Outcome("model", arm, search, target, {}, 0.0, {}, 0, measured)
 
 
 @pytest.fixture
