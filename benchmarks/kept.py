@@ -11,8 +11,9 @@ from benchmarks.machine import sources
 
 
 class Kept:
-    """Parts of a run, each a JSON in the folder FILE.parts. A part is taken up again by the same sources alone:
-    never where these differ from their commit.
+    """Parts of a run, each a JSON in the folder FILE.parts.
+
+    A part is taken up again by the same sources alone: never where these differ from their commit.
 
     Args:
         report: FILE, which the whole run writes in the end.

@@ -66,7 +66,7 @@ class Attachment:
 
     @property
     def cost_seconds(self) -> float:
-        """Host time that the hook has taken from the run so far."""
+        """Processor time that the hook has taken from the run so far."""
         return self._hook.cost_ns / 1e9 if self._hook is not None else 0.0
 
     @property

@@ -42,7 +42,7 @@ class StageRecorder:
         self._dropped = 0
         self._is_written = False
         self.hook_cost_ns: Callable[[], int] = lambda: 0
-        """Gives the host time that the hook has taken so far."""
+        """Gives the processor time that the hook has taken so far."""
         self._first_cost_ns: int | None = None
         atexit.register(self.close)
 
