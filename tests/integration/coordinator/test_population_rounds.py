@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from typer.testing import CliRunner
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2, worker_service_pb2
 from hydro.api.tuner.v1 import surrogate_pb2
 from hydro.api.type.v1 import search_space_pb2
+from hydro.client import Client
+from hydro.client.command.main import build
+from hydro.client.command.output import pairs
 from hydro.kit.errors import FailedPrecondition
 
 NAME = "projects/p/studies/digits"
@@ -31,6 +37,21 @@ async def lease_of(coordinator, worker):
     while (lease := await worker.acquire()) is None:
         pass
     return lease
+
+
+def check_shown(address, number):
+    """`hydro trial show` has a line for each change of a member."""
+    given = ["trial", "show", "digits", str(number), "--project", "p", "--address", address]
+    result = CliRunner().invoke(build(given), given, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()]
+    first = rows.index(["from", "step", "weights", "of", "hyperparameters"]) + 1
+    with Client(address, project="p") as client:
+        changes = client.get_study("digits").get_trial(number).changes
+    assert len(changes) > 1 and rows[first : first + len(changes)] == [
+        [str(each.step), "-" if each.parent is None else str(each.parent), *pairs(each.hyperparameters).split()]
+        for each in changes
+    ]
 
 
 async def trials_of(coordinator):
@@ -75,6 +96,7 @@ async def test_rounds_are_decided_once_and_survive_killed_coordinators_and_worke
         (2, cloned.name, clone.parent),
     ]
     assert cloned.changes[1].hyperparameters == clone.lane.hyperparameters
+    await asyncio.to_thread(check_shown, coordinator.address, int(cloned.name.rpartition("/")[2]))
     (started, *_), after = cloned.schedule, next(each for each in cloned.schedule if each.step == 2)
     assert (started.trial, after.parent) == (clone.parent, clone.parent)
     assert {each.state for each in trials.values()} == {trial_pb2.TRIAL_STATE_SUCCEEDED}

@@ -8,7 +8,7 @@ import pandas
 import pytest
 from typer.testing import CliRunner
 
-from hydro.client import StudyState, TrialState
+from hydro.client import Client, StudyState, TrialState, minimize, uniform
 from hydro.client.command.main import build
 from hydro.client.command.output import pairs
 from hydro.kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -23,10 +23,13 @@ search_space:
   seed: {constant: 7}
 objective: {minimize: loss}
 constraints: {size: {max: 0.9}}
+known_points: [{x: 0.95, kind: even}]
 sampler: random
+seed: 11
 pruner: {median: {interval_steps: 1, max_steps: 4}}
 stopping: {target_value: -1, max_duration_seconds: 3600, max_trials_without_improvement: 1000}
 failure_budget: 5
+trial_timeout_seconds: 600
 tags: {team: typists}
 trials: 8
 parallelism: 2
@@ -35,7 +38,7 @@ parallelism: 2
 
 def objective(trial):
     if trial.number == 1:
-        raise ValueError("no such file")
+        raise ValueError("no such file: [/data]")
     x = float(trial.hyperparameters["x"])
     for step in (1, 2):
         trial.report(step, {"loss": x + 1 / step, "size": x})
@@ -77,6 +80,19 @@ def test_a_study_is_found_in_the_list_by_its_state_and_its_tags(hydro, study):
         hydro("study", "list", "--tag", "team")
 
 
+def test_studies_are_listed_page_by_page_and_no_more_of_them_than_are_wanted(hydro, client, monkeypatch):
+    monkeypatch.setattr("hydro.client.calls._PAGE_SIZE", 2)
+    space = {"x": uniform(0, 1)}
+    with Client(client.address, project="paged") as paged:
+        for number in range(5):
+            paged.create_study(f"number-{number}", search_space=space, objective=minimize("loss"), sampler="random")
+        names = [f"number-{number}" for number in (4, 3, 2, 1, 0)]
+        assert [each.name.study for each in paged.list_studies()] == names
+        assert [each.name.study for each in paged.list_studies(limit=3)] == names[:3]
+    _, *rows = hydro("study", "list", "--project", "paged", "--limit", "3").splitlines()
+    assert [row.split()[0] for row in rows] == names[:3]
+
+
 def test_show_prints_what_was_chosen_and_how_it_goes(hydro, study):
     best = study.best_trial
     shown = hydro("study", "show", "typed").splitlines()
@@ -91,12 +107,15 @@ def test_show_prints_what_was_chosen_and_how_it_goes(hydro, study):
         "         seed 7",
         "goal     minimize loss",
         "within   size <= 0.9",
+        "points   1 known, tried first",
         "sampler  random",
+        "seed     11",
         "pruner   median  interval_steps=1  max_steps=4  warmup_steps=0  startup_trials=5",
         "ends     at the value -1",
         "         after 3600 s of search",
         "         after 1000 trials without improvement",
         "retries  3, fails with 5 failed trials",
+        "timeout  600 s without a word of its caller: a trial is another's",
         "tags     team=typists",
         f"best     trial {best.number}: loss={best.value:.4g}",
         f"         {pairs(best.hyperparameters)}",
@@ -119,12 +138,17 @@ def test_trials_are_listed_by_number_or_the_best_first(hydro, study):
     assert [each["state"] for each in json.loads(hydro("study", "trials", "typed", "--json"))][1] == "FAILED"
 
 
-def test_a_trial_is_shown_with_its_measurements_its_log_and_its_tags(hydro, study):
+def test_a_trial_is_shown_with_its_value_its_measurements_its_log_and_its_tags(hydro, study):
     assert hydro("trial", "tag", "typed", "0", "--tag", "keep=yes") == "trial 0  keep=yes\n"
-    head, values, used, tags, _, *measured = hydro("trial", "show", "typed", "0").splitlines()
+    head, values, value, end, used, tags, _, *measured = hydro("trial", "show", "typed", "0").splitlines()
     assert head.split() == ["trial", "0", "SEARCH", "SUCCEEDED"] and "layers=" in values
+    assert (value, end) == ("value loss=0.95  beyond a constraint", "end size=0.95")
     assert used.startswith("2 steps, ") and tags == "tags keep=yes"
     assert [line.split()[0] for line in measured] == ["1", "2"] and "loss=" in measured[0]
+    best = study.best_trial
+    assert f"value loss={best.value:.4g}  keeps the constraints" in hydro("trial", "show", "typed", f"{best.number}")
+    failed = hydro("trial", "show", "typed", "1")
+    assert "ValueError: no such file: [/data]" in failed and "\nvalue " not in failed
     assert len(hydro("trial", "list", "typed", "--tag", "keep=yes").splitlines()) == 2
     log = hydro("trial", "log", "typed", "1")
     assert "ValueError: no such file" in log and "raise ValueError" in log

@@ -89,15 +89,15 @@ class CoordinatorCalls:
         return convert.study_snapshot(self._studies.GetStudy(study_service_pb2.GetStudyRequest(name=str(name))))
 
     def list_studies(
-        self, project: str, states: Sequence[StudyState], tags: Mapping[str, str]
+        self, project: str, states: Sequence[StudyState], tags: Mapping[str, str], limit: int | None = None
     ) -> Iterator[StudySnapshot]:
-        """ListStudies, page by page."""
+        """ListStudies, page by page, until there are `limit`."""
         numbers = [study_pb2.StudyState.Value(f"STUDY_STATE_{each.name}") for each in states]
         request = study_service_pb2.ListStudiesRequest(
-            parent=f"projects/{project}", page_size=_PAGE_SIZE, states=numbers, tags=tags
+            parent=f"projects/{project}", page_size=_page_size(limit), states=numbers, tags=tags
         )
-        for page in _pages(self._studies.ListStudies, request):
-            yield from (convert.study_snapshot(each) for each in page.studies)
+        studies = (each for page in _pages(self._studies.ListStudies, request) for each in page.studies)
+        yield from (convert.study_snapshot(each) for each in islice(studies, limit))
 
     def get_project(self, project: str) -> ProjectSnapshot:
         """GetProject."""
@@ -168,7 +168,7 @@ class CoordinatorCalls:
         """ListTrials, page by page, until there are `limit`."""
         request = study_service_pb2.ListTrialsRequest(
             parent=str(name),
-            page_size=min(_PAGE_SIZE, limit or _PAGE_SIZE),
+            page_size=_page_size(limit),
             kind=_KINDS[kind],
             states=[trial_pb2.TrialState.Value(f"TRIAL_STATE_{each.name}") for each in states],
             tags=tags or {},
@@ -275,6 +275,10 @@ class TunerCalls:
 
 def _request_id() -> str:
     return str(uuid.uuid4())
+
+
+def _page_size(limit: int | None) -> int:
+    return min(_PAGE_SIZE, limit or _PAGE_SIZE)
 
 
 def _pages(method: Any, request: Any) -> Iterator[Any]:

@@ -189,14 +189,18 @@ class Client:
         """
         return self._study(self._coordinator.get_study(self.study_name(study_id)))
 
-    def list_studies(self, *, states: Sequence[StudyState] = (), tags: Mapping[str, str] | None = None) -> list[Study]:
+    def list_studies(
+        self, *, states: Sequence[StudyState] = (), tags: Mapping[str, str] | None = None, limit: int | None = None
+    ) -> list[Study]:
         """The studies of this project, the newest first.
 
         Args:
             states: Only those in one of these. Empty: in any.
             tags: Only those that have all of these.
+            limit: Not more than so many.
         """
-        return [self._study(each) for each in self._coordinator.list_studies(self.project, states, tags or {})]
+        found = self._coordinator.list_studies(self.project, states, tags or {}, limit)
+        return [self._study(each) for each in found]
 
     def get_project(self) -> ProjectSnapshot:
         """This client's project: what it may have, and how many of its studies are open."""

@@ -17,6 +17,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 StudyId = Annotated[str, typer.Argument(help="Id of the study.", show_default=False)]
 
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE; may be given several times.")]
+Limit = Annotated[int | None, typer.Option(help="Not more than so many.", min=1)]
 
 DEFAULT_ADDRESS = "localhost:7400"
 DEFAULT_PROJECT = "default"

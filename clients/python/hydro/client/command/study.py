@@ -13,6 +13,7 @@ from hydro.client.command.options import (
     DEFAULT_PROJECT,
     Address,
     AsJson,
+    Limit,
     Project,
     StudyId,
     Tags,
@@ -49,12 +50,13 @@ def list_studies(
         list[StudyState] | None, typer.Option(help="Only in this state; may be given several times.")
     ] = None,
     tag: Tags = None,
+    limit: Limit = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     project: Project = DEFAULT_PROJECT,
 ) -> None:
     """List the project's studies, the newest first: those in one of the states that have all of the tags."""
-    studies = connect(address, project).list_studies(states=state or (), tags=tags_of(tag))
+    studies = connect(address, project).list_studies(states=state or (), tags=tags_of(tag), limit=limit)
     found = [each.snapshot() for each in studies]
     if as_json:
         print_json(found)

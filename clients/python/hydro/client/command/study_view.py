@@ -56,7 +56,10 @@ def _settings(study: StudySnapshot) -> Iterator[Line]:
     yield from _named("goal", (f"{each.goal.value} {escape(each.metric)}" for each in settings.objectives))
     yield from _named("within", map(_constraint, settings.constraints))
     yield from _named("prior", (f"{escape(each.study)}, weight {each.weight:g}" for each in settings.priors))
+    if settings.known_points:
+        yield "points", f"{len(settings.known_points)} known, tried first"
     yield "sampler", escape(f"{settings.sampler}: {study.sampler_reason}" if study.sampler_reason else settings.sampler)
+    yield "seed", str(settings.seed)
     if settings.population is not None:
         yield "trains", _described(settings.population)
     else:
@@ -65,6 +68,8 @@ def _settings(study: StudySnapshot) -> Iterator[Line]:
         yield "width", f"{settings.surrogate.width:g}, depth {settings.surrogate.depth:g}"
     yield from _named("ends", _ends(settings.stopping))
     yield "retries", _endurance(settings)
+    if settings.trial_timeout_seconds:
+        yield "timeout", f"{settings.trial_timeout_seconds:g} s without a word of its caller: a trial is another's"
     if study.tags:
         yield "tags", pairs(dict(sorted(study.tags.items())))
 

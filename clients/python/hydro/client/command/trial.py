@@ -14,13 +14,15 @@ from hydro.client.command.options import (
     DEFAULT_PROJECT,
     Address,
     AsJson,
+    Limit,
     Project,
     StudyId,
     Tags,
     connect,
     tags_of,
 )
-from hydro.client.command.output import coloured, pairs, print_json, print_table, print_trials, say
+from hydro.client.command.output import pairs, print_json, print_trials, say
+from hydro.client.command.trial_view import print_trial
 from hydro.client.names import TrialName
 from hydro.client.snapshots import TrialState
 from hydro.client.trials import Trial
@@ -39,7 +41,7 @@ def list_trials(
     ] = None,
     tag: Tags = None,
     best: Annotated[bool, typer.Option(help="By value, the best first.")] = False,
-    limit: Annotated[int | None, typer.Option(help="Not more than so many.", min=1)] = None,
+    limit: Limit = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     project: Project = DEFAULT_PROJECT,
@@ -77,21 +79,12 @@ def show(
     address: Address = DEFAULT_ADDRESS,
     project: Project = DEFAULT_PROJECT,
 ) -> None:
-    """Show a trial and its measurements."""
+    """Show a trial: what it was trained with, its value, its measurements."""
     trial = _trial(study_id, number, address, project)
     if as_json:
         print_json(trial.snapshot)
         return
-    say(f"[bold]trial {trial.number}[/]  {coloured(trial.kind)}  {coloured(trial.state)}  {trial.state_reason}")
-    say(pairs(trial.hyperparameters))
-    say(f"{trial.steps} steps, {trial.device_seconds:.2f} device-seconds, seed {trial.seed}")
-    if trial.tags:
-        say(f"tags {pairs(dict(sorted(trial.tags.items())))}")
-    for each in trial.retries:
-        say(
-            f"[yellow]run again[/] from step {each.steps}, of {each.lanes} in its bundle: {each.reason.splitlines()[0]}"
-        )
-    print_table(("step", "metrics"), [(str(each.step), pairs(each.metrics)) for each in trial.measurements])
+    print_trial(trial)
 
 
 @app.command()
