@@ -1,7 +1,6 @@
-"""An exported study loads into Optuna's plots, its importance, and its dashboard: the real ones."""
+"""An exported study loads into Optuna's plots and its importance: the real ones."""
 
-import io
-import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import optuna
@@ -87,18 +86,12 @@ def test_importance_of_one_trial_says_what_it_needs():
         importance(optuna_study(study(), [trial(0)], None), [minimize("loss")])
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_the_dashboard_shows_the_study(two):
-    from optuna_dashboard import wsgi
-
-    answered = []
-    application = wsgi(two._storage)
-    environment = {
-        "REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies/0", "QUERY_STRING": "", "SERVER_NAME": "s",
-        "SERVER_PORT": "80", "wsgi.input": io.BytesIO(), "wsgi.errors": io.StringIO(), "wsgi.url_scheme": "http",
-    }  # fmt: skip
-    body = b"".join(application(environment, lambda status, headers, *_: answered.append(status)))
-    shown = json.loads(body)
-    assert answered == ["200 OK"]
-    assert shown["directions"] == ["minimize", "maximize"] and len(shown["trials"]) == 16
-    assert shown["trials"][0]["constraints"] == [-8.0]
+def test_choices_that_are_equal_in_python_alone_stay_apart():
+    values = (1, True, "1", 0.5)
+    made = study()
+    made = replace(made, settings=replace(made.settings, search_space={"mixed": choice(values)}))
+    trials = [replace(trial(number), hyperparameters={"mixed": value}) for number, value in enumerate(values)]
+    exported = optuna_study(made, trials, None)
+    found = [each.distributions["mixed"].to_internal_repr(each.params["mixed"]) for each in exported.trials]
+    assert found == [0, 1, 2, 3]
+    assert exported.trials[1].params == {"mixed": "True"}

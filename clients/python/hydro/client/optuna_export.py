@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 
 from hydro.client.objectives import Goal
 from hydro.client.snapshots import StudySettings, StudySnapshot, TrialSnapshot, TrialState
-from hydro.client.spaces import CategoricalDomain, Domain, FloatDomain, IntDomain
+from hydro.client.spaces import CategoricalDomain, Domain, FloatDomain, IntDomain, Scalar
 from hydro.kit.errors import AlreadyExists
 
 _DIRECTIONS = {Goal.MINIMIZE: StudyDirection.MINIMIZE, Goal.MAXIMIZE: StudyDirection.MAXIMIZE}
@@ -69,7 +69,7 @@ def _frozen(trial: TrialSnapshot, settings: StudySettings) -> optuna.trial.Froze
     frozen = optuna.trial.create_trial(
         state=state,
         values=trial.values if trial.state is TrialState.SUCCEEDED else None,
-        params={name: trial.hyperparameters[name] for name in distributions},
+        params={name: _exported(settings.search_space[name], trial.hyperparameters[name]) for name in distributions},
         distributions=distributions,
         intermediate_values=intermediate,
         user_attrs=_attributes(trial, set(distributions)),
@@ -102,8 +102,18 @@ def _distribution(domain: Domain) -> BaseDistribution | None:
         case IntDomain(min=low, max=high, log=log, step=step):
             return IntDistribution(low, high, log=log, step=1 if log else step)
         case CategoricalDomain(values=values):
-            return CategoricalDistribution(values)
+            return CategoricalDistribution([_exported(domain, each) for each in values])
     return None
+
+
+def _exported(domain: Domain, value: Scalar) -> Scalar:
+    """The value as Optuna has it: it finds a choice by `==`, and in Python 1 equals True.
+
+    Of a domain with both it gets every value as Python writes it.
+    """
+    if isinstance(domain, CategoricalDomain) and len(set(domain.values)) < len(domain.values):
+        return repr(value)
+    return value
 
 
 def _attributes(trial: TrialSnapshot, searched: set[str]) -> dict[str, Any]:
