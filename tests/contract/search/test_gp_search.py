@@ -58,6 +58,10 @@ class Laws(SearchBackendConformance):
         Laws.test_suggestions_have_exactly_the_active_parameters_each_in_its_domain,
         Laws.test_one_ask_for_two_gives_what_two_asks_give,
         Laws.test_every_point_of_a_small_space_is_suggested_before_any_comes_again,
+        Laws.test_the_same_request_gives_the_same_answer,
+        Laws.test_the_order_of_the_history_does_not_matter,
+        Laws.test_asks_in_parallel_differ,
+        Laws.test_every_objective_counts_or_the_first_one_alone,
     ],
 )
 async def test_a_gaussian_process_keeps_the_laws(law):

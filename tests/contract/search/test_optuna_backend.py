@@ -11,7 +11,14 @@ from hydro.coordinator.search.random_backend import RandomBackend
 from hydro.coordinator.search.search_backend import KnownTrial, Outcome
 from hydro.coordinator.search.search_pool import SearchPool
 from hydro.coordinator.search.search_process import SearchProcess
-from hydro.coordinator.search_space import FloatDomain, IntDomain, Parameter, SearchSpace
+from hydro.coordinator.search_space import (
+    CategoricalDomain,
+    Condition,
+    FloatDomain,
+    IntDomain,
+    Parameter,
+    SearchSpace,
+)
 from hydro.coordinator.study import Goal, Sampler
 
 
@@ -44,23 +51,55 @@ async def test_a_process_gives_what_the_backend_gives():
 
 
 PLAIN = SearchSpace((Parameter("lr", FloatDomain(1e-4, 1.0, log=True)), Parameter("layers", IntDomain(2, 9))))
+KINDS = ("plain", "deep")
+CONDITIONAL = SearchSpace(
+    (
+        Parameter("kind", CategoricalDomain(KINDS)),
+        Parameter("lr", FloatDomain(1e-4, 1.0, log=True)),
+        Parameter("layers", IntDomain(2, 9), (Condition("kind", ("deep",)),)),
+        Parameter("skip", FloatDomain(0.0, 1.0), (Condition("layers", (7, 8, 9)),)),
+    )
+)
 DISTRIBUTIONS = {
     "lr": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
     "layers": optuna.distributions.IntDistribution(2, 9),
 }
+CONDITIONAL_DISTRIBUTIONS = {
+    **DISTRIBUTIONS,
+    "kind": optuna.distributions.CategoricalDistribution(KINDS),
+    "skip": optuna.distributions.FloatDistribution(0.0, 1.0),
+}
 
 
-async def history_of(count):
-    drawn = await RandomBackend().ask(request(space=PLAIN, count=count))
+def cost(point):
+    return point["lr"] * point.get("layers", 1) - point.get("skip", 0.0)
+
+
+async def history_of(count, space=PLAIN):
+    drawn = await RandomBackend().ask(request(space=space, count=count))
     outcomes = (Outcome.SUCCEEDED, Outcome.PRUNED, Outcome.OPEN)
     return tuple(
-        KnownTrial(number, each, outcome, None if outcome is Outcome.OPEN else each["lr"] * each["layers"], number % 7)
+        KnownTrial(number, each, outcome, None if outcome is Outcome.OPEN else cost(each), number % 7)
         for number, each in enumerate(drawn)
         for outcome in [outcomes[number % 3]]
     )
 
 
-def optunas_own_answer(history, seed, direction):
+def ask_plain(trial):
+    return {"lr": trial.suggest_float("lr", 1e-4, 1.0, log=True), "layers": trial.suggest_int("layers", 2, 9)}
+
+
+def ask_conditional(trial):
+    kind = trial.suggest_categorical("kind", KINDS)
+    found = {"kind": kind, "lr": trial.suggest_float("lr", 1e-4, 1.0, log=True)}
+    if kind == "deep":
+        found["layers"] = trial.suggest_int("layers", 2, 9)
+    if found.get("layers", 0) >= 7:
+        found["skip"] = trial.suggest_float("skip", 0.0, 1.0)
+    return found
+
+
+def optunas_own_answer(history, seed, direction, objective):
     """A study of Optuna's with the whole history, asked by its public interface alone."""
     states = {
         Outcome.SUCCEEDED: optuna.trial.TrialState.COMPLETE,
@@ -75,24 +114,29 @@ def optunas_own_answer(history, seed, direction):
         trial = optuna.trial.create_trial(
             state=states[known.outcome],
             params=dict(known.hyperparameters),
-            distributions=DISTRIBUTIONS,
+            distributions={name: CONDITIONAL_DISTRIBUTIONS[name] for name in known.hyperparameters},
             value=known.value if known.outcome is Outcome.SUCCEEDED else None,
             intermediate_values={} if known.value is None else {known.steps: known.value},
         )
         study.add_trial(trial)
     # From the parents down, in the space's order, as our backend asks; not as `ask(distributions)` does.
-    trial = study.ask()
-    return {"lr": trial.suggest_float("lr", 1e-4, 1.0, log=True), "layers": trial.suggest_int("layers", 2, 9)}
+    return objective(study.ask())
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("goal", Goal)
-async def test_tpe_gives_optunas_own_answers_while_the_history_is_small(goal):
+@pytest.mark.parametrize(
+    ("space", "objective"), [(PLAIN, ask_plain), (CONDITIONAL, ask_conditional)], ids=["plain", "conditional"]
+)
+async def test_tpe_gives_optunas_own_answers_while_the_history_is_small(goal, space, objective):
+    answers = []
     for count in (0, 5, 30, MOST_TRIALS):
-        history = await history_of(count)
-        asked = request(sampler=Sampler.TPE, space=PLAIN, goal=goal, history=history, seed=3, first_index=count)
+        history = await history_of(count, space)
+        asked = request(sampler=Sampler.TPE, space=space, goal=goal, history=history, seed=3, first_index=count)
         (given,) = await OptunaBackend().ask(asked)
-        assert given == optunas_own_answer(history, ask_seed(3, count), goal.value.lower())
+        assert given == optunas_own_answer(history, ask_seed(3, count), goal.value.lower(), objective)
+        answers.append(given)
+    assert any("layers" in each for each in answers)
 
 
 async def test_an_ask_looks_at_no_more_of_a_long_study_and_at_all_its_best_trials():

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
 from hydro.api.coordinator.v1 import study_pb2, study_service_pb2, trial_pb2
+from hydro.api.type.v1 import search_space_pb2
 from hydro.kit.errors import FailedPrecondition
 
 NAME = "projects/p/studies/digits"
+SAMPLERS = {
+    "random": {"sampler": study_pb2.SAMPLER_RANDOM},
+    "sobol": {"sampler": study_pb2.SAMPLER_QUASI_RANDOM},
+    "grid": {"sampler": study_pb2.SAMPLER_GRID},
+    "tpe": {"sampler": study_pb2.SAMPLER_TPE},
+    "gp": {"sampler": study_pb2.SAMPLER_GP},
+    "cmaes": {"sampler": study_pb2.SAMPLER_CMA_ES},
+    "nsga2": {"sampler": study_pb2.SAMPLER_NSGA2},
+    "hyperopt": {"sampler": study_pb2.SAMPLER_UNSPECIFIED, "external_sampler": "hyperopt"},
+}
 
 
 async def replayed(coordinator, trial):
@@ -22,51 +34,76 @@ def suggested(trial):
     return {name: (each.double_value, each.int_value) for name, each in trial.hyperparameters.items()}
 
 
-async def all_trials(coordinator):
-    request = study_service_pb2.ListTrialsRequest(parent=NAME, page_size=100)
+async def all_trials(coordinator, name=NAME):
+    request = study_service_pb2.ListTrialsRequest(parent=name, page_size=100)
     return list((await coordinator.studies.ListTrials(request)).trials)
 
 
-async def drive(coordinator, trials):
-    """Four callers, whose trials end in another order than they began."""
+async def drive(coordinator, name, trials):
+    """Four callers, whose trials end in another order than they began; gives those that are left open."""
     running: list[str] = []
     while trials:
-        answer = await coordinator.studies.SuggestTrials(study_service_pb2.SuggestTrialsRequest(parent=NAME, count=1))
+        answer = await coordinator.studies.SuggestTrials(study_service_pb2.SuggestTrialsRequest(parent=name, count=1))
         running += [each.name for each in answer.trials]
         trials -= len(answer.trials)
         if len(running) == 4 or not trials:
-            name = running.pop(len(running) // 2)
-            await tell(coordinator, name, int(name.rpartition("/")[2]))
+            await tell(coordinator, running.pop(len(running) // 2))
     return running
 
 
-async def tell(coordinator, name, number):
+async def tell(coordinator, name):
+    number = int(name.rpartition("/")[2])
     request = study_service_pb2.CompleteTrialRequest(name=name, value=(number * 7 % 11) / 11)
     if number % 5 == 3:
         request = study_service_pb2.CompleteTrialRequest(name=name, failure="it failed")
     await coordinator.studies.CompleteTrial(request)
 
 
-async def test_driven_suggestions_are_the_same_again_after_a_crash(coordinator, make_study_request, tmp_path):
+def driven_request(make_study_request, folder, sampler, trials):
+    """A study over `lr`, where a grid needs steps, and `batch`; it begins with a known point."""
     none = study_pb2.Pruner(none=study_pb2.NoPruner())
-    changes = {"task": None, "max_steps": 0, "pruner": none, "sampler": study_pb2.SAMPLER_TPE, "max_trials": 26}
-    request = make_study_request(tmp_path, **changes)
+    changes = {"task": None, "max_steps": 0, "pruner": none, "max_trials": trials, **SAMPLERS[sampler]}
+    request = make_study_request(folder, sampler, **changes)
+    if sampler == "grid":
+        lr = request.study.search_space.parameters[0]
+        lr.float_domain.CopyFrom(search_space_pb2.FloatDomain(min=0, max=1, step=0.05))
     point = request.study.known_points.add()
     point.hyperparameters["lr"].double_value = 0.5
-    await coordinator.studies.CreateStudy(request)
-    left = await drive(coordinator, 16)
+    return request
+
+
+@pytest.mark.parametrize(
+    ("samplers", "before", "after"),
+    [
+        # More than the 20 trials of Hyperopt's own start-up, and several generations.
+        pytest.param([each for each in SAMPLERS if each != "gp"], 18, 14, id="all-but-gp"),
+        # Seconds for each suggestion and each replay; more than the 10 of its start-up.
+        pytest.param(["gp"], 14, 2, id="gp", marks=pytest.mark.slow),
+    ],
+)
+async def test_driven_suggestions_are_the_same_again_after_a_crash(
+    coordinator, make_study_request, tmp_path, samplers, before, after
+):
+    names = {each: f"projects/p/studies/{each}" for each in samplers}
+    for each in samplers:
+        request = driven_request(make_study_request, tmp_path, each, before + after)
+        await coordinator.studies.CreateStudy(request)
+    left = await asyncio.gather(*(drive(coordinator, name, before) for name in names.values()))
     coordinator.kill()
     await coordinator.start()
-    for name in left:
-        await tell(coordinator, name, int(name.rpartition("/")[2]))
-    await drive(coordinator, 10)
-    trials = await all_trials(coordinator)
-    for trial in trials[1:]:
-        assert await replayed(coordinator, trial) == suggested(trial), trial.name
-    with pytest.raises(FailedPrecondition, match="was not suggested"):
-        await replayed(coordinator, trials[0])
-    ended = [number for trial in trials for number in trial.searched_history.ended]
-    assert len(trials) == 26 and len(ended) == len(set(ended)) > 16
+    for name in itertools.chain(*left):
+        await tell(coordinator, name)
+    await asyncio.gather(*(drive(coordinator, name, after) for name in names.values()))
+    for sampler, name in names.items():
+        trials = await all_trials(coordinator, name)
+        for trial in trials[1:]:
+            assert await replayed(coordinator, trial) == suggested(trial), trial.name
+        with pytest.raises(FailedPrecondition, match="was not suggested"):
+            await replayed(coordinator, trials[0])
+        ended = [number for trial in trials for number in trial.searched_history.ended]
+        assert len(trials) == before + after and len(ended) == len(set(ended))
+        # Random draws from a continuum follow from no other trial.
+        assert (len(ended) > before + after - 10) is (sampler != "random")
 
 
 async def test_the_suggestions_of_a_task_study_are_the_same_again_after_a_crash(

@@ -41,10 +41,22 @@ SPACE = {
     "kind": choice(["plain", "deep"]),
     "depth": integer(1, 5, step=2).when(kind=["deep"]),
     "shift": uniform(0, 1, step=0.25).when(depth=[3, 5]),
+    "mixed": choice([1, True, "1", 0.5]),
+    "slope": uniform(0, 1).when(mixed=[True]),
     "epochs": constant(3),
+    "nesterov": constant(True),
+    "decay": constant(0.5),
+    "optimizer": constant("sgd"),
 }
-GRID = {**SPACE, "x": uniform(-2, 2, step=1), "rate": constant(0.1), "width": integer(8, 8)}
-POINTS = 5 * (1 + 1 + 5 + 5)
+"""Scalars of every type; 1 and True are two values, and only one of them has a slope."""
+GRID = {
+    **SPACE,
+    "x": uniform(1, 1),
+    "rate": constant(0.1),
+    "width": integer(8, 8),
+    "slope": uniform(0, 1, step=1).when(mixed=[True]),
+}
+POINTS = (1 + 1 + 5 + 5) * (3 + 2)
 
 TRIALS = {
     "grid": POINTS, "random": 8, "sobol": 8, "tpe": 14, "gp": 14, "cmaes": 14, "nsga2": 24, "bohb": 14, "hyperopt": 24,
@@ -65,16 +77,26 @@ def cost(trial):
     return value
 
 
+def typed(values):
+    """Scalars with their types: in Python 1 equals True."""
+    return [(type(each), each) for each in values]
+
+
 def check_point(hyperparameters):
-    """Exactly the active parameters, each in its domain."""
-    active = {"x", "rate", "width", "kind", "epochs"}
+    """Exactly the active parameters, each of its type and in its domain."""
+    active = {"x", "rate", "width", "kind", "mixed", "epochs", "nesterov", "decay", "optimizer"}
     active |= {"depth"} if hyperparameters["kind"] == "deep" else set()
     active |= {"shift"} if hyperparameters.get("depth") in (3, 5) else set()
+    active |= {"slope"} if hyperparameters["mixed"] is True else set()
     assert hyperparameters.keys() == active
-    assert -2 <= hyperparameters["x"] <= 2 and 1e-3 <= hyperparameters["rate"] <= 1
+    assert type(hyperparameters["x"]) is float and -2 <= hyperparameters["x"] <= 2
+    assert 1e-3 <= hyperparameters["rate"] <= 1 and 0 <= hyperparameters.get("slope", 0) <= 1
     assert type(hyperparameters["width"]) is int and 8 <= hyperparameters["width"] <= 512
-    assert hyperparameters["epochs"] == 3 and hyperparameters.get("shift", 0) in (0, 0.25, 0.5, 0.75, 1)
+    assert hyperparameters.get("shift", 0) in (0, 0.25, 0.5, 0.75, 1)
     assert hyperparameters["kind"] in ("plain", "deep") and hyperparameters.get("depth", 1) in (1, 3, 5)
+    assert typed([hyperparameters["mixed"]])[0] in typed([1, True, "1", 0.5])
+    constants = [hyperparameters[name] for name in ("epochs", "nesterov", "decay", "optimizer")]
+    assert typed(constants) == typed([3, True, 0.5, "sgd"])
 
 
 @pytest.mark.parametrize("sampler", TRIALS)
@@ -102,7 +124,7 @@ def test_a_sampler_searches_a_space_with_conditions_to_the_study_s_end(client, s
         assert len(known) >= len(trials) - 1 - MOST_STALE
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random"])
+@pytest.mark.parametrize("sampler", ["nsga2", "tpe", "random", pytest.param("gp", marks=pytest.mark.slow)])
 def test_a_sampler_searches_for_a_front_under_a_constraint(client, sampler):
     study = client.create_study(
         f"front-{sampler}", search_space=SPACE, objective=[minimize("loss"), maximize("gain")],
@@ -114,6 +136,46 @@ def test_a_sampler_searches_for_a_front_under_a_constraint(client, sampler):
     feasible = [each.number for each in study.trials if each.hyperparameters["x"] <= 1]
     assert [each.number for each in study.best_trials] == feasible
     assert {each.number for each in study.trials if each.feasible} == set(feasible)
+
+
+FINITE = {
+    "kind": choice(["plain", "deep"]),
+    "depth": integer(1, 5, step=2).when(kind=["deep"]),
+    "bias": choice([True, False]),
+}
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "hyperopt"])
+def test_trials_in_parallel_have_every_point_of_a_small_space_before_any_comes_again(client, sampler):
+    study = client.create_study(
+        f"finite-{sampler}", search_space=FINITE, objective=minimize("loss"), sampler=sampler, trials=8, parallelism=4
+    )
+    study.optimize(lambda trial: float(trial.hyperparameters.get("depth", 0)), jobs=4)
+    assert len({str(sorted(each.hyperparameters.items())) for each in study.trials}) == 8
+
+
+LR, WIDTH = {"lr": loguniform(1e-4, 1)}, {"width": logint(8, 512)}
+TWO = [minimize("loss"), maximize("gain")]
+AUTO = {
+    "grid": ({"kind": choice(["a", "b"])}, {"trials": 8}, "GRID: the 2 points of the space are no more than the 8"),
+    "sobol": (LR, {"trials": 8, "parallelism": 8}, "QUASI_RANDOM: all 8 trials may run at once"),
+    "gp": (LR | WIDTH, {"trials": 100}, "GP: 2 numbers, 100 trials and 4 at once"),
+    "cmaes": (LR | WIDTH, {"trials": 2_000}, "CMA_ES: 2000 trials of 2 numbers"),
+    "nsga2": (LR, {"trials": 900, "objective": TWO}, "NSGA2: 900 trials with several objectives"),
+    "tpe": (SPACE, {"trials": 100}, "TPE: TPE takes every kind of parameter"),
+}
+"""A space, the rest of a study, and why its sampler is chosen."""
+
+
+@pytest.mark.parametrize("sampler", AUTO)
+def test_auto_chooses_by_the_shape_of_a_study_and_says_why(client, sampler):
+    space, options, reason = AUTO[sampler]
+    given = {"objective": minimize("loss"), "parallelism": 4, **options}
+    study = client.create_study(f"auto-{sampler}", search_space=space, sampler="auto", **given)
+    chosen = study.snapshot()
+    study.cancel()
+    assert chosen.settings.sampler == sampler
+    assert chosen.sampler_reason.startswith(f"auto chose {reason}")
 
 
 def test_a_sampler_of_one_objective_is_refused_with_several(client):

@@ -1,6 +1,7 @@
 """Several objectives, constraints, known points, priors and exports, by the SDK on a suite of one's own."""
 
-import optuna
+import statistics
+
 import pytest
 
 from hydro.client import TrialPruned, at_most, choice, maximize, median, minimize, prior, uniform
@@ -96,9 +97,47 @@ def test_a_search_begins_with_the_trials_of_another(client):
     warned = f"prior projects/default/studies/before: {outside} of 40 trials are left out: a value of 'x'"
     assert [each.startswith(warned) for each in study.warnings] == ([True] if outside else [])
     assert study.settings.priors == (prior("projects/default/studies/before", 0.5),)
-    # Without the prior the first ten trials are random ones: those of the seed.
-    plain = client.create_study("plain", search_space=narrower, objective=minimize("loss"), trials=40)
-    assert study.ask().hyperparameters["x"] != plain.ask().hyperparameters["x"]
+
+
+@pytest.fixture(scope="module")
+def optimum(client):
+    """A study of x that was best at 0.2, for others to begin with."""
+    before = client.create_study(
+        "optimum", search_space={"x": uniform(0, 1)}, objective=minimize("loss"), sampler="random", trials=40
+    )
+    before.optimize(lambda trial: (trial.hyperparameters["x"] - 0.2) ** 2)
+    return str(before.name)
+
+
+def first_asks(client, study_id, seed=0, sampler="tpe", priors=()):
+    """What the search gives before it is told a result: which results it knows of is otherwise a matter of time."""
+    study = client.create_study(
+        study_id, search_space={"x": uniform(0, 1)}, objective=minimize("loss"), sampler=sampler, prior=priors,
+        trials=128, parallelism=8, seed=seed,
+    )  # fmt: skip
+    found = [study.ask().hyperparameters["x"] for _ in range(8)]
+    study.cancel()
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["random", "sobol", "tpe", "hyperopt"])
+def test_a_study_of_the_same_seed_is_given_the_same_points_and_one_of_another_seed_others(client, optimum, sampler):
+    first, again, other = (
+        first_asks(client, f"seeded-{sampler}-{place}", seed, sampler, [prior(optimum)])
+        for place, seed in enumerate((3, 3, 4))
+    )
+    assert first == again
+    assert not set(first) & set(other)
+
+
+def test_a_search_begins_where_its_prior_was_best_and_the_less_so_the_less_that_weighs(client, optimum):
+    def distance(study_id, *priors):
+        return statistics.median(abs(each - 0.2) for each in first_asks(client, study_id, priors=priors))
+
+    whole, some = distance("whole-prior", prior(optimum)), distance("some-prior", prior(optimum, weight=0.05))
+    none = distance("no-prior")
+    assert whole < 0.5 * none
+    assert whole < some
 
 
 def test_wrong_priors_are_named(client):
@@ -135,12 +174,3 @@ def test_every_state_goes_to_optuna_with_its_intermediate_values_and_its_conditi
     assert exported.best_trial.number == study.best_trial.number
     importance = study.importance()
     assert set(importance) <= {"x", "kind"} and sum(importance.values()) == pytest.approx(1)
-
-
-def test_an_exported_study_stays_in_a_storage_for_the_dashboard(client, tmp_path):
-    study = client.create_study("stored", search_space=SPACE, objective=minimize("loss"), trials=3)
-    study.optimize(lambda trial: 0.5)
-    storage = f"sqlite:///{tmp_path / 'optuna.db'}"
-    study.to_optuna(storage)
-    again = optuna.load_study(study_name="stored", storage=storage)
-    assert [each.value for each in again.trials] == [0.5] * 3

@@ -1,5 +1,6 @@
 import inspect
 import typing
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,20 @@ PRUNERS = {
 def test_a_pruner_can_be_written_in_a_file(tmp_path, written_as):
     text = STUDY.replace("asha: {min_steps: 50, max_steps: 800, eta: 4}", written_as)
     assert read_study(written(tmp_path, text))["pruner"] == PRUNERS[written_as]
+
+
+STUDY_FILES = sorted((Path(__file__).parents[3] / "examples").rglob("*.y*ml"))
+
+
+@pytest.mark.parametrize("file", STUDY_FILES, ids=lambda file: file.stem)
+def test_a_study_beside_the_examples_is_read_and_finds_what_it_runs(file):
+    read = read_study(file)
+    program = f"{read['task'].partition(':')[0]}.py" if read["task"] else Path(read["command"].arguments[1]).name
+    assert (Path(read["source_path"]) / program).is_file()
+
+
+def test_there_are_studies_beside_the_examples():
+    assert {"digits", "digits_population", "char_lm", "study"} <= {each.stem for each in STUDY_FILES}
 
 
 def test_no_pruner_is_left_out_of_the_ones_above():
