@@ -49,6 +49,7 @@ class Laws(SearchBackendConformance):
 
     samplers = (Sampler.GP,)
     trials = 30
+    rated = 3
 
 
 @pytest.mark.slow

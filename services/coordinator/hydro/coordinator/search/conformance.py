@@ -58,8 +58,6 @@ SMALL = SearchSpace(
 SMALL_POINTS = 8
 """Two plain ones, six deep ones."""
 
-RATES = 7
-"""Suggestions that tell where a model looks."""
 RATE_BOUND = 1e-2
 """The middle of lr's domain."""
 
@@ -92,6 +90,8 @@ class SearchBackendConformance:
     external_sampler = ""
     trials = 40
     """Of the history that most laws are held against."""
+    rated = 7
+    """Suggestions that tell where a model looks."""
 
     def request(self, sampler: Sampler, **changes: object) -> SearchRequest:
         """A request with changes."""
@@ -122,7 +122,7 @@ class SearchBackendConformance:
 
     async def rates(self, backend: SearchBackend, asked: SearchRequest) -> list[float]:
         """The lr of some suggestions."""
-        suggestions = await backend.ask(replace(asked, count=RATES, first_index=len(asked.history)))
+        suggestions = await backend.ask(replace(asked, count=self.rated, first_index=len(asked.history)))
         return [float(each["lr"]) for each in suggestions]
 
     async def test_gives_as_many_suggestions_as_asked_for(self, backend: SearchBackend) -> None:
