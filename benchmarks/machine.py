@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -55,10 +56,14 @@ def sources(benchmark: str) -> str | None:
 
     None where files differ from the commit: such a state has no name.
     """
-    measured = ("protos", "kit", "services", "clients", f"benchmarks/{benchmark}")
-    if _git("status", "--porcelain", "--untracked-files=no", "--", *(f":/{path}" for path in measured)):
+    folders = ("protos", "kit", "services", "clients", "examples", f"benchmarks/{benchmark}")
+    measured = (*(f":(top){each}" for each in folders), ":(top,glob)benchmarks/*.py")
+    if _git("status", "--porcelain", "--untracked-files=no", "--", *measured):
         return None
-    return _git("rev-parse", *(f"HEAD:{path}" for path in measured))
+    listed = _git("ls-tree", "--full-tree", "HEAD", *folders, "benchmarks/") or ""
+    # Of the folder `benchmarks` itself, what all of them share.
+    names = [line for line in listed.splitlines() if line.endswith((".py", *folders))]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest() if names else None
 
 
 def _git(*arguments: str) -> str | None:

@@ -12,6 +12,8 @@ from hydro.squeezer.gate import ControllerGate
 
 _FAR_NS: Final = 3600 * 1_000_000_000
 _IDLE_NS: Final = 50_000_000
+_INDICES: Final = 64
+"""More than the replayed schedule has."""
 
 
 class ReactiveGate(threading.Thread):
@@ -20,6 +22,7 @@ class ReactiveGate(threading.Thread):
     def __init__(self, ring: Path) -> None:
         super().__init__(name=f"reactive-{ring.stem}", daemon=True)
         self._reader = EventReader.attach(ring)
+        self._reader.want(range(_INDICES))
         self.gate = ControllerGate.create(ring.with_suffix(".gate"), ring.name)
         self._stopping = threading.Event()
         self.start()

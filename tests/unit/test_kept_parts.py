@@ -13,9 +13,11 @@ from benchmarks.kept import Kept
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """A repository with the folders that a benchmark measures with, under `benchmarks/machine.py`'s eyes."""
-    for folder in ("protos", "kit", "services", "clients", "benchmarks/search", "docs"):
+    measured_with = ("protos", "kit", "services", "clients", "examples", "benchmarks/search")
+    for folder in (*measured_with, "benchmarks/fusion", "docs"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "file").write_text("one")
+    (tmp_path / "benchmarks" / "rounds.py").write_text("one")
     git(tmp_path, "init", "-q")
     commit(tmp_path)
     monkeypatch.setattr(machine, "__file__", str(tmp_path / "benchmarks" / "machine.py"))
@@ -40,12 +42,25 @@ def test_a_part_is_taken_up_again_with_the_same_settings_and_sources_alone(tree)
     assert kept_in(tree).get("tpe 8/branin", {"trials": 60}) == [0.5]
     assert kept_in(tree).get("tpe 8/branin", {"trials": 12}) is None
     assert kept_in(tree).get("tpe 1/branin", {"trials": 60}) is None
-    (tree / "docs" / "file").write_text("two")
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_measured_with"),
+    [
+        ("docs/file", False),
+        ("benchmarks/fusion/file", False),
+        ("services/file", True),
+        ("examples/file", True),
+        ("benchmarks/search/file", True),
+        ("benchmarks/rounds.py", True),
+    ],
+)
+def test_a_part_counts_until_what_it_was_measured_with_is_another(tree, changed, is_measured_with):
+    kept_in(tree).put("one", {}, [0.5])
+    (tree / changed).write_text("two")
+    assert (machine.sources("search") is None) is is_measured_with
     commit(tree)
-    assert kept_in(tree).get("tpe 8/branin", {"trials": 60}) == [0.5]
-    (tree / "services" / "file").write_text("two")
-    commit(tree)
-    assert kept_in(tree).get("tpe 8/branin", {"trials": 60}) is None
+    assert (kept_in(tree).get("one", {}) is None) is is_measured_with
 
 
 def test_a_changed_tree_is_told_from_its_commit(tree):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from hydro.coordinator.hot import group_commit
 from hydro.coordinator.hot.group_commit import GroupCommit, NotStored
 from hydro.coordinator.hot.hot_study import HotStudy
 from hydro.coordinator.hot.outcome import Outcome
@@ -114,6 +115,20 @@ async def test_a_commit_waits_a_moment_for_the_callers_that_the_last_one_answere
     await call()
     await call()
     assert writer.written[2:] == [{"a": 1}, {"a": 1}]
+
+
+async def test_a_commit_stops_waiting_once_nobody_comes_any_more(commit, writer, monkeypatch):
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 600)
+    hot = hot_study()
+
+    async def call():
+        start(commit, hot)
+        await commit.stored(hot)
+
+    await asyncio.gather(call(), call(), call())
+    async with asyncio.timeout(60):
+        await asyncio.gather(call(), call())
+    assert writer.written == [{"a": 3}, {"a": 2}]
 
 
 async def test_a_failed_commit_closes_the_study_and_fails_what_was_decided_on_top(commit, writer):

@@ -27,15 +27,72 @@ def test_reader_gets_events_as_they_were_written(writer: EventWriter) -> None:
     assert list(reader.read(0)) == []
 
 
-def test_event_wakes_the_sleeping_reader(writer: EventWriter) -> None:
+class Sleeper:
+    """A thread that sleeps on the ring until it is woken."""
+
+    def __init__(self, reader: EventReader) -> None:
+        self.got: list[Event] = []
+        self._thread = threading.Thread(target=lambda: self.got.extend(reader.read(60 * SECOND_NS)))
+        self._thread.start()
+        self._thread.join(timeout=0.05)
+
+    def is_awake_within(self, seconds: float) -> bool:
+        self._thread.join(timeout=seconds)
+        return not self._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("kind", "index"),
+    [
+        (EventKind.STEP_END, 0),
+        (EventKind.SCHEDULE_CHANGED, 0),
+        (EventKind.WAIT_BEGIN, 3),
+        (EventKind.WAIT_BEGIN, 63),
+        (EventKind.WAIT_BEGIN, 64),
+        (EventKind.WAIT_BEGIN, 511),
+        (EventKind.WAIT_BEGIN, 512 + 3),
+    ],
+)
+def test_event_that_cannot_wait_wakes_the_sleeping_reader(writer: EventWriter, kind: EventKind, index: int) -> None:
     reader = EventReader.attach(writer.path)
-    got: list[Event] = []
-    thread = threading.Thread(target=lambda: got.extend(reader.read(60 * SECOND_NS)))
-    thread.start()
-    thread.join(timeout=0.05)
-    writer.write(EventKind.STEP_END, 1)
-    thread.join()
-    assert [each.kind for each in got] == [EventKind.STEP_END]
+    reader.want([3, 63, 64, 511])
+    sleeper = Sleeper(reader)
+    writer.write(kind, 1, schedule_index=index)
+    assert sleeper.is_awake_within(30.0)
+    assert [(each.kind, each.schedule_index) for each in sleeper.got] == [(kind, index)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "index"),
+    [
+        (EventKind.STEP_BEGIN, 3),
+        (EventKind.WAIT_END, 3),
+        (EventKind.WAIT_BEGIN, 2),
+        (EventKind.WAIT_BEGIN, 3 + 64),
+    ],
+)
+def test_event_that_can_wait_lets_the_reader_sleep(writer: EventWriter, kind: EventKind, index: int) -> None:
+    reader = EventReader.attach(writer.path)
+    reader.want([3])
+    sleeper = Sleeper(reader)
+    writer.write(kind, 1, schedule_index=index)
+    assert not sleeper.is_awake_within(0.1)
+    writer.write(EventKind.STEP_END, 2)
+    assert sleeper.is_awake_within(30.0)
+    assert [each.kind for each in sleeper.got] == [kind, EventKind.STEP_END]
+
+
+def test_what_an_earlier_reader_wanted_wakes_nobody(writer: EventWriter) -> None:
+    old = EventReader.attach(writer.path)
+    old.want([3])
+    new = EventReader.attach(writer.path)
+    sleeper = Sleeper(new)
+    writer.write(EventKind.WAIT_BEGIN, 1, schedule_index=3)
+    assert not sleeper.is_awake_within(0.1)
+    new.want([3])
+    old.want([])
+    writer.write(EventKind.WAIT_BEGIN, 2, schedule_index=3)
+    assert sleeper.is_awake_within(30.0)
 
 
 def test_full_ring_drops_and_counts_and_goes_on(writer: EventWriter) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from hydro.squeezer.bubble import BubbleForecast
+from hydro.squeezer.bubble import Anchor, BubbleForecast
 from hydro.squeezer.guard import Guard, GuardSettings
 
 _NANOSECONDS: Final = 1_000_000_000
@@ -77,6 +78,7 @@ class Controller:
         self.totals = Totals()
         self._step_begin_ns: int | None = None
         self._bubble: tuple[int, int] | None = None
+        self._anchor: Anchor | None = None
         self._granted: Grant | None = None
         self._is_near = False
         self._progress = WorkerProgress()
@@ -88,6 +90,12 @@ class Controller:
         return max(0, self.forecast.longest_ns() - self.guard.guard_ns)
 
     @property
+    def wanted(self) -> Iterator[int]:
+        """Schedule indices of the bubbles that may be opened, as far as it is known now."""
+        if self.guard.has_baseline and not self.guard.breaker_is_open:
+            yield from self.forecast.longer_than(self._shortest_ns)
+
+    @property
     def duty_cycle(self) -> float:
         """Share of the steps' time that is bubble."""
         total_ns = self.totals.blank_ns + self.totals.squeezed_ns
@@ -96,6 +104,7 @@ class Controller:
     def step_begin(self, now_ns: int) -> None:
         """A step of the pipeline run begins."""
         self._step_begin_ns = now_ns
+        self._anchor = Anchor(None, now_ns)
         self._is_near = False
         self._since_blank += 1
 
@@ -131,11 +140,12 @@ class Controller:
         """The bubble has ended."""
         begun, self._bubble = self._bubble, None
         granted, self._granted = self._granted, None
+        anchor, self._anchor = self._anchor, Anchor(schedule_index, now_ns)
         if begun is None or begun[0] != schedule_index or now_ns < begun[1]:
             # Its beginning was dropped, or the clock went backwards: there is no duration.
             return
         began_ns = begun[1]
-        self.forecast.observe(schedule_index, now_ns - began_ns)
+        self.forecast.observe(schedule_index, began_ns, now_ns, anchor)
         self.totals.bubbles += 1
         self.totals.bubble_ns += now_ns - began_ns
         if granted is not None:
@@ -147,21 +157,26 @@ class Controller:
         self.forecast.invalidate()
         self.guard.invalidate()
         self._step_begin_ns = None
-        self._bubble = None
+        self._bubble = self._anchor = None
 
     def forget_worker(self) -> None:
         """Another worker's progress starts from zero."""
         self._progress = WorkerProgress()
 
     def _grant(self, schedule_index: int, now_ns: int) -> Grant | None:
-        forecast_ns = self.forecast.forecast_ns(schedule_index)
+        forecast_ns = self.forecast.forecast_ns(schedule_index, now_ns, self._anchor)
         if forecast_ns is None or not self.guard.has_baseline or self.guard.breaker_is_open or self._is_blank():
             return None
-        if forecast_ns - self.guard.guard_ns < self._settings.smallest_grant_ns:
+        if forecast_ns < self._shortest_ns:
             return None
         if not self.guard.lets_open():
             return None
         return Grant(now_ns + forecast_ns - self.guard.guard_ns, self.longest_grant_ns)
+
+    @property
+    def _shortest_ns(self) -> int:
+        """The shortest bubble that is opened."""
+        return self.guard.guard_ns + self._settings.smallest_grant_ns
 
     def _is_blank(self) -> bool:
         return self._since_blank >= self._settings.blank_interval

@@ -2,15 +2,15 @@
 
 The hook never waits: when the ring is full, the event is dropped and counted. Beside the ring stands the number of the
 wait that the stage is in, which a worker reads by itself before each segment: so a bubble's end stops it at once, even
-when the squeezer gets its processor late. Two words go the other way, so that the stage's side can tell in which of
-its steps trials worked.
+when the squeezer gets its processor late. Some words go the other way: at the begin of which bubbles the squeezer wants
+to be woken, and what trials did in them, so that the stage's side can tell in which of its steps they worked.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -21,9 +21,11 @@ from hydro.squeezer.shared_page import HEADER_WORDS, PageRejected, SharedPage
 MAGIC: Final = 0x48594452_4F455654
 CAPACITY: Final = 1024
 
-_HEAD, _TAIL, _DROPPED, _CONSUMER, _CONSUMER_BEAT, _OPENED, _USED, _WAIT, _WAIT_ENDED = range(
-    HEADER_WORDS, HEADER_WORDS + 9
+_HEAD, _TAIL, _DROPPED, _CONSUMER, _CONSUMER_BEAT, _OPENED, _USED, _WAIT, _WAIT_ENDED, _WANTED = range(
+    HEADER_WORDS, HEADER_WORDS + 10
 )
+_WANTED_WORDS: Final = 8
+"""From `_WANTED` on: a bit for each schedule index, by its remainder. One wake too many is no harm."""
 _FIRST_RECORD: Final = 32
 _RECORD_WORDS: Final = 5
 _WORD_COUNT: Final = _FIRST_RECORD + CAPACITY * _RECORD_WORDS
@@ -42,9 +44,12 @@ class EventKind(IntEnum):
 
 
 _KINDS: Final = frozenset(EventKind)
-_URGENT: Final = frozenset({EventKind.WAIT_BEGIN, EventKind.SCHEDULE_CHANGED})
-"""What the squeezer is woken for: that a bubble has ended a worker sees by itself, and the rest can wait for the next
-bubble. A wake costs the run more than everything else here."""
+# An attribute of an enumeration costs a call, and a writer has no time for any.
+_WAIT_BEGIN: Final = EventKind.WAIT_BEGIN
+_WAIT_END: Final = EventKind.WAIT_END
+_URGENT: Final = frozenset({EventKind.STEP_END, EventKind.SCHEDULE_CHANGED})
+"""What the squeezer is always woken for, beside the begin of a bubble that it wants: that one has ended a worker sees
+by itself, and the rest can wait. A wake costs the run more than everything else here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class EventWriter:
 
     def __init__(self, page: SharedPage) -> None:
         self._page = page
-        self._words = page.words
+        # Quicker than the page's own view: what happens here is time of the pipeline run.
+        self._words = memoryview(page.words).cast("B").cast("Q")
         self._head = 0
         self._wait = 0
 
@@ -84,22 +90,24 @@ class EventWriter:
 
     def write(self, kind: EventKind, stamp_ns: int, schedule_index: int = 0, step: int = 0) -> None:
         """Appends an event, or drops and counts it when the ring is full. Never waits."""
-        words, head = self._words, self._head
-        if kind is EventKind.WAIT_BEGIN:
+        words, head, is_urgent = self._words, self._head, False
+        if kind is _WAIT_BEGIN:
             words[_WAIT] = self._wait = (self._wait + 1) | 1
-        elif kind is EventKind.WAIT_END:
+            is_urgent = words[_WANTED + (schedule_index >> 6) % _WANTED_WORDS] >> (schedule_index & 63) & 1 == 1
+        elif kind is _WAIT_END:
             words[_WAIT_ENDED] = stamp_ns
             words[_WAIT] = self._wait = (self._wait | 1) + 1
+        else:
+            is_urgent = kind in _URGENT
         if head - words[_TAIL] >= CAPACITY:
             words[_DROPPED] += 1
             return
         at = _FIRST_RECORD + head % CAPACITY * _RECORD_WORDS
         words[at], words[at + 1], words[at + 2], words[at + 3] = kind, stamp_ns, schedule_index, step
         words[at + 4] = self._wait
-        self._head = head + 1
         # The record stands before the head that shows it.
-        words[_HEAD] = self._head
-        if kind in _URGENT:
+        words[_HEAD] = self._head = head + 1
+        if is_urgent:
             self._page.wake(_HEAD)
 
     @property
@@ -133,6 +141,7 @@ class EventReader:
         # What an earlier reader left says nothing about the bubbles of now.
         self._tail = self._words[_HEAD]
         self._words[_TAIL] = self._tail
+        self.want(())
         self.beat()
 
     @classmethod
@@ -191,6 +200,16 @@ class EventReader:
     def beat(self) -> None:
         """Tells the hook that the squeezer lives."""
         self._words[_CONSUMER_BEAT] = time.monotonic_ns()
+
+    def want(self, schedule_indices: Iterable[int]) -> None:
+        """Asks to be woken when a bubble of one of these schedule indices begins; of others `read` hears later."""
+        if self.is_replaced:
+            return
+        wanted = [0] * _WANTED_WORDS
+        for index in schedule_indices:
+            wanted[(index >> 6) % _WANTED_WORDS] |= 1 << (index & 63)
+        for offset, bits in enumerate(wanted):
+            self._words[_WANTED + offset] = bits
 
     def publish(self, gates_opened: int, used_ns: int) -> None:
         """Tells the hook what was done in its bubbles so far."""

@@ -92,6 +92,7 @@ class Gatekeeper(threading.Thread):
             if previous is not None:
                 self._retire(previous)
             self._controller.forget_worker()
+            self._want()
 
     def stop(self) -> None:
         """Closes and revokes the gate and ends the thread."""
@@ -127,6 +128,7 @@ class Gatekeeper(threading.Thread):
                 self._controller.step_begin(event.stamp_ns)
             case EventKind.STEP_END:
                 self._controller.step_end(event.stamp_ns, self._progress())
+                self._want()
                 self._report = self._make_report()
             case EventKind.SCHEDULE_CHANGED:
                 self._controller.invalidate()
@@ -148,6 +150,10 @@ class Gatekeeper(threading.Thread):
             self._gate.close()
         self._controller.bubble_end(event.schedule_index, event.stamp_ns)
         self._reader.publish(self._controller.totals.gates_opened, self._used_ns())
+
+    def _want(self) -> None:
+        """Without a worker nobody needs to be woken."""
+        self._reader.want(self._controller.wanted if self._gate is not None else ())
 
     def _progress(self) -> WorkerProgress:
         gate = self._gate

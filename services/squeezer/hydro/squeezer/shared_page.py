@@ -18,7 +18,7 @@ from typing import Final
 
 from hydro.squeezer import futex
 
-VERSION: Final = 1
+VERSION: Final = 2
 HEADER_WORDS: Final = 8
 _MAGIC, _VERSION, _BOOT, _EPOCH, _CREATOR = range(5)
 _WORD_BYTES: Final = 8

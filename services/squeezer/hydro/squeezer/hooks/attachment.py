@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-import torch
 
 from hydro.kit.errors import FieldViolation, InvalidArgument
 from hydro.squeezer.hooks.engine import Engine, PipelinePlace
 from hydro.squeezer.hooks.events import StageListener
 from hydro.squeezer.hooks.recorder_settings import RecorderSettings
-from hydro.squeezer.hooks.stage_hook import HostMarks, Marks, StageHook
+from hydro.squeezer.hooks.stage_hook import StageHook
 from hydro.squeezer.hooks.stage_recorder import StageRecorder
 from hydro.squeezer.hooks.stage_reporter import StageDescription, StageReporter
 from hydro.squeezer.hooks.stream_marks import StreamMarks
@@ -116,7 +115,8 @@ def attach(
         return Attachment(None, (), lambda: None)
     adapter = find_engine(engine)
     place = adapter.place
-    hook = StageHook(listeners := _listeners(settings, place), _marks(adapter.device))
+    marks = StreamMarks() if adapter.device.type == "cuda" else None
+    hook = StageHook(listeners := _listeners(settings, place), marks)
     for each in listeners:
         if isinstance(each, StageRecorder):
             each.hook_cost_ns = lambda: hook.cost_ns
@@ -174,10 +174,6 @@ def _cores() -> tuple[int, ...]:
     """Where the stage runs, if it is pinned: on a CPU that is what trials share with it."""
     mine = os.sched_getaffinity(0)
     return tuple(sorted(mine)) if len(mine) < (os.cpu_count() or 1) else ()
-
-
-def _marks(device: torch.device) -> Marks:
-    return StreamMarks() if device.type == "cuda" else HostMarks()
 
 
 def _address(addresses: str) -> str | None:
