@@ -148,11 +148,12 @@ async def test_a_worker_killed_from_outside_ends_with_the_signal(start_executor)
 
 
 def test_the_environment_is_an_allowlist():
-    inherited = {"PATH": "/bin", "HYDRO_DATABASE_URL": "secret", "AWS_SECRET_ACCESS_KEY": "secret"}
+    where = {"PATH": "/bin", "DOCKER_HOST": "unix:///run/user/1000/docker.sock"}
+    inherited = {**where, "HYDRO_DATABASE_URL": "secret", "AWS_SECRET_ACCESS_KEY": "secret"}
     chosen = {"HYDRO_COORDINATOR_ADDRESS": "localhost:7400"}
     environment = worker_environment(WorkerPlace("devices/a", (2, 3), gpu_index=1), chosen, inherited)
     assert environment == {
-        "PATH": "/bin",
+        **where,
         "PYTHONUNBUFFERED": "1",
         "HYDRO_COORDINATOR_ADDRESS": "localhost:7400",
         "HYDRO_WORKER_DEVICE": "devices/a",

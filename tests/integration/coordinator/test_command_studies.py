@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hydro.coordinator.bell import Bell
@@ -135,6 +137,15 @@ async def test_a_program_that_ends_unmeasured_fails(running):
     trial = await running.trial(0)
     assert trial.state is TrialState.FAILED
     assert "'loss' is not among the metrics" in trial.state_reason
+
+
+async def test_a_program_that_finds_everything_measured_ends_its_trial_well(running):
+    await running.tell(1, measured(0, 1, 0.5))
+    ends = [replace(finished(number), failure="nothing was reported") for number in (0, 1)]
+    await running.tell(2, *ends)
+    first, second = [await running.trial(number) for number in (0, 1)]
+    assert (first.state, first.value) == (TrialState.SUCCEEDED, 0.5)
+    assert (second.state, second.state_reason) == (TrialState.FAILED, "nothing was reported")
 
 
 async def test_a_second_run_changes_no_measurement_and_goes_on(running):

@@ -127,6 +127,8 @@ def test_a_program_that_measures_nothing_fails_with_what_was_looked_for(
     assert "hydro.client.trial reported nothing" in failure
     assert "0 of the log's 1 lines had metrics by" in failure
     assert f"there is no file {tmp_path}/artifacts/trials/0/attempt-1/m.jsonl" in failure
+    # A run before may have measured it.
+    assert last(fake).finished
 
 
 def test_an_expression_that_backtracks_fails_its_trial_and_not_its_worker(
@@ -240,3 +242,21 @@ def test_a_release_lets_the_program_end_and_keeps_its_log(fake: Any, run_worker:
     assert last(fake).log.endswith("saving\n")
     assert not last(fake).finished
     assert fake.released[0].failure == ""
+
+
+def test_what_a_program_measures_within_its_grace_counts(fake: Any, run_worker: Any, lane: Any) -> None:
+    fake.on_round = lambda: setattr(fake, "release_requested", True)
+    text = SDK + (
+        "import signal, threading\n"
+        "asked = threading.Event()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: asked.set())\n"
+        "print(trial.report(1, 1.0), flush=True)\n"
+        "asked.wait()\n"
+        "print(trial.report(2, 0.5), flush=True)\n"
+    )
+    fake.offer(lane(0), **program(text))
+    run_worker()
+    assert fake.measured() == {("0", 1): {"validation_loss": 1.0}, ("0", 2): {"validation_loss": 0.5}}
+    assert "".join(report.log for report in reports(fake)) == "True\nFalse\n"
+    # It goes on elsewhere.
+    assert not any(report.finished or report.failure for report in reports(fake))

@@ -33,7 +33,10 @@ class LaneNews:
     log: str = ""
     failure: str = ""
     finished: bool = False
-    """A command's own end. `value` is then its final objective; None: the last measured one."""
+    """A command's own end. `value` is then its final objective; None: the last measured one.
+
+    With a failure: this run has measured nothing, and the trial fails unless a run before has.
+    """
     value: float | None = None
 
 

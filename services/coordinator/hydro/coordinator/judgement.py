@@ -41,7 +41,10 @@ class LaneReport:
     log: str = ""
     failure: str = ""
     finished: bool = False
-    """It has come to its own end. `value` is its final objective; None: the last measured one."""
+    """It has come to its own end. `value` is its final objective; None: the last measured one.
+
+    With a failure: this run has measured nothing, and the trial fails unless a run before has.
+    """
     value: float | None = None
 
     @property
@@ -76,13 +79,12 @@ async def judge(
     spent = {lane.name: lane.device_seconds for lane in lanes}
     measured = []
     for report in own:
-        fault = report.failure or fault_of(study, report.measurement)
-        if fault:
+        if report.finished:
+            verdicts[report.trial] = await _finish(tx, study, pruner, report)
+        elif fault := report.failure or fault_of(study, report.measurement):
             verdicts[report.trial] = await _fail(tx, pruner, report, fault)
         elif report.measurement is not None:
             measured.append((report.trial, replace(report.measurement, elapsed_seconds=spent[report.trial])))
-        elif report.finished:
-            verdicts[report.trial] = await _finish(tx, study, pruner, report)
     verdicts |= await _judge_measured(tx, study, bundle, pruner, measured, stands)
     await promote(tx, study, pruner)
     asked = [report.trial for report in reports if report.asks]
@@ -154,6 +156,8 @@ async def _fail(tx: Transaction, pruner: Pruner, report: LaneReport, fault: str)
 
 async def _finish(tx: Transaction, study: Study, pruner: Pruner, report: LaneReport) -> Verdict:
     last = (await tx.trials.get(report.trial)).measurements[-1:]
+    if report.failure and not last:
+        return await _fail(tx, pruner, report, report.failure)
     metrics = dict(last[0].metrics) if last else {}
     if report.value is not None:
         metrics[study.spec.objective.metric] = report.value

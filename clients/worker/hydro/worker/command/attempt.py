@@ -108,14 +108,15 @@ class CommandAttempt:
         if now > self._may_wait_until:
             raise Unavailable(f"{place.lock_path} is held: an attempt before has not ended for {_LOCK_SECONDS:.0f} s")
 
-    def _turn(self) -> None:
-        """Tells what is new, and does what the answer says."""
+    def _turn(self) -> bool:
+        """Tells what is new, and does what the answer says. Gives whether there was anything."""
         news = [each for run in self._runs if (each := run.news()) is not None]
         if news:
             self._tell(news)
         for run in [each for each in self._runs if each.is_over and each.has_ended]:
             self._runs.remove(run)
             run.close()
+        return bool(news)
 
     def _tell(self, news: Sequence[LaneNews]) -> None:
         told = {each.trial for each in news}
@@ -130,17 +131,18 @@ class CommandAttempt:
         self._new.set()
 
     def _stop_all(self) -> None:
-        """Asks all programs to end, waits for that within their grace, and tells the rest of their logs."""
+        """Asks all programs to end, takes in what they measure within their grace, and tells the rest of their logs."""
         self._turn()
-        open_runs = [run for run in self._runs if not run.is_over]
-        for run in open_runs:
+        for run in self._runs:
             run.stop()
-        while not all(run.has_ended for run in self._runs):
+        has_ended = False
+        while self._turn() or not has_ended:
             self._ensure()
-            for run in self._runs:
-                run.news()
-            self._new.wait(_LOOK_SECONDS)
-            self._new.clear()
-        rest = [each for run in open_runs if (each := run.rest_of_log()) is not None]
+            # What was measured before an end is told after it.
+            has_ended = all(run.has_ended for run in self._runs)
+            if not has_ended:
+                self._new.wait(_LOOK_SECONDS)
+                self._new.clear()
+        rest = [each for run in self._runs if not run.is_over and (each := run.rest_of_log()) is not None]
         if rest:
             self._reporter.report(rest, 0, 0)

@@ -9,6 +9,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from hydro.client.commands import Command
 from hydro.kit.line_metrics import TooSlow
@@ -74,6 +75,7 @@ class TrialRun:
         self._waiting: deque[Said] = deque()
         self._told: Said | None = None
         self._is_last_told = False
+        self._is_stopping = False
         self._is_measured = False
         self._fault = ""
         self._log = ""
@@ -110,6 +112,9 @@ class TrialRun:
         if self._waiting:
             self._told = self._waiting.popleft()
             return self._spoken(self._told)
+        if self._is_stopping:
+            # How it ends says nothing: it goes on elsewhere.
+            return None
         if self._fault:
             return self._failure(self._fault)
         if ended:
@@ -123,15 +128,16 @@ class TrialRun:
     def answered(self, verdict: Verdict) -> None:
         """Takes the verdict on the news; that of a log alone is CONTINUE."""
         told, self._told = self._told, None
-        goes_on = verdict is Verdict.CONTINUE and not self._is_last_told
+        is_over = verdict is not Verdict.CONTINUE or self._is_last_told
         if told is not None and told.answer is not None:
-            told.answer.set_result(goes_on)
-        if not goes_on:
+            told.answer.set_result(not is_over and not self._is_stopping)
+        if is_over:
             self._end(was_told=told is not None and told.answer is not None)
 
     def stop(self) -> None:
-        """The lease is given back: the program is asked to end, and has its grace."""
-        self._end(was_told=False)
+        """The lease is given back: the program is asked to end; what it measures within its grace counts."""
+        self._is_stopping = True
+        self._program.stop(self._command.stop_grace_seconds)
 
     def rest_of_log(self) -> LaneNews | None:
         """Gives the lines that were not told yet."""
@@ -188,7 +194,7 @@ class TrialRun:
         if said.metrics is None:
             self._is_last_told = True
             if said.value is None and not self._is_measured:
-                return self._failure(self._unmeasured("it called finish without a value"))
+                return self._unmeasured("it called finish without a value")
             return LaneNews(self.trial, self._steps, log=log, finished=True, value=said.value)
         wrong = [f"{name} is {value}" for name, value in said.metrics.items() if not math.isfinite(value)]
         if wrong:
@@ -204,7 +210,7 @@ class TrialRun:
         if code:
             return self._failure(self._exit_reason(code))
         if not self._is_measured:
-            return self._failure(self._unmeasured("it ended well"))
+            return self._unmeasured("it ended well")
         self._is_last_told = True
         return LaneNews(self.trial, self._steps, log=self._of_log().log, finished=True)
 
@@ -218,9 +224,11 @@ class TrialRun:
         advice = " (no such program)" if code == NOT_FOUND else ""
         return f"it ended with {how}{advice}" + (f"; the end of its standard error:\n{tail}" if tail else "")
 
-    def _unmeasured(self, how: str) -> str:
+    def _unmeasured(self, how: str) -> LaneNews:
+        """Its end, which is a failure unless a run before has measured."""
         sought = ["hydro.client.trial reported nothing", *(source.sought for source in self._sources)]
-        return f"{how}, and its objective {self._objective!r} was never measured: {'; '.join(sought)}"
+        reason = f"{how}, and its objective {self._objective!r} was never measured: {'; '.join(sought)}"
+        return replace(self._failure(reason), finished=True)
 
     def _end(self, *, was_told: bool) -> None:
         """Ends the program: one that was told by its own report may first save what it wants to keep."""

@@ -103,8 +103,8 @@ def report_message(request: worker_service_pb2.ReportMeasurementsRequest) -> Rep
     for index, report in enumerate(request.reports):
         if not (0 <= report.steps <= MAX_STEPS and 0 <= report.measurement.step <= MAX_STEPS):
             violations.append(FieldViolation(f"reports[{index}].steps", f"is not in [0, {MAX_STEPS}]"))
-        if report.finished and (report.HasField("measurement") or report.failure):
-            said = "excludes a measurement and a failure: send them before"
+        if report.finished and report.HasField("measurement"):
+            said = "excludes a measurement: send it before"
             violations.append(FieldViolation(f"reports[{index}].finished", said))
     for index, miss in enumerate(request.memory_misses):
         if miss.lanes < 1 or miss.memory_bytes < 0:
