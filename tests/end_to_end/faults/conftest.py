@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -16,32 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import psutil
 import pytest
 
+from end_to_end.history import AUDIT, ENDS, Course, check_history, courses
+from end_to_end.patience import wait_until
+from end_to_end.suite_database import SuiteDatabase
 from hydro.client import Client, asha, choice, constant, loguniform, minimize, surrogate
 from hydro.client.demo.exclusive_device import join
 from hydro.client.demo.pipeline import ReplayedPipeline
 from hydro.client.suite.child import log_tail
 from hydro.client.suite.local import LocalSuite
-from hydro.client.suite.postgres import prepare_postgres
 
-from .history import AUDIT, ENDS, check_history
 from .process_tree import ProcessTree, has_ended, words_of
-from .watcher import PATIENCE_SECONDS, Watcher
+from .watcher import Watcher
 
 TASKS = Path(__file__).parents[1] / "tasks"
-
-
-def wait_until(is_so: Callable[[], Any], what: str) -> Any:
-    """Waits for something that the processes will do, and gives what it found."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not (found := is_so()):
-        if time.monotonic() > end:
-            pytest.fail(f"{what}: not within {PATIENCE_SECONDS:.0f} s")
-        time.sleep(0.05)
-    return found
 
 
 class BrokenSuite:
@@ -59,37 +47,11 @@ class BrokenSuite:
         }
         self.suite = LocalSuite.start(self._environment)
         self.tree = ProcessTree(self.suite.process.pid)
-        self._url = prepare_postgres(self.suite.data_directory / "postgres").url
+        self.sql = SuiteDatabase(self.suite).sql
         self.client = Client(self.suite.coordinator_address, tuner_address=self.suite.tuner_address)
         self._remembered: dict[tuple[int, int], Mapping[str, float]] = {}
         self._ended: dict[int, tuple[str, float | None]] = {}
         self.sql(AUDIT)
-
-    def sql(self, statement: str, *arguments: object) -> list[Any]:
-        """Rows of a statement, straight from the database."""
-
-        async def run() -> list[Any]:
-            connection = await self._connection()
-            try:
-                if arguments or statement.lstrip().startswith("SELECT"):
-                    return list(await connection.fetch(statement, *arguments))
-                await connection.execute(statement)
-                return []
-            finally:
-                await connection.close()
-
-        return asyncio.run(run())
-
-    async def _connection(self) -> Any:
-        end = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return await asyncpg.connect(self._url)
-            except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
-                # It is starting again.
-                if time.monotonic() > end:
-                    raise
-                await asyncio.sleep(0.1)
 
     def start_study(self, *, trials: int = 24, batch_seconds: float = 0.1) -> Any:
         """A study of two structures, so that two bundles run; about 10 seconds of slow batches."""
@@ -189,15 +151,17 @@ class BrokenSuite:
         self.study = self.client.get_study("faulty")
         self.watcher = Watcher(self.study)
 
-    def check_end(self) -> None:
-        """Waits for the study's end, and holds everything against what must be."""
+    def check_end(self) -> dict[int, Course]:
+        """Waits for the study's end, and holds everything against what must be. Gives what each trial went through."""
         self.watcher.wait()
         assert self.study.state.value == "SUCCEEDED"
         self._check_trials()
         self._check_measurements()
-        assert check_history(self.sql("SELECT * FROM audit ORDER BY id")) == self.trials
+        events = self.sql("SELECT * FROM audit ORDER BY id")
+        assert check_history(events) == self.trials
         self.stop()
         assert wait_until(lambda: not self.tree.left(), f"all processes end, but {self.tree.left()}")
+        return courses(events)
 
     def _check_trials(self) -> None:
         ends = self.trial_ends()

@@ -2,9 +2,9 @@
 
 import pytest
 
+from end_to_end.history import check_history
 from hydro.client import StudyState, TrialState, asha, constant, loguniform, minimize, population, surrogate
 
-from .history import check_history
 from .watcher import Watcher
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

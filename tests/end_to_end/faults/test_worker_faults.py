@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from end_to_end.history import promotions
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
@@ -26,14 +28,17 @@ def says_lost(broken_suite, token):
     return any(line["event"] == "lease lost" and line["lease"] == f"leases/{token}" for line in lines)
 
 
-def test_a_worker_killed_in_mid_bundle_loses_nothing(broken_suite, wait):
+def test_a_worker_killed_in_mid_bundle_loses_nothing_and_paused_trials_are_promoted(broken_suite, wait):
     broken_suite.start_study()
     broken_suite.wait_for_middle()
     token = broken_suite.leases()[0]["fencing_token"]
     for worker in broken_suite.workers():
         broken_suite.kill(worker)
     wait(lambda: has_expired(broken_suite, token), "the lease expires")
-    broken_suite.check_end()
+    courses = broken_suite.check_end().values()
+    # Measured at the rungs 10, 20 and 40, having waited at one of the first two.
+    assert any(promotions(each) and each[-1] == ("SUCCEEDED", 3) for each in courses)
+    assert {each[-2][0] for each in courses if each[-1][0] == "PRUNED"} == {"PAUSED"}
 
 
 def test_a_worker_stopped_past_its_lease_finds_it_lost_and_writes_nothing(broken_suite, wait):

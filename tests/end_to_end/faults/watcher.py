@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-PATIENCE_SECONDS = 150.0
+from end_to_end.patience import PATIENCE_SECONDS
 
 
 class Watcher:

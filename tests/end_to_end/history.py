@@ -29,6 +29,9 @@ CREATE TRIGGER note AFTER INSERT OR UPDATE ON lease FOR EACH ROW EXECUTE FUNCTIO
 CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON measurement FOR EACH ROW EXECUTE FUNCTION note_measurement();
 """
 
+Course = list[tuple[str, int]]
+"""States of a trial in their order, each with the measurements that it had when it came to it."""
+
 
 def check_history(events: list[Any]) -> int:
     """Holds every transaction of a study against the laws.
@@ -36,11 +39,9 @@ def check_history(events: list[Any]) -> int:
     A trial ends once. A running trial is in a bundle with a live lease, and in no other. A measurement is stored only
     while its trial runs under a live lease, and is never changed. Gives the number of trials that it saw.
     """
-    last = {event["tx"]: event["id"] for event in events}
-    ordered = sorted(events, key=lambda event: (last[event["tx"]], event["id"]))
     leases: dict[int, int] = {}
     trials: dict[int, tuple[str, int | None]] = {}
-    for _, transaction in itertools.groupby(ordered, key=lambda event: event["tx"]):
+    for _, transaction in itertools.groupby(_as_committed(events), key=lambda event: event["tx"]):
         running = {number for number, (state, _) in trials.items() if state == "RUNNING"}
         for event in transaction:
             key = event["key"]
@@ -59,3 +60,30 @@ def check_history(events: list[Any]) -> int:
         for number, (state, bundle) in trials.items():
             assert state != "RUNNING" or live[bundle] == 1, f"trial {number} runs under {live[bundle]} leases"
     return len(trials)
+
+
+def courses(events: list[Any]) -> dict[int, Course]:
+    """What each trial of a study went through, by number."""
+    found: dict[int, Course] = {}
+    measured: Counter[int] = Counter()
+    for event in _as_committed(events):
+        if event["kind"] == "measurement":
+            measured[event["key"]] += 1
+        elif event["kind"] == "trial" and event["new"] != event["old"]:
+            found.setdefault(event["key"], []).append((event["new"], measured[event["key"]]))
+    return found
+
+
+def promotions(course: Course) -> list[int]:
+    """How often the trial had been measured when it paused, each time that it was promoted and went on."""
+    steps = zip(course, course[1:], course[2:], strict=False)
+    return [
+        paused[1]
+        for paused, *after in steps
+        if paused[0] == "PAUSED" and after == [("PENDING", paused[1]), ("RUNNING", paused[1])]
+    ]
+
+
+def _as_committed(events: list[Any]) -> list[Any]:
+    last = {event["tx"]: event["id"] for event in events}
+    return sorted(events, key=lambda event: (last[event["tx"]], event["id"]))
