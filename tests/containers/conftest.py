@@ -15,7 +15,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -56,13 +56,21 @@ POSTGRES_ENTRYPOINT = """
 """  # noqa: E501
 
 Docker = Callable[..., str]
+Engine = Mapping[str, str]
+"""Variables by which the docker program finds it."""
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator[Docker]:
+def docker(engine: Engine) -> Docker:
     """The docker command, on an engine that has the images that deploy/ builds on."""
+    return docker_on(engine)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """An engine that has the images that deploy/ builds on."""
     if host := os.environ.get("HYDRO_TEST_DOCKER_HOST"):
-        yield docker_on(host, Path(os.environ["DOCKER_CONFIG"]))
+        yield {"DOCKER_HOST": host, "DOCKER_CONFIG": os.environ["DOCKER_CONFIG"]}
         return
     if reason := why_not():
         pytest.skip(reason)
@@ -71,21 +79,22 @@ def docker() -> Iterator[Docker]:
     with ExitStack() as cleanup:
         cleanup.callback(run, ["rm", "--recursive", "--force", str(folder)], folder.parent)
         cleanup.callback(unmount_below, folder)
-        engine = start_engine(folder, cleanup.enter_context(own_network()))
-        cleanup.callback(engine.wait, 120)
-        cleanup.callback(engine.terminate)
-        command = docker_on(f"unix://{folder}/docker.sock", folder / "config")
-        wait_until_ready(command, engine, folder / "engine.log")
+        process = start_engine(folder, cleanup.enter_context(own_network()))
+        cleanup.callback(process.wait, 120)
+        cleanup.callback(process.terminate)
+        found = {"DOCKER_HOST": f"unix://{folder}/docker.sock", "DOCKER_CONFIG": str(folder / "config")}
+        command = docker_on(found)
+        wait_until_ready(command, process, folder / "engine.log")
         with ThreadPoolExecutor() as pool:
             fetched = [pool.submit(fetch, folder) for fetch in (fetch_debian, fetch_torch, install_plugins)]
         for each in fetched:
             each.result()
         build_images(command, folder)
-        yield command
+        yield found
 
 
-def docker_on(host: str, config: Path) -> Docker:
-    environment = {**os.environ, "DOCKER_HOST": host, "DOCKER_CONFIG": str(config)}
+def docker_on(engine: Engine) -> Docker:
+    environment = {**os.environ, **engine}
 
     def docker(*arguments: str, timeout_seconds: float = 600, **more: str) -> str:
         """Runs the command in the repository's folder; fails with everything that it printed."""

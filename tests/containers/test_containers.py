@@ -1,19 +1,34 @@
-"""The stack of deploy/compose.yaml on a real engine, used from outside."""
+"""On a real engine: the stack of deploy/compose.yaml, used from outside, and programs of a worker in containers."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hydro.client import Client, asha, choice, loguniform, minimize, surrogate, uniform
-from hydro.client.snapshots import StudyState
-from hydro.client.study import Study
+from hydro.client import (
+    Client,
+    Command,
+    Study,
+    StudyState,
+    TrialState,
+    asha,
+    choice,
+    loguniform,
+    minimize,
+    no_pruning,
+    prometheus,
+    surrogate,
+    uniform,
+)
+from hydro.client.suite.local import LocalSuite
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -21,6 +36,17 @@ Docker = Callable[..., str]
 SERVICES = ("postgres", "coordinator", "tuner", "squeezer", "worker")
 # Every character that a URL or a shell would take for its own.
 PASSWORD = "p@ss/w:rd %?#'"
+PROGRAMS = Path(__file__).parents[1] / "end_to_end" / "programs"
+# What somebody's own image has, so that its programs report by the SDK.
+DOCKERFILE = """
+    FROM hydro-test-base
+    WORKDIR /opt/hydro
+    COPY constraints.txt ./
+    COPY protos protos
+    COPY kit kit
+    COPY clients/python clients/python
+    RUN python3 -m pip install --quiet --root-user-action=ignore -c constraints.txt ./protos ./kit ./clients/python
+"""
 
 
 def free_ports(count: int) -> list[str]:
@@ -133,3 +159,74 @@ def test_killed_containers_come_back_and_nothing_is_lost(docker: Docker, compose
     assert acknowledged.items() <= measured(study).items()
     running = compose("ps", "--services", "--filter", "status=running").split()
     assert sorted(running) == sorted(SERVICES)
+
+
+@pytest.fixture(scope="module")
+def local_client(engine: Mapping[str, str]) -> Iterator[Client]:
+    """Of a suite on this machine, whose workers find the engine."""
+    suite = LocalSuite.start({"OMP_NUM_THREADS": "1", **engine})
+    with Client(suite.coordinator_address, tuner_address=suite.tuner_address) as client:
+        yield client
+    suite.stop()
+
+
+@pytest.fixture(scope="module")
+def image(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One with the SDK."""
+    file = tmp_path_factory.mktemp("image") / "Dockerfile"
+    file.write_text(textwrap.dedent(DOCKERFILE))
+    docker("build", "--tag", "hydro-test-program", "--file", str(file), ".")
+    return "hydro-test-program"
+
+
+def run_program(client: Client, study_id: str, command: Command, **settings: Any) -> Study:
+    study = client.create_study(
+        study_id,
+        command=command,
+        source_path=str(PROGRAMS),
+        search_space={"x": uniform(0, 1)},
+        objective=minimize("loss"),
+        sampler="random",
+        known_points=[{"x": 0.5}],
+        trials=1,
+        **settings,
+    )
+    assert study.wait(timeout_seconds=200).state is StudyState.SUCCEEDED
+    (trial,) = study.trials
+    assert trial.state is TrialState.SUCCEEDED
+    assert [(each.step, each.metrics["loss"]) for each in trial.measurements] == [(1, 0.5), (2, 0.25)]
+    return study
+
+
+def wait_until_gone(docker: Docker, study: Study) -> None:
+    """Waits until no container of the study's trial is left, stopped or not."""
+    label = f"label=hydro.trial={study.best_trial.name}"
+    for _ in range(300):
+        if not docker("ps", "--all", "--quiet", "--filter", label):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"there is still a container with {label}")
+
+
+def test_a_program_in_a_container_reports_to_the_service_of_its_trial(
+    local_client: Client, docker: Docker, image: str
+) -> None:
+    script = "echo x is $HP_X in $(ls /.dockerenv); exec python3 ${hydro.source_path}/finishes.py"
+    study = run_program(local_client, "reporting", Command(["sh", "-c", script], image=image))
+    assert study.best_trial.value == 0.125
+    assert "x is 0.5 in /.dockerenv\nanother token is refused\n" in study.best_trial.log
+    wait_until_gone(docker, study)
+
+
+def test_the_endpoint_of_a_program_in_a_container_is_read_and_its_container_is_removed(
+    local_client: Client, docker: Docker
+) -> None:
+    command = Command(
+        ["python3", "${hydro.source_path}/serves.py"],
+        image="hydro-test-base",
+        # A published port leads to the container's own address. It would serve for ever.
+        environment={"OWN_HOST": "0.0.0.0", "OWN_LOOKS": "1000000"},
+        metrics=[prometheus("/numbers", interval_seconds=0.1, step_metric="epoch")],
+    )
+    study = run_program(local_client, "serving", command, pruner=no_pruning(2))
+    wait_until_gone(docker, study)
