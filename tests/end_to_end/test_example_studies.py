@@ -1,10 +1,25 @@
-"""Studies through the whole suite: those beside the examples, smaller, so that they end in a minute; architectures."""
+"""Studies through the whole suite: those beside the examples, smaller, so that they end in a minute, and others."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from hydro.client import Client, StudyState, TrialState, asha, choice, integer, loguniform, minimize, surrogate
+from end_to_end.patience import wait_until
+from end_to_end.shell import hydro
+from hydro.client import (
+    Client,
+    StudyState,
+    TrialState,
+    asha,
+    choice,
+    constant,
+    integer,
+    loguniform,
+    minimize,
+    no_pruning,
+    surrogate,
+)
 from hydro.client.study_file import read_study
 from hydro.client.suite.local import LocalSuite
 
@@ -18,15 +33,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
-def client():
+def suite():
     suite = LocalSuite.start({"OMP_NUM_THREADS": "1"})
-    with Client(suite.coordinator_address, tuner_address=suite.tuner_address) as client:
-        yield client
+    yield suite
     suite.stop()
 
 
+@pytest.fixture(scope="module")
+def client(suite):
+    with Client(suite.coordinator_address, tuner_address=suite.tuner_address) as client:
+        yield client
+
+
 @pytest.mark.parametrize("example", ["digits", "char_lm"])
-def test_an_example_is_shrunk_fused_searched_and_transferred(client, example) -> None:
+def test_an_example_is_shrunk_fused_searched_reproduced_and_transferred(client, suite, example) -> None:
     study = client.create_study(**{**read_study(EXAMPLES / f"{example}.yaml"), **SMALL})
     ended = study.wait()
     assert ended.state is StudyState.SUCCEEDED, ended.state_reason
@@ -39,6 +59,10 @@ def test_an_example_is_shrunk_fused_searched_and_transferred(client, example) ->
         set(best.hyperparameters)
         == set(read_study(EXAMPLES / f"{example}.yaml")["search_space"]) - (NOT_TRANSFERRED[example])
     )
+    assert "as one program" in best.log
+    reproduced = hydro(suite, "trial", "reproduce", f"{example}/{best.number}")
+    worst = re.search(r"^largest difference: (\S+) .*, over (\d+) values$", reproduced, re.MULTILINE)
+    assert float(worst[1]) < 1e-3 and int(worst[2]) >= len(best.measurements)
     target = study.train_target()
     assert {each.hyperparameter for each in target.transfers} == set(study.settings.search_space)
     if NOT_TRANSFERRED[example]:
@@ -93,3 +117,48 @@ def test_architectures_are_searched_like_any_other_hyperparameter(client) -> Non
 
 def attends(trial) -> bool:
     return trial.hyperparameters["mixing"] == "attention"
+
+
+def start_slow(client, study_id, batch_seconds):
+    return client.create_study(
+        study_id,
+        task="slow_perceptron:SlowPerceptron",
+        source_path=str(TASKS),
+        search_space={"lr": loguniform(1e-2, 1), "batch_seconds": constant(batch_seconds)},
+        objective=minimize("validation_loss"),
+        sampler="random",
+        pruner=no_pruning(40, interval_steps=4),
+        surrogate=surrogate(width=1 / 2),
+        trials=4,
+        parallelism=4,
+    )
+
+
+def losses(study):
+    return {
+        (trial.number, each.step): each.metrics["validation_loss"]
+        for trial in study.trials
+        for each in trial.measurements
+    }
+
+
+def test_a_fused_study_paused_in_mid_trial_ends_as_one_that_was_not(client) -> None:
+    study = start_slow(client, "paused", 0.1)
+    wait_until(lambda: {(number, 8) for number in range(4)} <= losses(study).keys(), "all are measured at step 8")
+    study.pause()
+    wait_until(lambda: not any(device.lease for device in client.list_devices()), "the devices are free")
+    assert study.state is StudyState.PAUSED
+    trials, before = study.trials, losses(study)
+    # Each is kept where it was, which is further than the start and not the end.
+    assert {each.state for each in trials} == {TrialState.PENDING}
+    assert all(each.snapshot.checkpoint and 8 <= each.steps < 40 for each in trials)
+    study.resume()
+    assert study.wait(timeout_seconds=200).state is StudyState.SUCCEEDED
+    assert study.statistics.max_fusion_count > 1
+    after = losses(study)
+    assert before.items() <= after.items()
+    assert {each.state for each in study.trials} == {TrialState.SUCCEEDED}
+    straight = start_slow(client, "straight", 0.0)
+    straight.wait(timeout_seconds=200)
+    assert after == pytest.approx(losses(straight), rel=1e-5)
+    assert len(after) == 4 * 40 / 4
