@@ -60,7 +60,7 @@ def test_an_example_is_shrunk_fused_searched_reproduced_and_transferred(client, 
         == set(read_study(EXAMPLES / f"{example}.yaml")["search_space"]) - (NOT_TRANSFERRED[example])
     )
     assert "as one program" in best.log
-    reproduced = hydro(suite, "trial", "reproduce", f"{example}/{best.number}")
+    reproduced = hydro(suite, "trial", "reproduce", f"{study.name.study}/{best.number}")
     worst = re.search(r"^largest difference: (\S+) .*, over (\d+) values$", reproduced, re.MULTILINE)
     assert float(worst[1]) < 1e-3 and int(worst[2]) >= len(best.measurements)
     target = study.train_target()
