@@ -76,7 +76,7 @@ class Simulation:
         self._calibration = calibration
         self._random = np.random.default_rng(seed)
         self._sequence = topological_order(schedule)
-        self._history: dict[Task | int, list[Array]] = defaultdict(list)
+        self._history: dict[Task | int, list[tuple[Array, Array]]] = defaultdict(list)
         self._observes = True
 
     def run(self, warm_up: int = 20, steps: int = 10) -> Outcome:
@@ -121,36 +121,41 @@ class Simulation:
         """Gives the step's seconds, and the seconds of bubble and of trials, summed over stages and replicas."""
         replicas = self._cluster.replicas
         free = [np.zeros(replicas) for _ in range(self._schedule.stages)]
+        # When the wait before ended, or the step began.
+        anchor = [np.zeros(replicas) for _ in range(self._schedule.stages)]
         ends: dict[Task, Array] = {}
         waited, used = 0.0, 0.0
         for stage, task in self._sequence:
             ready = free[stage]
             for need in self._schedule.needs(task):
                 ready = np.maximum(ready, ends[need])
-            begin, work = self._bubble(task, free[stage], ready, fills=fills)
+            begin, work = self._bubble(task, anchor[stage], free[stage], ready, fills=fills)
             waited, used = waited + float((ready - free[stage]).sum()), used + work
+            anchor[stage] = ready
             ends[task] = free[stage] = begin + durations[task]
         own = np.stack(free)
         meeting = np.full(replicas, own.max())
         for stage in range(self._schedule.stages):
-            end, work = self._bubble(-1 - stage, own[stage], meeting, fills=fills)
+            end, work = self._bubble(-1 - stage, anchor[stage], own[stage], meeting, fills=fills)
             waited, used = waited + float((meeting - own[stage]).sum()), used + work
             own[stage] = end
         return float(own.max()), waited, used
 
-    def _bubble(self, key: Task | int, free_R: Array, ready_R: Array, *, fills: bool) -> tuple[Array, float]:
+    def _bubble(
+        self, key: Task | int, anchor_R: Array, free_R: Array, ready_R: Array, *, fills: bool
+    ) -> tuple[Array, float]:
         """Gives when the stage goes on after a wait, and the GPU seconds that trials worked in it."""
         wait_R = ready_R - free_R
         history = self._history[key]
+        seen = wait_R, ready_R - anchor_R
         if not fills:
             if self._observes:
-                history.append(wait_R)
+                history.append(seen)
             return ready_R, 0.0
         if len(history) < ENOUGH_OBSERVATIONS:
             return ready_R, 0.0
-        # The low quantile of the controller: of so few observations, the shortest.
-        forecast_R = np.min(history, axis=0)
-        history.append(wait_R)
+        forecast_R = _forecast(history, free_R - anchor_R)
+        history.append(seen)
         del history[:-_WINDOW]
         grant_R = forecast_R - self._calibration.guard_seconds
         if float(grant_R.max()) <= self._calibration.segment_p99_seconds:
@@ -172,6 +177,16 @@ class Simulation:
         begin_R = ready_R + np.where(worked_R, late_R + calibration.return_seconds, 0.0)
         used_RT = np.clip(np.minimum(end_RT, wait_R[:, None]) - calibration.begin_seconds, 0.0, None)
         return begin_R, float(np.where(worked_R[:, None], used_RT, 0.0).sum())
+
+
+def _forecast(history: Sequence[tuple[Array, Array]], since_anchor_R: Array) -> Array:
+    """The low quantile of the controller, of so few observations the shortest: of the waits or of their ends' distances
+    from the anchor, whichever vary less."""
+    waits, intervals = (np.stack(each) for each in zip(*history, strict=True))
+    shortest_wait_R, shortest_interval_R = waits.min(axis=0), intervals.min(axis=0)
+    keeps_time_R = np.median(intervals, axis=0) - shortest_interval_R < np.median(waits, axis=0) - shortest_wait_R
+    forecast_R: Array = np.where(keeps_time_R, shortest_interval_R - since_anchor_R, shortest_wait_R)
+    return forecast_R
 
 
 def topological_order(schedule: Schedule) -> Sequence[tuple[int, Task]]:

@@ -9,11 +9,15 @@ import os
 import random
 import sys
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from benchmarks.machine import describe
 from benchmarks.report import read_options, write_report
-from benchmarks.squeezer.arms import Arms, Block
-from benchmarks.squeezer.summary import FIGURES, arm_row, blocks_of, latency_row, summarize
+from benchmarks.squeezer.arms import Arms, Block, Place
+from benchmarks.squeezer.gpu import gpu_rows
+from benchmarks.squeezer.summary import FIGURES, Latencies, Rounds, arm_row, blocks_of, latency_row, summarize
 
 COMPARED = ("none", "predictive", "predictive", "none")
 OTHERS = ("colocation", "reactive", "exclusive")
@@ -47,10 +51,8 @@ def main() -> None:
     # What is started from here inherits the other cores; the stage and the trials move to theirs.
     os.sched_setaffinity(0, set(cores) - {core})
     sys.setswitchinterval(0.0002)
-    with Arms(core, size.forward_seconds) as arms:
-        arms.wait_until_trials_train()
-        latencies = gate_latencies(arms, size.bubbles)
-        rounds = [one_round(arms, size, index) for index in range(size.rounds)]
+    with Arms(Place(core=core), size.forward_seconds) as arms:
+        rounds, latencies = measure(arms, size)
         durations = arms.durations
     shown = [arm for arm in ("none", "colocation", "reactive", "predictive") if blocks_of(rounds, arm)]
     rows = [
@@ -58,8 +60,18 @@ def main() -> None:
         *(arm_row(rounds, arm) for arm in shown),
         latency_row(latencies),
     ]
+    if torch.cuda.is_available():
+        os.sched_setaffinity(0, cores)
+        rows += gpu_rows(size.forward_seconds, partial(measure, size=size))
     summary = dict.fromkeys(FIGURES) if options.quick else summarize(rounds, latencies)
     write_report(options.json, rows, summary, machine=machine)
+
+
+def measure(arms: Arms, size: Size) -> tuple[Rounds, Latencies]:
+    """Runs everything on arms that stand."""
+    arms.wait_until_trials_train()
+    latencies = gate_latencies(arms, size.bubbles)
+    return [one_round(arms, size, index) for index in range(size.rounds)], latencies
 
 
 def one_round(arms: Arms, size: Size, index: int) -> dict[str, list[Block]]:

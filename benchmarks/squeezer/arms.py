@@ -1,7 +1,7 @@
 """The processes of the benchmark, and one block of each arm.
 
-The stage and the trials have one core. The squeezer, the peers' simulator and this process have the others. Each arm
-has a trial of its own behind a gate of its own; those whose turn it is not sleep.
+The stage and the trials have one core, or one GPU. The squeezer, the peers' simulator and this process have the other
+cores. Each arm has a trial of its own behind a gate of its own; those whose turn it is not sleep.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -37,6 +37,22 @@ _DEVICE: Final = "devices/benchmark-0"
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What the stage and the trials share."""
+
+    device: str = "cpu"
+    core: int | None = None
+    """None: each runs where it likes, and what they share is the GPU."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of their processes, over this one's."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """How their command lines say it."""
+        return (self.device,) if self.core is None else (self.device, str(self.core))
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """What one block of steps gave; of the arm `exclusive`, a time without steps."""
 
@@ -50,6 +66,8 @@ class Block:
     late_seconds: float = 0.0
     """Of segments past the ends of their bubbles."""
     trial_steps: int = 0
+    sm_activity: float | None = None
+    """Share of the GPU's streaming multiprocessors that were busy, in the mean; None where nothing tells it."""
 
     @property
     def total_seconds(self) -> float:
@@ -89,12 +107,12 @@ class Arms:
     """Starts everything, runs blocks, ends everything.
 
     Args:
-        core: of the stage and the trials.
+        place: of the stage and the trials.
         forward_seconds: about how long a microbatch's forward takes on the stage; the backward takes about twice that.
     """
 
-    def __init__(self, core: int, forward_seconds: float) -> None:
-        self._core = core
+    def __init__(self, place: Place, forward_seconds: float) -> None:
+        self._place = place
         self._forward_seconds = forward_seconds
         self._stack = ExitStack()
         self._trials: dict[str, Trial] = {}
@@ -132,7 +150,7 @@ class Arms:
             "HYDRO_GATE_DIRECTORY": str(self._directory),
             "HYDRO_SQUEEZER_LISTEN_ADDRESS": self._address,
             "HYDRO_SQUEEZER_DEVICE": _DEVICE,
-            "HYDRO_SQUEEZER_GPU": "simulated",
+            "HYDRO_SQUEEZER_GPU": "simulated" if self._place.device == "cpu" else "nvml",
             "HYDRO_SQUEEZER_LOG_LEVEL": "WARNING",
         }
         self._spawn([sys.executable, "-m", "hydro.squeezer"], env=environment)
@@ -140,9 +158,10 @@ class Arms:
         self._service = squeezer_service_pb2_grpc.SqueezerServiceStub(channel)
 
     def _start_stage(self) -> subprocess.Popen[bytes]:
-        words = (str(self._directory), self._address, str(self._core), str(self._forward_seconds))
+        words = (str(self._directory), self._address, str(self._forward_seconds), *self._place.words)
         command = [sys.executable, "-m", "benchmarks.squeezer.stage", *words]
-        return self._spawn(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        environment = os.environ | self._place.environment
+        return self._spawn(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def _start_reactive(self, name: str, ring: str) -> None:
         gate = ReactiveGate(self._directory / ring)
@@ -172,9 +191,9 @@ class Arms:
 
     def _start_trial(self, name: str, gate: ControllerGate) -> Trial:
         path = self._directory / f"{name}.trial"
-        command = [sys.executable, "-m", "benchmarks.squeezer.trial", str(gate.path), str(path), str(self._core)]
+        command = [sys.executable, "-m", "benchmarks.squeezer.trial", str(gate.path), str(path), *self._place.words]
         page = SharedPage.create(path, magic=trial.MAGIC, word_count=trial.WORD_COUNT)
-        return Trial(self._spawn(command), gate, page)
+        return Trial(self._spawn(command, env=os.environ | self._place.environment), gate, page)
 
     def _spawn(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         process: subprocess.Popen[bytes] = subprocess.Popen(tethered_command(tuple(command)), **options)
@@ -191,12 +210,12 @@ class Arms:
     def run(self, arm: str, steps: int) -> Block:
         """Runs so many steps of the stage in an arm: none, colocation, reactive or predictive."""
         if arm == "colocation":
-            self._own_ring.write(EventKind.WAIT_BEGIN, time.monotonic_ns())
+            self._own_ring.write(EventKind.BEGIN, time.monotonic_ns())
         try:
             return self._run(arm, steps)
         finally:
             if arm == "colocation":
-                self._own_ring.write(EventKind.WAIT_END, time.monotonic_ns())
+                self._own_ring.write(EventKind.END, time.monotonic_ns())
 
     def _run(self, arm: str, steps: int) -> Block:
         worker = self._trials.get("open" if arm == "colocation" else arm)
@@ -220,11 +239,11 @@ class Arms:
         """Gives the core to a trial alone."""
         worker = self._trials["open"]
         before, begin_ns = _account(worker), time.monotonic_ns()
-        self._own_ring.write(EventKind.WAIT_BEGIN, begin_ns)
+        self._own_ring.write(EventKind.BEGIN, begin_ns)
         time.sleep(seconds)
         steps = _account(worker)[2] - before[2]
         end_ns = time.monotonic_ns()
-        self._own_ring.write(EventKind.WAIT_END, end_ns)
+        self._own_ring.write(EventKind.END, end_ns)
         return Block("exclusive", ((end_ns - begin_ns) / 1e9,), trial_steps=steps)
 
     def make_bubble(self, seconds: float) -> tuple[float, float] | None:
@@ -237,10 +256,10 @@ class Arms:
         worker, words = self._trials["open"], self._trials["open"].words
         opening = words[trial.OPENING]
         begin_ns = time.monotonic_ns()
-        self._own_ring.write(EventKind.WAIT_BEGIN, begin_ns)
+        self._own_ring.write(EventKind.BEGIN, begin_ns)
         time.sleep(seconds)
         end_ns = time.monotonic_ns()
-        self._own_ring.write(EventKind.WAIT_END, end_ns)
+        self._own_ring.write(EventKind.END, end_ns)
         _wait_until(lambda: worker.gate.is_quiet and not worker.gate.is_open, "the trial is quiet")
         # It stamps its end a moment after it has told the gate.
         time.sleep(0.002)

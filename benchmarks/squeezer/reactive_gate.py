@@ -31,9 +31,9 @@ class ReactiveGate(threading.Thread):
         """Serves events until stopped."""
         while not self._stopping.is_set():
             for event in self._reader.read(_IDLE_NS):
-                if event.kind is EventKind.WAIT_BEGIN:
+                if event.kind is EventKind.BEGIN:
                     self.gate.open(event.wait, time.monotonic_ns() + _FAR_NS, _FAR_NS)
-                elif event.kind is EventKind.WAIT_END:
+                elif event.kind is EventKind.END:
                     self.gate.close()
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
 """The real stage's process: runs blocks of steps as it is told, line by line, and answers each with what it saw.
 
-Usage: python -m benchmarks.squeezer.stage GATE_DIRECTORY SQUEEZER_ADDRESS CORE FORWARD_SECONDS
+Usage: python -m benchmarks.squeezer.stage GATE_DIRECTORY SQUEEZER_ADDRESS FORWARD_SECONDS DEVICE [CORE]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from hydro.squeezer.hooks.ring_events import RingEvents
 from hydro.squeezer.hooks.stage_compute import StageCompute
 from hydro.squeezer.hooks.stage_hook import StageHook
 from hydro.squeezer.hooks.stage_reporter import StageDescription, StageReporter
+from hydro.squeezer.hooks.stream_marks import StreamMarks
 
 REACTIVE_RING = "reactive.events"
 PIPELINE_RUN = "benchmark"
@@ -46,22 +47,24 @@ class Block:
 
 def main() -> None:
     """Runs blocks until standard input ends."""
-    directory, address, core = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    directory, address, forward = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    device, cores = torch.device(sys.argv[4]), tuple(map(int, sys.argv[5:]))
     configure_logging("stage", "WARNING")
     torch.set_num_threads(1)
-    description = StageDescription(PIPELINE_RUN, STAGE, STAGES, MICROBATCHES, "1F1B", (core,))
+    description = StageDescription(PIPELINE_RUN, STAGE, STAGES, MICROBATCHES, "1F1B", cores)
     # Before the core is set, so that its thread is not on it.
     reporter = StageReporter(description, directory, address)
-    hook = StageHook([reporter])
+    hook = StageHook([reporter], _marks(device))
     events: dict[str, StageEvents] = {
         "none": StageHook([]),
         "colocation": StageHook([]),
-        "reactive": StageHook([RingEvents(EventWriter.create(directory / REACTIVE_RING))]),
+        "reactive": StageHook([RingEvents(EventWriter.create(directory / REACTIVE_RING))], _marks(device)),
         "predictive": hook,
     }
     others = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    compute = StageCompute(float(sys.argv[4]))
+    if cores:
+        os.sched_setaffinity(0, cores)
+    compute = StageCompute(forward, device=device)
     forward_seconds, backward_seconds = compute.measure()
     link, process = start_peers(others, forward_seconds, backward_seconds)
     numbers = itertools.count()
@@ -81,6 +84,10 @@ def main() -> None:
     link.close()
     process.wait()
     reporter.close()
+
+
+def _marks(device: torch.device) -> StreamMarks | None:
+    return StreamMarks() if device.type == "cuda" else None
 
 
 def start_peers(

@@ -1,6 +1,6 @@
-"""The trial's process: sixteen lanes of a small network, trained behind a gate, on the stage's core.
+"""The trial's process: sixteen lanes of a small network, trained behind a gate, on the stage's core or its GPU.
 
-Usage: python -m benchmarks.squeezer.trial GATE PAGE CORE
+Usage: python -m benchmarks.squeezer.trial GATE PAGE DEVICE [CORE]
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from hydro.tuner.training.execution import Execution
 from hydro.tuner.training.lane import LaneSpec
 
 LANES = 16
+WIDTHS = {"cpu": 64, "cuda": 512}
+"""Of the network, by device."""
 PATIENCE_SECONDS = 1e6
 """Of a trial whose arm has to wait for its turn."""
 MAGIC = 0x48594452_4F545249
@@ -34,19 +36,23 @@ WORD_COUNT = 16
 
 
 class Network(TrainingTask):
-    """Four layers of 64 on random samples: what it learns does not matter here, what it takes does."""
+    """Four layers on as many random samples as they are wide: what it learns does not matter, what it takes does."""
 
     defaults = {"lr": 0.01, "momentum": 0.9}
 
+    def __init__(self, width: int) -> None:
+        self._width = width
+
     def model(self, hp: Any) -> nn.Module:
         """The network."""
-        layers = [layer for _ in range(3) for layer in (nn.Linear(64, 64), nn.ReLU())]
-        return nn.Sequential(*layers, nn.Linear(64, 10))
+        layers = [layer for _ in range(3) for layer in (nn.Linear(self._width, self._width), nn.ReLU())]
+        return nn.Sequential(*layers, nn.Linear(self._width, 10))
 
     def train_batches(self, hp: Any, seed: int, start_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batch for ever."""
         generator = torch.Generator().manual_seed(seed)
-        batch = torch.randn(64, 64, generator=generator), torch.randint(10, (64,), generator=generator)
+        samples = torch.randn(self._width, self._width, generator=generator)
+        batch = samples, torch.randint(10, (self._width,), generator=generator)
         while True:
             yield batch
 
@@ -90,22 +96,27 @@ class StampedGate:
 
 def main() -> int:
     """Trains until the gate is lost."""
-    gate_path, page_path, core = sys.argv[1:]
+    gate_path, page_path, device = *sys.argv[1:3], torch.device(sys.argv[3])
     torch.set_num_threads(1)
-    sched_setaffinity(0, {int(core)})
+    if cores := set(map(int, sys.argv[4:])):
+        sched_setaffinity(0, cores)
     page = SharedPage.attach(Path(page_path), magic=MAGIC, word_count=WORD_COUNT)
     # All of the benchmark's own silences are meant.
     attached = WorkerGate.attach(
-        gate_path, heartbeat_timeout_seconds=PATIENCE_SECONDS, patience_seconds=PATIENCE_SECONDS
+        gate_path,
+        heartbeat_timeout_seconds=PATIENCE_SECONDS,
+        patience_seconds=PATIENCE_SECONDS,
+        synchronize=torch.cuda.synchronize if device.type == "cuda" else None,
     )
     trainer = build_trainer(
-        Network(),
+        Network(WIDTHS[device.type]),
         width=1.0,
         solution=None,
         execution=Execution.FUSED,
         lanes=[LaneSpec(f"trials/{lane}", {"lr": 0.001 * (1 + lane)}, lane) for lane in range(LANES)],
         data_seed=0,
         gate=StampedGate(attached, page),
+        device=device,
     )
     try:
         while True:

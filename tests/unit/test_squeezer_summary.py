@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.squeezer.arms import Block
+from benchmarks.squeezer.gpu import gpu_arm_row, gpu_gate_row
 from benchmarks.squeezer.summary import latency_row, mean_slowdown_percent, slowdown_percent, summarize, used_share
 
 ROUNDS = [
@@ -55,3 +56,28 @@ def test_latencies_are_told_by_their_middle_and_their_tail():
     row = latency_row([(each / 1e3, 0.0) for each in range(1, 101)])
     assert row["begin_to_first_op_p50_ms"] == pytest.approx(50.5)
     assert row["begin_to_first_op_p99_ms"] == pytest.approx(99)
+
+
+def gpu_rounds(*, alone, squeezed):
+    none = Block("none", (1.0, 1.0), bubble_seconds=0.8, sm_activity=alone)
+    predictive = Block("predictive", (1.1, 1.1), bubble_seconds=0.8, used_seconds=0.5, sm_activity=squeezed)
+    return [{"none": [none] * 2, "predictive": [predictive], "exclusive": [Block("exclusive", (2.0,), trial_steps=9)]}]
+
+
+def test_the_activity_that_trials_add_is_that_of_the_bubbles():
+    row = gpu_arm_row(gpu_rounds(alone=0.3, squeezed=0.5), "predictive", mps=True)
+    assert (row["what"], row["mps"], row["bubble_used_share"]) == ("gpu arm", True, pytest.approx(0.625))
+    assert row["sm_activity"] == pytest.approx(0.5)
+    # Busy for 0.55 s of a step instead of 0.3 s, with 0.4 s of bubbles.
+    assert row["sm_activity_added_in_bubbles"] == pytest.approx(0.25 / 0.4)
+
+
+def test_a_gpu_that_tells_no_activity_leaves_it_out():
+    row = gpu_arm_row(gpu_rounds(alone=0.3, squeezed=None), "predictive", mps=False)
+    assert row["sm_activity"] is row["sm_activity_added_in_bubbles"] is None
+
+
+def test_on_a_gpu_the_gate_is_quiet_when_the_trial_has_acknowledged():
+    row = gpu_gate_row([(0.001, each / 1e3) for each in range(1, 101)], mps=False)
+    assert (row["what"], row["ack_p50_ms"], row["ack_p99_ms"]) == ("gpu gate", pytest.approx(50.5), pytest.approx(99))
+    assert "end_to_quiet_p50_ms" not in row

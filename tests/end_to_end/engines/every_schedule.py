@@ -24,7 +24,7 @@ class Listener:
         self.steps = []
         self.changes = 0
 
-    def take(self, kind, stamp_ns, activity, schedule_index, step):
+    def take(self, kind, stamp_ns, schedule_index, step, activity):
         if kind.name == "STEP_BEGIN":
             self.steps.append([])
         elif kind.name == "BEGIN":

@@ -89,6 +89,7 @@ def test_studies_are_listed_page_by_page_and_no_more_of_them_than_are_wanted(hyd
         names = [f"number-{number}" for number in (4, 3, 2, 1, 0)]
         assert [each.name.study for each in paged.list_studies()] == names
         assert [each.name.study for each in paged.list_studies(limit=3)] == names[:3]
+        assert [each.name.study for each in paged.list_snapshots(limit=3)] == names[:3]
     _, *rows = hydro("study", "list", "--project", "paged", "--limit", "3").splitlines()
     assert [row.split()[0] for row in rows] == names[:3]
 

@@ -50,12 +50,12 @@ class Slot:
 
     def begin_bubble(self) -> None:
         self.bubbles.append((time.monotonic_ns(), 0))
-        self._stage.write(EventKind.WAIT_BEGIN, time.monotonic_ns())
+        self._stage.write(EventKind.BEGIN, time.monotonic_ns())
         wait = StageWait.attach(self._stage.path).number
         self.gate.open(wait, time.monotonic_ns() + MINUTE_NS, MINUTE_NS)
 
     def end_bubble(self) -> None:
-        self._stage.write(EventKind.WAIT_END, time.monotonic_ns())
+        self._stage.write(EventKind.END, time.monotonic_ns())
         self.gate.close()
         while not self.gate.is_quiet:
             time.sleep(0.0005)

@@ -30,7 +30,7 @@ def _open_gate(folder: Path) -> ControllerGate:
     """A gate in a bubble of a minute."""
     stage = EventWriter.create(folder / "run.events")
     gate = ControllerGate.create(folder / "claim.gate", stage.path.name)
-    stage.write(EventKind.WAIT_BEGIN, time.monotonic_ns())
+    stage.write(EventKind.BEGIN, time.monotonic_ns())
     minute_ns = 60_000_000_000
     gate.open(StageWait.attach(stage.path).number, time.monotonic_ns() + minute_ns, minute_ns)
     return gate

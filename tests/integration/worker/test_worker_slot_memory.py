@@ -28,7 +28,7 @@ def gate(tmp_path: Path) -> Iterator[ControllerGate]:
     """A gate in a bubble of an hour, whose controller lives."""
     stage = EventWriter.create(tmp_path / "run.events")
     made, done = ControllerGate.create(tmp_path / "claim.gate", stage.path.name), threading.Event()
-    stage.write(EventKind.WAIT_BEGIN, time.monotonic_ns())
+    stage.write(EventKind.BEGIN, time.monotonic_ns())
     made.open(StageWait.attach(stage.path).number, time.monotonic_ns() + HOUR_NS, HOUR_NS)
 
     def beat() -> None:

@@ -19,10 +19,10 @@ def writer(tmp_path: Path) -> EventWriter:
 def test_reader_gets_events_as_they_were_written(writer: EventWriter) -> None:
     reader = EventReader.attach(writer.path)
     writer.write(EventKind.STEP_BEGIN, 10, step=7)
-    writer.write(EventKind.WAIT_BEGIN, 20, schedule_index=3, step=7)
+    writer.write(EventKind.BEGIN, 20, schedule_index=3, step=7)
     assert list(reader.read(0)) == [
         Event(EventKind.STEP_BEGIN, 10, step=7),
-        Event(EventKind.WAIT_BEGIN, 20, schedule_index=3, step=7, wait=1),
+        Event(EventKind.BEGIN, 20, schedule_index=3, step=7, wait=1),
     ]
     assert list(reader.read(0)) == []
 
@@ -46,11 +46,11 @@ class Sleeper:
     [
         (EventKind.STEP_END, 0),
         (EventKind.SCHEDULE_CHANGED, 0),
-        (EventKind.WAIT_BEGIN, 3),
-        (EventKind.WAIT_BEGIN, 63),
-        (EventKind.WAIT_BEGIN, 64),
-        (EventKind.WAIT_BEGIN, 511),
-        (EventKind.WAIT_BEGIN, 512 + 3),
+        (EventKind.BEGIN, 3),
+        (EventKind.BEGIN, 63),
+        (EventKind.BEGIN, 64),
+        (EventKind.BEGIN, 511),
+        (EventKind.BEGIN, 512 + 3),
     ],
 )
 def test_event_that_cannot_wait_wakes_the_sleeping_reader(writer: EventWriter, kind: EventKind, index: int) -> None:
@@ -66,9 +66,9 @@ def test_event_that_cannot_wait_wakes_the_sleeping_reader(writer: EventWriter, k
     ("kind", "index"),
     [
         (EventKind.STEP_BEGIN, 3),
-        (EventKind.WAIT_END, 3),
-        (EventKind.WAIT_BEGIN, 2),
-        (EventKind.WAIT_BEGIN, 3 + 64),
+        (EventKind.END, 3),
+        (EventKind.BEGIN, 2),
+        (EventKind.BEGIN, 3 + 64),
     ],
 )
 def test_event_that_can_wait_lets_the_reader_sleep(writer: EventWriter, kind: EventKind, index: int) -> None:
@@ -87,11 +87,11 @@ def test_what_an_earlier_reader_wanted_wakes_nobody(writer: EventWriter) -> None
     old.want([3])
     new = EventReader.attach(writer.path)
     sleeper = Sleeper(new)
-    writer.write(EventKind.WAIT_BEGIN, 1, schedule_index=3)
+    writer.write(EventKind.BEGIN, 1, schedule_index=3)
     assert not sleeper.is_awake_within(0.1)
     new.want([3])
     old.want([])
-    writer.write(EventKind.WAIT_BEGIN, 2, schedule_index=3)
+    writer.write(EventKind.BEGIN, 2, schedule_index=3)
     assert sleeper.is_awake_within(30.0)
 
 

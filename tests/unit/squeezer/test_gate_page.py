@@ -36,7 +36,7 @@ def worker(controller: ControllerGate) -> Iterator[WorkerGate]:
 
 def open_for(controller: ControllerGate, stage: EventWriter, seconds: float, longest_seconds: float = 0.0) -> None:
     """A bubble begins, and the gate opens in it."""
-    stage.write(EventKind.WAIT_BEGIN, time.monotonic_ns())
+    stage.write(EventKind.BEGIN, time.monotonic_ns())
     wait = StageWait.attach(stage.path).number
     controller.open(wait, time.monotonic_ns() + int(seconds * 1e9), int((longest_seconds or seconds) * 1e9))
 
@@ -92,7 +92,7 @@ def test_bubble_that_ends_early_stops_the_worker_before_the_controller_sees_it(
     controller: ControllerGate, stage: EventWriter, worker: WorkerGate
 ) -> None:
     open_for(controller, stage, 60)
-    stage.write(EventKind.WAIT_END, time.monotonic_ns())
+    stage.write(EventKind.END, time.monotonic_ns())
     thread, outcome = run_in_thread(worker)
     thread.join(timeout=0.05)
     assert controller.is_open
@@ -138,7 +138,7 @@ def test_segment_that_outlasts_its_bubble_is_counted_late(
 ) -> None:
     open_for(controller, stage, 60)
     with worker.segment("forward"):
-        stage.write(EventKind.WAIT_END, time.monotonic_ns() - SECOND_NS)
+        stage.write(EventKind.END, time.monotonic_ns() - SECOND_NS)
         assert controller.overdue_ns() == 0
     assert 0 < controller.late_ns <= controller.used_ns
 
@@ -279,7 +279,7 @@ def test_segment_that_pauses_runs_on_in_the_next_bubble(
         with worker.segment("forward"):
             time.sleep(0.001)
             passed.append("first part")
-            stage.write(EventKind.WAIT_END, time.monotonic_ns())
+            stage.write(EventKind.END, time.monotonic_ns())
             worker.pause()
             passed.append("second part")
 

@@ -31,7 +31,7 @@ def controller(stage: EventWriter) -> ControllerGate:
 
 
 def begin_bubble(controller: ControllerGate, stage: EventWriter) -> int:
-    stage.write(EventKind.WAIT_BEGIN, time.monotonic_ns())
+    stage.write(EventKind.BEGIN, time.monotonic_ns())
     now_ns = time.monotonic_ns()
     controller.open(StageWait.attach(stage.path).number, now_ns + 60 * SECOND_NS, 60 * SECOND_NS)
     return now_ns
@@ -60,7 +60,7 @@ def test_program_runs_only_in_bubbles(controller: ControllerGate, stage: EventWr
         begin_ns = begin_bubble(controller, stage)
         while len(output.read_bytes().splitlines()) < count:
             time.sleep(0.001)
-        stage.write(EventKind.WAIT_END, time.monotonic_ns())
+        stage.write(EventKind.END, time.monotonic_ns())
         controller.close()
         while not controller.is_quiet:
             time.sleep(0.0002)

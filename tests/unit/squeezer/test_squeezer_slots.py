@@ -38,8 +38,8 @@ class Suite:
         seen = self.steps_seen() + count
         for step in range(count):
             self.ring.write(EventKind.STEP_BEGIN, self.now_ns, step=step)
-            self.ring.write(EventKind.WAIT_BEGIN, self.now_ns, schedule_index=0, step=step)
-            self.ring.write(EventKind.WAIT_END, self.now_ns + BUBBLE_NS, schedule_index=0, step=step)
+            self.ring.write(EventKind.BEGIN, self.now_ns, schedule_index=0, step=step)
+            self.ring.write(EventKind.END, self.now_ns + BUBBLE_NS, schedule_index=0, step=step)
             self.now_ns += STEP_NS
             self.ring.write(EventKind.STEP_END, self.now_ns, step=step)
         await until(lambda: self.steps_seen() == seen)

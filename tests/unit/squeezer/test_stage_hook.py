@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from hydro.squeezer.hooks.events import Activity, StageEventKind
+from hydro.squeezer.events import EventKind
+from hydro.squeezer.hooks.events import Activity
 from hydro.squeezer.hooks.stage_hook import StageHook
 from hydro.squeezer.hooks.step_probe import StepProbe
 from hydro.squeezer.hooks.stream_marks import CAPACITY, StreamMarks
@@ -24,7 +25,7 @@ class Listener:
         self.stamps: list[int] = []
         self.memories: list[StageMemory] = []
 
-    def take(self, kind, stamp_ns, activity, schedule_index, step):
+    def take(self, kind, stamp_ns, schedule_index, step, activity):
         self.stamps.append(stamp_ns)
         self.events.append((kind.name, activity, schedule_index, step))
 
@@ -203,7 +204,7 @@ def test_marks_on_a_stream_that_stands_still_are_bounded():
 
 
 def test_event_kinds_are_stable():
-    assert [each.value for each in StageEventKind] == [1, 2, 3, 4, 5]
+    assert [each.value for each in EventKind] == [1, 2, 3, 4, 5]
 
 
 def test_activities_that_no_listener_takes_are_not_even_marked():

@@ -199,8 +199,19 @@ class Client:
             tags: Only those that have all of these.
             limit: Not more than so many.
         """
-        found = self._coordinator.list_studies(self.project, states, tags or {}, limit)
-        return [self._study(each) for each in found]
+        return [self._study(each) for each in self.list_snapshots(states=states, tags=tags, limit=limit)]
+
+    def list_snapshots(
+        self, *, states: Sequence[StudyState] = (), tags: Mapping[str, str] | None = None, limit: int | None = None
+    ) -> list[StudySnapshot]:
+        """What those studies were when they were listed, without another call for each.
+
+        Args:
+            states: As of `list_studies`.
+            tags: As of `list_studies`.
+            limit: As of `list_studies`.
+        """
+        return list(self._coordinator.list_studies(self.project, states, tags or {}, limit))
 
     def get_project(self) -> ProjectSnapshot:
         """This client's project: what it may have, and how many of its studies are open."""

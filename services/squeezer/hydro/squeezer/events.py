@@ -36,17 +36,18 @@ class EventKind(IntEnum):
 
     STEP_BEGIN = 1
     STEP_END = 2
-    WAIT_BEGIN = 3
-    """The stage has nothing to compute: a bubble begins."""
-    WAIT_END = 4
+    BEGIN = 3
+    """An activity begins. In the ring that is a wait: the stage has nothing to compute, a bubble begins."""
+    END = 4
+    """The activity has ended."""
     SCHEDULE_CHANGED = 5
     """Another schedule or other shapes: what was observed so far says nothing any more."""
 
 
 _KINDS: Final = frozenset(EventKind)
 # An attribute of an enumeration costs a call, and a writer has no time for any.
-_WAIT_BEGIN: Final = EventKind.WAIT_BEGIN
-_WAIT_END: Final = EventKind.WAIT_END
+_BEGIN: Final = EventKind.BEGIN
+_END: Final = EventKind.END
 _URGENT: Final = frozenset({EventKind.STEP_END, EventKind.SCHEDULE_CHANGED})
 """What the squeezer is always woken for, beside the begin of a bubble that it wants: that one has ended a worker sees
 by itself, and the rest can wait. A wake costs the run more than everything else here."""
@@ -71,6 +72,8 @@ class Event:
 class EventWriter:
     """The hook's end of the ring."""
 
+    __slots__ = ("_head", "_page", "_wait", "_words")
+
     def __init__(self, page: SharedPage) -> None:
         self._page = page
         # Quicker than the page's own view: what happens here is time of the pipeline run.
@@ -88,13 +91,15 @@ class EventWriter:
         """File of the ring."""
         return self._page.path
 
-    def write(self, kind: EventKind, stamp_ns: int, schedule_index: int = 0, step: int = 0) -> None:
-        """Appends an event, or drops and counts it when the ring is full. Never waits."""
+    def write(
+        self, kind: EventKind, stamp_ns: int, schedule_index: int = 0, step: int = 0, activity: object = None
+    ) -> None:
+        """Appends an event, or drops and counts it when the ring is full. Never waits. All activities are bubbles."""
         words, head, is_urgent = self._words, self._head, False
-        if kind is _WAIT_BEGIN:
+        if kind is _BEGIN:
             words[_WAIT] = self._wait = (self._wait + 1) | 1
             is_urgent = words[_WANTED + (schedule_index >> 6) % _WANTED_WORDS] >> (schedule_index & 63) & 1 == 1
-        elif kind is _WAIT_END:
+        elif kind is _END:
             words[_WAIT_ENDED] = stamp_ns
             words[_WAIT] = self._wait = (self._wait | 1) + 1
         else:

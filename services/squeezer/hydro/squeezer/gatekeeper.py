@@ -120,9 +120,9 @@ class Gatekeeper(threading.Thread):
         # A stamp from the future would open the gate for as long.
         event = replace(event, stamp_ns=min(event.stamp_ns, time.monotonic_ns()))
         match event.kind:
-            case EventKind.WAIT_BEGIN:
+            case EventKind.BEGIN:
                 self._bubble_begins(event)
-            case EventKind.WAIT_END:
+            case EventKind.END:
                 self._bubble_ends(event)
             case EventKind.STEP_BEGIN:
                 self._controller.step_begin(event.stamp_ns)

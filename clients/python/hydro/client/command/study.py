@@ -56,8 +56,7 @@ def list_studies(
     project: Project = DEFAULT_PROJECT,
 ) -> None:
     """List the project's studies, the newest first: those in one of the states that have all of the tags."""
-    studies = connect(address, project).list_studies(states=state or (), tags=tags_of(tag), limit=limit)
-    found = [each.snapshot() for each in studies]
+    found = connect(address, project).list_snapshots(states=state or (), tags=tags_of(tag), limit=limit)
     if as_json:
         print_json(found)
         return

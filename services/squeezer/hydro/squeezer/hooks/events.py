@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from enum import IntEnum
 from typing import Final, Protocol
 
+from hydro.squeezer.events import EventKind
 from hydro.squeezer.pipeline import StageMemory
 
 
@@ -59,16 +60,6 @@ class StageEvents(Protocol):
         """Another schedule, other microbatches or other shapes from now on."""
 
 
-class StageEventKind(IntEnum):
-    """What a stage's event says."""
-
-    STEP_BEGIN = 1
-    STEP_END = 2
-    BEGIN = 3
-    END = 4
-    SCHEDULE_CHANGED = 5
-
-
 class StageListener(Protocol):
     """Takes a stage's events with the times at which the device reached them. Calls neither wait nor raise."""
 
@@ -77,7 +68,7 @@ class StageListener(Protocol):
         """Those whose begin and end it takes. What no listener takes costs the run nothing."""
 
     def take(
-        self, kind: StageEventKind, stamp_ns: int, activity: Activity | None, schedule_index: int, step: int
+        self, kind: EventKind, stamp_ns: int, schedule_index: int, step: int, activity: Activity | None, /
     ) -> None:
         """Takes an event; `stamp_ns` is of the machine's monotonic clock, `activity` None where there is none."""
 

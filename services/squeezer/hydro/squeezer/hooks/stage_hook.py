@@ -8,18 +8,19 @@ from typing import Final, Protocol
 
 import structlog
 
-from hydro.squeezer.hooks.events import Activity, StageEventKind, StageListener
+from hydro.squeezer.events import EventKind
+from hydro.squeezer.hooks.events import Activity, StageListener
 from hydro.squeezer.pipeline import StageMemory
 
 _log = structlog.get_logger()
 
-Event = tuple[StageEventKind, Activity | None, int, int]
+Event = tuple[EventKind, int, int, Activity | None]
 Deliver = Callable[[int, Event], None]
-Take = Callable[[StageEventKind, int, Activity | None, int, int], None]
+Take = Callable[[EventKind, int, int, int, Activity | None], None]
 
 # An attribute of an enumeration costs a call, and these calls are what the run pays for.
-_BEGIN: Final = StageEventKind.BEGIN
-_END: Final = StageEventKind.END
+_BEGIN: Final = EventKind.BEGIN
+_END: Final = EventKind.END
 
 
 class Marks(Protocol):
@@ -44,6 +45,8 @@ class StageHook:
         marks: how points of the program become times; None: the device is where the host is.
     """
 
+    __slots__ = ("_is_closed", "_listeners", "_marks", "_step", "_takers", "cost_ns")
+
     def __init__(self, listeners: Sequence[StageListener], marks: Marks | None = None) -> None:
         self._listeners = tuple(listeners)
         self._takers: dict[Activity | None, tuple[Take, ...]] = {None: tuple(each.take for each in listeners)}
@@ -60,11 +63,11 @@ class StageHook:
     def step_begin(self, step: int) -> None:
         """A step begins."""
         self._step = step
-        self._tell(StageEventKind.STEP_BEGIN)
+        self._tell(EventKind.STEP_BEGIN)
 
     def step_end(self, step: int) -> None:
         """The step has ended."""
-        self._tell(StageEventKind.STEP_END)
+        self._tell(EventKind.STEP_END)
 
     def begin(self, activity: Activity, schedule_index: int) -> None:
         """An activity begins."""
@@ -78,7 +81,7 @@ class StageHook:
 
     def schedule_changed(self) -> None:
         """What was observed so far says nothing any more."""
-        self._tell(StageEventKind.SCHEDULE_CHANGED)
+        self._tell(EventKind.SCHEDULE_CHANGED)
 
     def memory(self, measure: Callable[[], StageMemory]) -> None:
         """Measures the stage's memory and passes it on."""
@@ -99,26 +102,26 @@ class StageHook:
         if self._marks is not None:
             self._marks.close()
 
-    def _tell(self, kind: StageEventKind, activity: Activity | None = None, schedule_index: int = 0) -> None:
+    def _tell(self, kind: EventKind, activity: Activity | None = None, schedule_index: int = 0) -> None:
         if self._is_closed:
             return
         # Not the clock's: at a bubble's end a trial may have the core for a moment, which is no cost of the hook.
         began_ns = thread_time_ns()
         try:
             if self._marks is not None:
-                self._marks.mark(self._deliver, (kind, activity, schedule_index, self._step))
+                self._marks.mark(self._deliver, (kind, schedule_index, self._step, activity))
             else:
                 stamp_ns = monotonic_ns()
                 for take in self._takers[activity]:
-                    take(kind, stamp_ns, activity, schedule_index, self._step)
+                    take(kind, stamp_ns, schedule_index, self._step, activity)
         except Exception as error:  # noqa: BLE001 - the run goes on, whatever breaks in its hook
             self._end_with(error)
         self.cost_ns += thread_time_ns() - began_ns
 
     def _deliver(self, stamp_ns: int, event: Event) -> None:
-        kind, activity, schedule_index, step = event
+        kind, schedule_index, step, activity = event
         for take in self._takers[activity]:
-            take(kind, stamp_ns, activity, schedule_index, step)
+            take(kind, stamp_ns, schedule_index, step, activity)
 
     def _end_with(self, error: Exception) -> None:
         self._is_closed = True

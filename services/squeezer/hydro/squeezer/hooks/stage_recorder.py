@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
+from hydro.squeezer.events import EventKind
 from hydro.squeezer.hooks.engine import PipelinePlace
-from hydro.squeezer.hooks.events import Activity, StageEventKind
+from hydro.squeezer.hooks.events import Activity
 from hydro.squeezer.hooks.recorder_settings import RecorderSettings
 from hydro.squeezer.pipeline import StageMemory
 from hydro.squeezer.shared_page import boot_number
@@ -47,24 +48,24 @@ class StageRecorder:
         atexit.register(self.close)
 
     def take(
-        self, kind: StageEventKind, stamp_ns: int, activity: Activity | None, schedule_index: int, step: int
+        self, kind: EventKind, stamp_ns: int, schedule_index: int, step: int, activity: Activity | None, /
     ) -> None:
         """Takes an event of a step that is to be recorded."""
         if self._is_written or step < self._settings.skip_steps:
             return
         match kind:
-            case StageEventKind.STEP_BEGIN:
+            case EventKind.STEP_BEGIN:
                 self._step_begin_ns = stamp_ns
                 if self._first_cost_ns is None:
                     self._first_cost_ns = self.hook_cost_ns()
                 if step > self._last_step:
                     # So the last step's end is known, and what came after it is not part of a step.
                     self.close()
-            case StageEventKind.STEP_END:
+            case EventKind.STEP_END:
                 self._steps.append((step, self._step_begin_ns, stamp_ns))
-            case StageEventKind.BEGIN if activity is not None:
+            case EventKind.BEGIN if activity is not None:
                 self._open[activity, schedule_index] = stamp_ns
-            case StageEventKind.END if activity is not None:
+            case EventKind.END if activity is not None:
                 self._keep(step, activity, schedule_index, stamp_ns)
 
     def take_memory(self, memory: StageMemory) -> None:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import structlog
 import torch
 
-from hydro.squeezer.hooks.events import StageEventKind
+from hydro.squeezer.events import EventKind
 from hydro.squeezer.hooks.stage_hook import Deliver, Event
 
 _log = structlog.get_logger()
@@ -101,8 +101,8 @@ class StreamMarks:
         deliver(self._stamp_ns(reached, event[0]), event)
         return True
 
-    def _stamp_ns(self, reached: StreamEvent, kind: StageEventKind) -> int:
-        if self._anchor is None or kind is StageEventKind.STEP_BEGIN:
+    def _stamp_ns(self, reached: StreamEvent, kind: EventKind) -> int:
+        if self._anchor is None or kind is EventKind.STEP_BEGIN:
             self._anchor = reached, time.monotonic_ns()
             return self._anchor[1]
         anchor, anchor_ns = self._anchor
