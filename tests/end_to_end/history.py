@@ -84,6 +84,16 @@ def promotions(course: Course) -> list[int]:
     ]
 
 
+def most_running(events: list[Any]) -> int:
+    """The most trials that ran at once, when any of the transactions was committed."""
+    states: dict[int, str] = {}
+    most = 0
+    for _, transaction in itertools.groupby(_as_committed(events), key=lambda event: event["tx"]):
+        states |= {event["key"]: event["new"] for event in transaction if event["kind"] == "trial"}
+        most = max(most, sum(state == "RUNNING" for state in states.values()))
+    return most
+
+
 def _as_committed(events: list[Any]) -> list[Any]:
     last = {event["tx"]: event["id"] for event in events}
     return sorted(events, key=lambda event: (last[event["tx"]], event["id"]))

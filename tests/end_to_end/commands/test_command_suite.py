@@ -9,12 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from end_to_end.history import AUDIT, check_history, courses
+from end_to_end.commands.command_runs import LOSSES, below, create
+from end_to_end.history import check_history, courses
 from end_to_end.patience import wait_until
 from end_to_end.shell import hydro
-from end_to_end.suite_database import SuiteDatabase
 from hydro.client import (
-    Client,
     Command,
     StudyState,
     TrialState,
@@ -33,64 +32,10 @@ from hydro.client import (
     uniform,
 )
 from hydro.client.study_file import read_study
-from hydro.client.suite.local import LocalSuite
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "command_trial" / "study.yaml"
-PROGRAMS = Path(__file__).parents[1] / "programs"
-LOSSES = log_pattern(r"step (?P<step>\d+) accuracy (?P<accuracy>\S+) loss (?P<loss>\S+)")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def suite():
-    suite = LocalSuite.start({"OMP_NUM_THREADS": "1", "HYDRO_COORDINATOR_LEASE_SECONDS": "10"})
-    yield suite
-    suite.stop()
-
-
-@pytest.fixture
-def client(suite):
-    with Client(suite.coordinator_address, tuner_address=suite.tuner_address) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def database(suite):
-    database = SuiteDatabase(suite)
-    database.sql(AUDIT)
-    return database
-
-
-@pytest.fixture
-def events(database):
-    """Gives what was stored since the test began."""
-    database.sql("TRUNCATE audit")
-    return lambda: database.sql("SELECT * FROM audit ORDER BY id")
-
-
-def create(client, study_id, program, *arguments, command=None, **settings):
-    """A study of a program in `programs`, one trial after the other."""
-    words = ["python", f"${{hydro.source_path}}/{program}", *arguments]
-    defaults = {"search_space": {"x": uniform(0, 1)}, "objective": minimize("loss"), "sampler": "random"}
-    return client.create_study(
-        study_id,
-        command=Command(words, **(command or {})),
-        source_path=str(PROGRAMS),
-        **{**defaults, "parallelism": 1, **settings},
-    )
-
-
-def below(suite, word):
-    """Processes of the suite with the word in their command line."""
-    found = []
-    for process in psutil.Process(suite.process.pid).children(recursive=True):
-        try:
-            if any(word in each for each in process.cmdline()):
-                found.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def metric_of(trial, name):
@@ -327,6 +272,9 @@ def test_a_worker_killed_in_mid_trial_leaves_no_process_and_its_trial_is_run_aga
     )
     assert study.wait().state is StudyState.SUCCEEDED
     (trial,) = study.trials
+    (retry,) = trial.retries
+    assert retry.reason.startswith("its worker ended with exit code -9") and retry.lanes == 1
+    assert retry.reason in trial.log
     measured = {each.step: each.metrics["loss"] for each in trial.snapshot.measurements}
     assert before.items() <= measured.items()
     assert [each.step for each in trial.snapshot.measurements] == list(range(1, 9))
