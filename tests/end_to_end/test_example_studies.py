@@ -10,15 +10,21 @@ from end_to_end.shell import hydro
 from hydro.client import (
     Client,
     StudyState,
+    TrialKind,
     TrialState,
     asha,
+    at_most,
     choice,
     constant,
     integer,
     loguniform,
+    maximize,
     minimize,
     no_pruning,
+    population,
+    prior,
     surrogate,
+    uniform,
 )
 from hydro.client.study_file import read_study
 from hydro.client.suite.local import LocalSuite
@@ -119,7 +125,7 @@ def attends(trial) -> bool:
     return trial.hyperparameters["mixing"] == "attention"
 
 
-def start_slow(client, study_id, batch_seconds):
+def start_slow(client, study_id, batch_seconds, width=1 / 2):
     return client.create_study(
         study_id,
         task="slow_perceptron:SlowPerceptron",
@@ -128,7 +134,7 @@ def start_slow(client, study_id, batch_seconds):
         objective=minimize("validation_loss"),
         sampler="random",
         pruner=no_pruning(40, interval_steps=4),
-        surrogate=surrogate(width=1 / 2),
+        surrogate=surrogate(width=width),
         trials=4,
         parallelism=4,
     )
@@ -162,3 +168,135 @@ def test_a_fused_study_paused_in_mid_trial_ends_as_one_that_was_not(client) -> N
     straight.wait(timeout_seconds=200)
     assert after == pytest.approx(losses(straight), rel=1e-5)
     assert len(after) == 4 * 40 / 4
+
+
+def test_a_cancelled_fused_study_gives_its_devices_back_and_trains_no_further(client) -> None:
+    study = start_slow(client, "cancelled", 0.1, width=1)
+    wait_until(lambda: {(number, 4) for number in range(4)} <= losses(study).keys(), "all are measured")
+    assert {each.state for each in study.trials} == {TrialState.RUNNING}
+    assert study.statistics.max_fusion_count > 1
+    assert any(device.lease for device in client.list_devices())
+    study.cancel()
+    cancelled = study.trials
+    assert {each.state for each in cancelled} == {TrialState.CANCELLED}
+    assert {each.state_reason for each in cancelled} == {"the study was cancelled"}
+    assert all(each.steps < 40 for each in cancelled)
+    before = losses(study)
+    wait_until(lambda: not any(device.lease for device in client.list_devices()), "the devices are free")
+    assert study.state is StudyState.CANCELLED
+    assert losses(study) == before and [each.steps for each in study.trials] == [each.steps for each in cancelled]
+
+
+TRADE_OFF = {
+    "search_space": {"lr": loguniform(1e-2, 1), "reach": uniform(0.1, 1), "waste": uniform(0, 0.4)},
+    "objective": [minimize("price"), maximize("gain")],
+    "constraints": [at_most("memory", 50)],
+    "sampler": "tpe",
+    "trials": 16,
+}
+PRICED_POINTS = [
+    {"lr": 0.1, "reach": 0.2, "waste": 0},
+    # Its optimizer refuses this one.
+    {"lr": 0.95, "reach": 0.3, "waste": 0},
+    {"lr": 0.1, "reach": 0.4, "waste": 0},
+    # Worse than the one before in both.
+    {"lr": 0.2, "reach": 0.4, "waste": 0.1},
+    # It takes too much.
+    {"lr": 0.2, "reach": 0.8, "waste": 0},
+]
+REFUSED = 1
+
+
+def trade(trial):
+    reach, waste = trial.hyperparameters["reach"], trial.hyperparameters["waste"]
+    return {"price": reach + waste, "gain": reach - waste, "memory": 100 * reach}
+
+
+@pytest.fixture(scope="module")
+def priced(client):
+    """A fused study for a front under a constraint, which begins with the trials of a driven one; it has ended."""
+    client.create_study("told", **{**TRADE_OFF, "sampler": "random", "trials": 40}).optimize(trade)
+    study = client.create_study(
+        "priced",
+        task="priced_perceptron:PricedPerceptron",
+        source_path=str(TASKS),
+        **TRADE_OFF,
+        known_points=PRICED_POINTS,
+        prior=[prior("told")],
+        pruner=no_pruning(4),
+        surrogate=surrogate(width=1 / 2),
+        parallelism=4,
+    )
+    assert study.wait(timeout_seconds=200).state is StudyState.SUCCEEDED
+    return study
+
+
+def test_a_fused_study_searches_for_the_front_of_the_trials_that_keep_its_constraint(priced) -> None:
+    assert priced.statistics.max_fusion_count > 1
+    found = [each for each in priced.trials if each.state is TrialState.SUCCEEDED]
+    for each in found:
+        told = trade(each)
+        assert each.values == pytest.approx((told["price"], told["gain"]))
+        assert {name: each.metrics[name] for name in told} == pytest.approx(told)
+    feasible = [each for each in found if each.hyperparameters["reach"] <= 0.5]
+    assert [each.number for each in found if each.feasible] == [each.number for each in feasible]
+    front = [one.number for one in feasible if not any(is_better(other, one) for other in feasible)]
+    assert sorted(each.number for each in priced.best_trials) == front
+    assert {0, 2} <= set(front) and not {REFUSED, 3, 4} & set(front)
+
+
+def is_better(one, other) -> bool:
+    """Whether a trial is better than another one in an objective, and in none worse."""
+    (price, gain), (other_price, other_gain) = one.values, other.values
+    return price <= other_price and gain >= other_gain and one.values != other.values
+
+
+def test_a_fused_study_begins_where_the_trials_of_another_have_led(client, priced) -> None:
+    suggested = priced.trials[len(PRICED_POINTS)]
+    assert suggested.snapshot.known_point is None
+    assert suggested.replay() == dict(suggested.hyperparameters)
+    # Without the prior the same search draws its first suggestion at random.
+    plain = client.create_study("plain", **TRADE_OFF, known_points=PRICED_POINTS, parallelism=1)
+    plain.optimize(trade, trials=len(PRICED_POINTS) + 1)
+    assert dict(plain.trials[suggested.number].hyperparameters) != dict(suggested.hyperparameters)
+    plain.cancel()
+
+
+def test_a_lane_whose_own_code_raises_fails_alone_with_its_traceback(suite, priced) -> None:
+    refused = priced.get_trial(REFUSED)
+    assert refused.state is TrialState.FAILED
+    assert refused.state_reason == "ValueError after 0 steps: lr is 0.95: give 0.9 or less"
+    assert refused.retries == ()
+    failed = {each.number for each in priced.trials if each.state is not TrialState.SUCCEEDED}
+    assert failed == {each.number for each in priced.trials if each.hyperparameters["lr"] > 0.9}
+    # It came to its program together with others.
+    first_lines = [priced.get_trial(number).log.splitlines()[0] for number in (0, 2, 3)]
+    assert refused.log.splitlines()[0] in first_lines and "as one program" in first_lines[0]
+    printed = hydro(suite, "trial", "log", "priced", str(REFUSED))
+    assert "priced_perceptron.py" in printed and 'raise ValueError(f"lr is' in printed
+
+
+def test_a_target_is_trained_by_the_schedule_of_a_fused_populations_best_member(client) -> None:
+    study = client.create_study(
+        "population",
+        task="priced_perceptron:PricedPerceptron",
+        source_path=str(TASKS),
+        search_space={"lr": loguniform(1e-2, 0.5), "reach": uniform(0.1, 1)},
+        objective=minimize("price"),
+        sampler="random",
+        population=population(4, 12, quantile=0.5),
+        surrogate=surrogate(width=1),
+        trials=8,
+        seed=1,
+    )
+    assert study.wait(timeout_seconds=200).state is StudyState.SUCCEEDED
+    assert study.statistics.max_fusion_count > 1
+    best = study.best_trial
+    assert len(best.schedule) > 1
+    target = study.train_target().trial
+    assert target.kind is TrialKind.TARGET
+    # What it measures at a step is what it was trained with up to there.
+    reaches = {each.step: each.hyperparameters["reach"] for each in best.schedule}
+    in_force = {step: reaches[max(start for start in reaches if start < step)] for step in (4, 8, 12)}
+    measured = {each.step: each.metrics["price"] for each in target.measurements}
+    assert measured == pytest.approx(in_force)
