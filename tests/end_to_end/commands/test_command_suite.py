@@ -235,7 +235,7 @@ def test_the_example_is_searched_paused_resumed_and_reproduced(client, suite):
     # Paused at its rungs and started again, it has measured each epoch once, and trained none of them twice.
     assert [each.step for each in best.snapshot.measurements] == list(range(1, 21))
     assert best.log.count("epoch 5:") == 1
-    printed = hydro(suite, "trial", "reproduce", f"command-trial/{best.number}")
+    printed = hydro(suite, "trial", "reproduce", str(best.name))
     assert "largest difference: 0 (validation_loss at step" in printed
     assert "over 20 values" in printed
 

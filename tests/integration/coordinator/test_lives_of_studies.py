@@ -8,21 +8,29 @@ import pytest
 
 from hydro.api.coordinator.v1 import study_service_pb2, study_service_pb2_grpc
 from hydro.api.type.v1 import metric_pb2
-from hydro.client import Client, StudyState, TrialState, loguniform, minimize, stop_when
+from hydro.client import Client, StudyState, TrialState, constant, loguniform, minimize, no_pruning, stop_when
 from hydro.coordinator.quotas import OPEN_STUDIES_RETRY_SECONDS
 from hydro.kit.channel import open_channel
 from hydro.kit.errors import InvalidArgument, ResourceExhausted
 
-QUOTAS = '{"small": {"open_studies": 1, "trials_per_study": 10, "reports_per_second": 10}}'
+QUOTAS = """{
+    "small": {"open_studies": 1, "trials_per_study": 10, "reports_per_second": 10},
+    "fused": {"reports_per_second": 2}
+}"""
 REPORTS_PER_SECOND = 10
 
 
 @pytest.fixture
-async def address(database_url, tuner, make_coordinator, tmp_path):
+async def coordinator(database_url, tuner, make_coordinator, tmp_path):
     coordinator = make_coordinator(database_url, tuner.address, tmp_path, QUOTAS=QUOTAS)
     await coordinator.start()
-    yield coordinator.address
+    yield coordinator
     await coordinator.close()
+
+
+@pytest.fixture
+def address(coordinator):
+    return coordinator.address
 
 
 def create(client, study_id, **options):
@@ -90,7 +98,7 @@ def check_target(address):
         assert last.statistics.searched_seconds > 0
 
 
-async def test_a_project_gets_no_more_than_its_quota_and_is_told_so(address):
+async def test_a_project_gets_no_more_than_its_quota_and_is_told_so(address, coordinator, make_worker, tmp_path):
     trial = await asyncio.to_thread(check_quotas, address)
     refused, stored = await report_at_once(address, trial, 4 * REPORTS_PER_SECOND)
     assert {each.reason for each in refused} == {"QUOTA_EXCEEDED"}
@@ -98,6 +106,7 @@ async def test_a_project_gets_no_more_than_its_quota_and_is_told_so(address):
     # What one second allows may come at once; what is refused is not stored.
     assert len(stored) >= REPORTS_PER_SECOND and len(stored) + len(refused) == 4 * REPORTS_PER_SECOND
     await asyncio.to_thread(check_reports, address, stored)
+    await check_bundles(address, make_worker(coordinator, "devices/cpu-0"), tmp_path)
 
 
 def check_quotas(address):
@@ -138,6 +147,31 @@ def check_reports(address, stored):
         for step in more:
             trial.report(step, 1.0)
         assert [each.step for each in trial.refresh().measurements] == [*stored, *more]
+
+
+async def check_bundles(address, worker, folder):
+    """Each lane's measurement counts; of a message that is refused nothing is stored."""
+    with Client(address, project="fused") as client:
+        study = await asyncio.to_thread(create_fused, client, folder)
+        await worker.register()
+        lease = await worker.acquire(wait_seconds=20)
+        first, second = ([worker.lane_report(lane, step) for lane in lease.recipe.lanes] for step in (1, 2))
+        assert len(first) == 4
+        await worker.report(lease, 1, first)
+        with pytest.raises(ResourceExhausted, match="reports_per_second is 2") as caught:
+            await worker.report(lease, 2, second)
+        assert caught.value.reason == "QUOTA_EXCEEDED" and 0 < caught.value.retry_seconds <= 2
+        trials = await asyncio.to_thread(lambda: study.trials)
+    assert [[each.step for each in trial.measurements] for trial in trials[:4]] == [[1]] * 4
+
+
+def create_fused(client, folder):
+    (folder / "toytask.py").write_text("raise RuntimeError('nobody imports this in a server')\n")
+    return client.create_study(
+        "bundle", task="toytask:Toy", source_path=str(folder), objective=minimize("loss"), sampler="random",
+        search_space={"lr": loguniform(1e-3, 1), "batch": constant(64)}, pruner=no_pruning(4, interval_steps=1),
+        trials=16,
+    )  # fmt: skip
 
 
 async def test_many_watchers_of_one_study_are_given_every_change(address):

@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from hydro.client import Client, TrialState, minimize, uniform
+from hydro.client.command.main import build
 from hydro.kit.errors import FailedPrecondition
 
 TIMEOUT = 4.0
@@ -51,6 +53,13 @@ def create(client, **options):
     return client.create_study("abandoned", search_space=space, objective=minimize("loss"), sampler="random", **options)
 
 
+def hydro(*arguments):
+    """What the command prints."""
+    result = CliRunner().invoke(build(arguments), arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
 async def test_a_killed_callers_trial_is_given_to_the_next_one_though_the_coordinator_was_killed_too(
     coordinator, client
 ):
@@ -74,6 +83,8 @@ async def test_a_killed_callers_trial_is_given_to_the_next_one_though_the_coordi
     again = study.trials[0]
     assert [(each.step, each.metrics["loss"]) for each in again.measurements] == [(1, 0.5), (2, 0.25)]
     assert [each.reason for each in again.retries] == ["its caller was lost: nothing was heard of it for 4 s"]
+    shown = await asyncio.to_thread(hydro, "trial", "show", "abandoned", "0", "--address", coordinator.address)
+    assert f"run again from step 0, of 1 in its bundle: {again.retries[0].reason}" in shown.splitlines()
     # The caller that was lost comes back.
     with pytest.raises(FailedPrecondition) as caught:
         before.tell(0.0)
