@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydro.client import StudyState, TrialPruned, TrialState, asha, choice, minimize, uniform
+from hydro.client import Client, StudyState, TrialPruned, TrialState, asha, choice, maximize, minimize, uniform
 from hydro.kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 
 SPACE = {"x": uniform(-2, 2), "kind": choice(["even", "odd"])}
@@ -82,3 +82,70 @@ def test_every_wrong_field_is_named_and_nothing_is_stored(client):
         assert field in named
     with pytest.raises(NotFound):
         client.get_study("wrong")
+
+
+def watched(study, resume_token, number):
+    """The states of the trials that a watch gives until it comes to the one of a number, and where it stopped."""
+    states = {}
+    for change in study.changes(resume_token):
+        states |= {each.name.number: each.state for each in change.trials}
+        if number in states:
+            return states, change.resume_token
+    raise AssertionError(f"the watch ended without trial {number}: {states}")
+
+
+def test_a_watch_that_is_taken_up_again_gives_what_came_meanwhile_and_nothing_twice(client):
+    ended, running = TrialState.SUCCEEDED, TrialState.RUNNING
+    study = client.create_study(
+        "watched-twice", search_space=SPACE, objective=minimize("loss"), sampler="random", trials=6, parallelism=2
+    )
+    study.optimize(square, trials=2)
+    opened = study.ask()
+    first, token = watched(study, "", 2)
+    assert first == {0: ended, 1: ended, 2: running}
+    opened.tell(1.0)
+    opened = study.ask()
+    with Client(client.address) as other:
+        second, token = watched(other.get_study("watched-twice"), token, 3)
+    assert second == {2: ended, 3: running}
+    opened.tell(1.0)
+    study.optimize(square)
+    with Client(client.address) as other:
+        rest = list(other.get_study("watched-twice").changes(token))
+    last = {each.name.number: each.state for change in rest for each in change.trials}
+    assert last == {3: ended, 4: ended, 5: ended} and rest[-1].study.state is StudyState.SUCCEEDED
+
+
+VALUES = (3.0, 1.0, 2.0, 1.0, 1.0, 2.0, None, 3.0)
+"""Of trials in the order of their numbers; None: it fails."""
+
+
+@pytest.mark.parametrize(
+    ("objective", "best"), [(minimize("loss"), [1, 3, 4, 2, 5, 0, 7, 6]), (maximize("gain"), [0, 7, 2, 5, 1, 3, 4, 6])]
+)
+def test_trials_are_listed_page_by_page_in_every_order_and_no_more_than_are_wanted(
+    client, monkeypatch, objective, best
+):
+    monkeypatch.setattr("hydro.client.calls._PAGE_SIZE", 2)
+    study = client.create_study(
+        f"pages-of-{objective.metric}", search_space=SPACE, objective=objective, sampler="random", trials=len(VALUES)
+    )
+    for value in VALUES:
+        trial = study.ask()
+        if value is None:
+            trial.fail("no such file")
+        else:
+            trial.tell(value)
+        if trial.number in (1, 2, 6, 7):
+            trial.tag({"keep": "yes"})
+
+    def numbers(**wanted):
+        return [each.number for each in study.list_trials(**wanted)]
+
+    assert [each.number for each in study.trials] == numbers() == list(range(8))
+    assert numbers(best_first=True) == best
+    for limit in (1, 2, 5):
+        assert numbers(best_first=True, limit=limit) == best[:limit]
+    assert numbers(states=[TrialState.SUCCEEDED]) == [0, 1, 2, 3, 4, 5, 7]
+    assert numbers(tags={"keep": "yes"}, best_first=True) == [each for each in best if each in (1, 2, 6, 7)]
+    assert numbers(tags={"keep": "yes"}, states=[TrialState.SUCCEEDED], limit=3) == [1, 2, 7]

@@ -8,7 +8,18 @@ import pandas
 import pytest
 from typer.testing import CliRunner
 
-from hydro.client import Client, StudyState, TrialState, minimize, uniform
+from hydro.client import (
+    Client,
+    StudyState,
+    TrialState,
+    by_time,
+    maximize,
+    median,
+    minimize,
+    patience,
+    prior,
+    uniform,
+)
 from hydro.client.command.main import build
 from hydro.client.command.output import pairs
 from hydro.kit.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -125,6 +136,38 @@ def test_show_prints_what_was_chosen_and_how_it_goes(hydro, study):
     assert settings["constraints"] == [{"metric": "size", "min": "-Infinity", "max": 0.9}]
     with pytest.raises(NotFound, match="projects/default/studies/none"):
         hydro("study", "show", "none")
+
+
+def test_show_says_who_chose_the_sampler_and_what_is_nested_in_a_rule(hydro, client):
+    space, loss = {"x": uniform(0, 1)}, minimize("loss")
+    earlier = client.create_study("earlier", search_space=space, objective=loss, sampler="random", trials=1)
+    earlier.ask().tell(0.5)
+    pruner = by_time(patience(median(1, 4, startup_trials=3), 2, 1, 4, min_delta=0.5), 10, warmup_seconds=20)
+    study = client.create_study(
+        "explained", search_space=space, objective=loss, sampler="auto", prior=[prior("earlier", weight=0.25)],
+        pruner=pruner, trials=40,
+    )  # fmt: skip
+    shown = hydro("study", "show", "explained").splitlines()
+    study.cancel()
+    assert [line for line in shown if line.startswith(("prior", "sampler", "pruner"))] == [
+        "prior    projects/default/studies/earlier, weight 0.25",
+        "sampler  tpe: auto chose TPE: most trials are pruned, and TPE learns from those too",
+        "pruner   by_time  rule=(patience  rule=(median  interval_steps=1  max_steps=4  warmup_steps=0  "
+        "startup_trials=3)  patience=2  interval_steps=1  max_steps=4  min_delta=0.5)  interval_seconds=10  "
+        "warmup_seconds=20",
+    ]
+
+
+def test_show_prints_every_goal_and_every_trial_that_none_is_better_than(hydro, client):
+    study = client.create_study(
+        "goals", search_space={"x": uniform(0, 1)}, objective=[minimize("loss"), maximize("gain")], sampler="random",
+        known_points=[{"x": 0.25}, {"x": 0.5}, {"x": 0.75}], trials=3,
+    )  # fmt: skip
+    study.optimize(lambda trial: (trial.hyperparameters["x"], 1.0 if trial.number else 0.5))
+    shown = hydro("study", "show", "goals").splitlines()
+    goal, best = shown.index("goal     minimize loss"), shown.index("best     trial 0: loss=0.25  gain=0.5")
+    assert shown[goal + 1] == "         maximize gain"
+    assert shown[best + 1 :] == ["         x=0.25", "best     trial 1: loss=0.5  gain=1", "         x=0.5"]
 
 
 def test_trials_are_listed_by_number_or_the_best_first(hydro, study):

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import struct
 import warnings
 
 import optuna
@@ -125,12 +126,79 @@ def test_mlflow_gets_a_run_for_each_trial_once(study, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not HAS_WANDB, reason="wandb is not installed: pip install 'hydro-client[wandb]'")
 @pytest.mark.filterwarnings("ignore")
-def test_wandb_gets_a_run_for_a_trial_offline(study, tmp_path):
+def test_wandb_gets_a_run_for_each_trial_offline(study, tmp_path):
+    import wandb
+
     from hydro.client.callbacks import WandbCallback
 
-    log = WandbCallback(mode="offline", dir=str(tmp_path))
-    study.log_to(lambda of, trial: log(of, trial) if trial.number == 0 else None)
-    (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    written = next(run.glob("*.wandb")).read_bytes()
-    for each in (str(study.trials[0].name).replace("/", "-"), "accuracy", "shift"):
-        assert each.encode() in written
+    study.log_to(WandbCallback(mode="offline", dir=str(tmp_path)))
+    # A run's file is whole once the library's own process has ended.
+    wandb.teardown()
+    found = [run_of(each) for each in (tmp_path / "wandb").glob("offline-run-*/*.wandb")]
+    runs = {each["id"]: each for each in found}
+    assert len(found) == len(POINTS)
+    in_order = [runs[str(each.name).replace("/", "-")] for each in study.trials]
+    assert [each["config"] for each in in_order] == POINTS
+    # The end of one that has succeeded is at its last step, in the place of what it had measured there.
+    assert [each["history"] for each in in_order] == [
+        {
+            1: {"loss": x + 1, "memory": x, "accuracy": 0.5},
+            2: {"loss": x if succeeded else x + 0.5, "memory": x, "accuracy": 1.0},
+        }
+        for x, succeeded in ((0.25, True), (0.5, False), (0.5, False), (0.75, True))
+    ]
+    ends = [(each["summary"]["hydro.state"], each["tags"], each["exit_code"]) for each in in_order]
+    assert ends == [
+        ("SUCCEEDED", ["succeeded"], 0), ("PRUNED", ["pruned"], 0), ("FAILED", ["failed"], 1),
+        ("SUCCEEDED", ["succeeded"], 0),
+    ]  # fmt: skip
+    assert [each["summary"].get("hydro.feasible") for each in in_order] == ["True", None, None, "False"]
+
+
+def run_of(file):
+    """What a run's file tells the server of Weights & Biases, once it is sent there."""
+    run = {"config": {}, "history": {}, "summary": {}}
+    for record in records_of(file.read_bytes()):
+        match record.WhichOneof("record_type"):
+            case "run":
+                run |= {"id": record.run.run_id, "tags": list(record.run.tags)}
+                run["config"] |= values_of(record.run.config.update)
+            case "config":
+                run["config"] |= values_of(record.config.update)
+            case "history":
+                run["history"].setdefault(record.history.step.num, {}).update(values_of(record.history.item))
+            case "summary":
+                run["summary"] |= values_of(record.summary.update)
+            case "exit":
+                run["exit_code"] = record.exit.exit_code
+    return run
+
+
+def values_of(items):
+    """By name, without those of Weights & Biases' own."""
+    named = {each.key or "/".join(each.nested_key): each for each in items}
+    return {name: value_of(each) for name, each in named.items() if not name.startswith("_")}
+
+
+def value_of(item):
+    kind = item.WhichOneof("value") if "value" in item.DESCRIPTOR.oneofs_by_name else None
+    return json.loads(item.value_json) if kind is None else getattr(item, kind)
+
+
+def records_of(log):
+    """The messages of a log in LevelDB's format: blocks of 32 KiB, after seven bytes that say whose it is."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    place, message = 7, b""
+    while place + 7 <= len(log):
+        left = 32_768 - place % 32_768
+        if left < 7:
+            place += left
+            continue
+        length, part = struct.unpack_from("<HB", log, place + 4)
+        place += 7 + length
+        message += log[place - length : place]
+        if part in (1, 4):
+            # Whole, or the last part of it.
+            yield Record.FromString(message)
+            message = b""
