@@ -91,7 +91,7 @@ class Controller:
 
     @property
     def wanted(self) -> Iterator[int]:
-        """Schedule indices of the bubbles that may be opened, as far as it is known now."""
+        """Schedule indices of the bubbles that are usually long enough to be opened."""
         if self.guard.has_baseline and not self.guard.breaker_is_open:
             yield from self.forecast.longer_than(self._shortest_ns)
 
